@@ -1,0 +1,33 @@
+# The two commands of the README, and what developers and CI call.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-fast lint install
+
+install: $(VENV)/.installed
+
+# torch first: 2.13.0 satisfies the range in pyproject.toml, so nothing larger is fetched after it.
+$(VENV)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	touch $@
+
+demo: install
+	$(BIN)/entrocraft train recipes/countdown.yaml control=null --output runs/demo/grpo --resume
+	$(BIN)/entrocraft train recipes/countdown.yaml --output runs/demo/entrocraft --resume
+	$(BIN)/entrocraft plot runs/demo/grpo runs/demo/entrocraft -o runs/demo/comparison.png
+
+test: install
+	$(BIN)/python -m pytest
+
+test-fast: install
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy

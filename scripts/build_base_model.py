@@ -1,0 +1,125 @@
+"""Build the embedded base model: a Llama-architecture character model that half knows Countdown.
+
+Supervised training on random solved problems of the training split, from random weights. The result
+must leave room for reinforcement learning (pass@1 of 10 to 30 %) and have diversity to lose
+(pass@32 of 80 % or more): `entrocraft eval` measures both, and the model card records them.
+
+    python scripts/build_base_model.py                 # about 8 minutes on two cores
+    python scripts/build_base_model.py --steps 20 --output /tmp/base    # a smoke test
+"""
+
+import argparse
+import random
+import shutil
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from torch.utils.data import Dataset
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    Trainer,
+    TrainingArguments,
+    set_seed,
+)
+
+from entrocraft.tasks import Countdown
+
+ASSET = Path(__file__).parents[1] / "src/entrocraft/assets/countdown-base"
+SEED = 20260426
+SEQUENCE_TOKENS = 24  # 4 numbers, target and punctuation, longest answer, end
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a character, so that an answer's entropy is spread over its decisions."""
+    vocabulary = ["<pad>", "<eos>", *"0123456789+-*(),=:"]
+    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(vocabulary)}))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), behavior="isolated")
+    tokenizer.decoder = decoders.Fuse()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token="<pad>", eos_token="<eos>", padding_side="left"
+    )
+
+
+def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
+    """A Llama of 1.2 million parameters."""
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=160,
+            intermediate_size=432,
+            num_hidden_layers=4,
+            num_attention_heads=5,
+            max_position_embeddings=64,
+            tie_word_embeddings=True,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    )
+
+
+class SolvedProblems(Dataset):
+    """Random solved training problems; item `i` is the same whatever was asked before."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, num_items: int):
+        self.tokenizer, self.num_items, self.task = tokenizer, num_items, Countdown()
+
+    def __len__(self) -> int:
+        return self.num_items
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        rng = random.Random(f"{SEED}-{index}")
+        while self.task.split_of(problem := self.task.solved_problem(rng)) != "train":
+            pass
+        prompt, solution = (self.tokenizer(problem[key])["input_ids"] for key in ("prompt", "solution"))
+        answer = [*solution, self.tokenizer.eos_token_id]
+        padding = SEQUENCE_TOKENS - len(prompt) - len(answer)
+        return {
+            "input_ids": torch.tensor(prompt + answer + [self.tokenizer.pad_token_id] * padding),
+            "labels": torch.tensor([-100] * len(prompt) + answer + [-100] * padding),
+        }
+
+
+def main() -> None:
+    """Train and save the model and its tokenizer."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=900)
+    parser.add_argument("--output", type=Path, default=ASSET)
+    args = parser.parse_args()
+
+    set_seed(SEED)
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer)
+    print(f"{model.num_parameters():,} parameters")
+    scratch = args.output.with_name(f"{args.output.name}-scratch")
+    Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(scratch),
+            max_steps=args.steps,
+            per_device_train_batch_size=256,
+            learning_rate=1e-3,
+            lr_scheduler_type="cosine",
+            warmup_steps=50,
+            weight_decay=0.01,
+            adam_beta2=0.95,
+            logging_steps=50,
+            save_strategy="no",
+            report_to="none",
+            use_cpu=True,
+            seed=SEED,
+            disable_tqdm=True,
+        ),
+        train_dataset=SolvedProblems(tokenizer, args.steps * 256),
+    ).train()
+    args.output.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(args.output)
+    tokenizer.save_pretrained(args.output)
+    shutil.rmtree(scratch, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Entropy control for reinforcement learning of language models: draw the curve, the policy follows.
+
+The names here are the pure core: schedules, entropy, advantages, dynamics and controllers. They need
+torch and nothing else. Engines live in `entrocraft.engines`, tasks in `entrocraft.tasks`.
+"""
+
+from entrocraft import advantages, controllers
+from entrocraft.controllers import BatchStats, Controller, Decision, RejectionController
+from entrocraft.dynamics import (
+    entropy_sensitivity,
+    estimated_entropy_sensitivity,
+    predicted_entropy_change,
+)
+from entrocraft.entropy import batch_entropy, token_entropy, token_log_probs
+from entrocraft.errors import EntrocraftError
+from entrocraft.evaluation import pass_at_k
+from entrocraft.schedules import (
+    Band,
+    Schedule,
+    constant,
+    cosine,
+    cyclic,
+    exponential,
+    join,
+    linear,
+    piecewise,
+    polynomial,
+    schedule_from,
+    steps,
+    warmup,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Band",
+    "BatchStats",
+    "Controller",
+    "Decision",
+    "EntrocraftError",
+    "RejectionController",
+    "Schedule",
+    "advantages",
+    "batch_entropy",
+    "constant",
+    "controllers",
+    "cosine",
+    "cyclic",
+    "entropy_sensitivity",
+    "estimated_entropy_sensitivity",
+    "exponential",
+    "join",
+    "linear",
+    "pass_at_k",
+    "piecewise",
+    "polynomial",
+    "predicted_entropy_change",
+    "schedule_from",
+    "steps",
+    "token_entropy",
+    "token_log_probs",
+    "warmup",
+]

@@ -1,0 +1,227 @@
+"""The command line. Heavy imports wait until a command needs them, so `--help` is instant."""
+
+import json
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from entrocraft import __version__
+from entrocraft.errors import EntrocraftError, InvalidValueError
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def _user_errors_exit_2(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Say a user's mistake in one line on stderr and exit 2; anything else is our bug and shows its trace."""
+
+    @wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except EntrocraftError as error:
+            click.echo(f"entrocraft: error: {' '.join(str(error).split())}", err=True)
+            sys.exit(2)
+
+    return wrapper
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Draw the entropy curve; reinforcement learning follows it."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"entrocraft: warning: {message}", err=True)
+
+
+@main.command()
+@click.argument("config_file", metavar="CONFIG.yaml", type=click.Path(path_type=Path))
+@click.argument("overrides", metavar="[key.path=value]...", nargs=-1)
+@click.option("--output", type=click.Path(path_type=Path), help="Run directory. [default: runs/CONFIG]")
+@click.option("--resume", is_flag=True, help="Go on with the run in the output directory, if there is one.")
+@click.option("--dry-run", is_flag=True, help="Check and show what would run; train nothing, write nothing.")
+@_user_errors_exit_2
+def train(config_file: Path, overrides: tuple[str, ...], output: Path | None, resume: bool, dry_run: bool) -> None:
+    """Train as CONFIG.yaml says.
+
+    Exit status: 0 done; 2 a mistake in the request; 130 or 143 stopped by Ctrl-C or SIGTERM, resumable.
+    """
+    from entrocraft.config import load_config
+    from entrocraft.runs import RunDirectory
+
+    config = load_config(config_file, overrides)
+    run = RunDirectory(output or Path("runs") / config_file.stem)
+    training = _import_training()
+    if dry_run:
+        _describe(training.plan_run(config, run), run)
+        return
+    outcome = training.train(config, run, resume=resume)
+    if outcome.stopped_by is not None:
+        name = signal.Signals(outcome.stopped_by).name
+        click.echo(f"stopped by {name} after step {outcome.steps}; go on with --resume", err=True)
+        sys.exit(128 + outcome.stopped_by)
+    click.echo(f"done: {run.report_file}")
+
+
+@main.command(name="eval")
+@click.argument("model", metavar="MODEL_OR_RUN")
+@click.option("--task", "task_name", help="The task. [default: the run's own]")
+@click.option("--num-problems", type=click.IntRange(1), default=200, show_default=True)
+@click.option("--num-samples", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--k", "ks", default="1,8,32", show_default=True, help="The k of pass@k, with commas.")
+@click.option("--temperature", type=float, default=1.0, show_default=True)
+@click.option("--top-p", type=float, default=1.0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), help="Write the scores there, as JSON.")
+@_user_errors_exit_2
+def evaluate(
+    model: str,
+    task_name: str | None,
+    num_problems: int,
+    num_samples: int,
+    ks: str,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    output: Path | None,
+) -> None:
+    """Score a model, or a run's newest checkpoint, on held-out problems of a task."""
+    from entrocraft import tasks
+    from entrocraft.config import parse_config
+    from entrocraft.evaluation import score_metrics
+    from entrocraft.runs import RunDirectory, model_path_of
+    from entrocraft.sampling import SamplingConfig
+
+    try:
+        numbers = [int(k) for k in ks.split(",")]
+    except ValueError as error:
+        raise InvalidValueError(f"--k expects numbers with commas, such as 1,8,32, got {ks!r}") from error
+    if not all(1 <= k <= num_samples for k in numbers):
+        raise InvalidValueError(f"--k must lie between 1 and --num-samples ({num_samples}), got {ks}")
+    run = RunDirectory(Path(model))
+    if task_name is not None:
+        task = tasks.build(task_name)
+    elif run.exists:
+        task = parse_config(run.config()).task.build()
+    else:
+        raise InvalidValueError(f"--task is needed with a model; known: {', '.join(tasks.available())}")
+    sampling = SamplingConfig(num_samples=num_samples, temperature=temperature, top_p=top_p)
+    problems = task.problems("test", num_problems)
+    source = model_path_of(model)
+
+    from entrocraft.models import load_model, load_tokenizer
+    from entrocraft.sampling import sample_correctness
+
+    tokenizer, policy = load_tokenizer(source), load_model(source)
+    correct = sample_correctness(policy, tokenizer, task, problems, sampling, seed=seed)
+    scores = score_metrics(correct, numbers)
+    click.echo(
+        f"{model} on {task.name}: {num_problems} held-out problems, {num_samples} samples each, "
+        f"temperature {temperature:g}, top-p {top_p:g}"
+    )
+    for name in (name for name in scores if "/" not in name):
+        click.echo(f"  {name:<9} {scores[name]:.3f}  [{scores[f'{name}/low']:.3f}, {scores[f'{name}/high']:.3f}]")
+    if output is not None:
+        settings = {"model": model, "task": task.name, "seed": seed, "num_problems": num_problems}
+        output.write_text(json.dumps(settings | {"temperature": temperature, "top_p": top_p} | scores, indent=2))
+
+
+@main.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .png, .svg or .pdf file.")
+@_user_errors_exit_2
+def plot(runs: tuple[Path, ...], output: Path) -> None:
+    """Draw runs over each other: entropy with its target, over reward and scores."""
+    from entrocraft.plots import draw_runs
+    from entrocraft.runs import RunDirectory
+
+    directories = [RunDirectory(path) for path in runs]
+    for directory in directories:
+        directory.config()  # refuses what is no run
+    output.parent.mkdir(parents=True, exist_ok=True)
+    draw_runs(directories, output)
+    click.echo(f"wrote {output}")
+
+
+@main.command()
+@click.argument("spec", metavar="SPEC")
+@click.option("--steps", "num_steps", type=click.IntRange(1), default=100, show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it to this picture, too.")
+@_user_errors_exit_2
+def schedule(spec: str, num_steps: int, output: Path | None) -> None:
+    """Show a schedule such as 'linear(0.6, 0.2)', 0.5 or '[[0, 0.6], [1, 0.2]]'."""
+    import yaml
+
+    from entrocraft.schedules import schedule_from
+
+    try:
+        value = yaml.safe_load(spec)
+    except yaml.YAMLError:
+        value = spec
+    curve = schedule_from(value)
+    click.echo(json.dumps(curve.to_dict()))
+    click.echo(_sparkline(curve.values(60)))
+    click.echo(_table(curve.values(num_steps)))
+    if output is not None:
+        curve.plot(num_steps).figure.savefig(output, dpi=130)
+        click.echo(f"wrote {output}")
+
+
+def _import_training() -> Any:
+    try:
+        from entrocraft import training
+    except ImportError as error:
+        raise InvalidValueError(f"training needs TRL: pip install 'entrocraft[trl]' ({error})") from error
+    return training
+
+
+def _describe(plan: Any, run: Any) -> None:
+    """Print the resolved configuration, the curve and the arithmetic of the batch."""
+    import yaml
+
+    config, train_config = plan.config, plan.config.train
+    click.echo(yaml.safe_dump(config.to_dict(), sort_keys=False).rstrip())
+    if config.control is None:
+        click.echo("\nno entropy control")
+    else:
+        band = config.control.band()
+        unit = "nats per token" if band.unit == "nats" else "multiples of the entropy at the first step"
+        targets = [band.target(step, train_config.steps) for step in range(train_config.steps + 1)]
+        lower, upper = band(0, train_config.steps)
+        click.echo(f"\ntarget entropy ({unit}), band {upper - lower:g} wide at the start\n{_sparkline(targets)}")
+        click.echo(_table(targets))
+    args, rollouts = plan.trl_args, train_config.rollouts_per_step
+    total = rollouts * train_config.steps
+    problems_seen = train_config.prompts_per_step * train_config.steps / config.task.num_problems
+    click.echo(
+        f"\n{train_config.prompts_per_step} prompts x {train_config.rollouts_per_prompt} rollouts = {rollouts} rollouts "
+        f"a step, in {args.gradient_accumulation_steps} micro-batches of {args.per_device_train_batch_size}, "
+        f"{plan.steps_per_generation_batch} optimizer steps on each batch of rollouts\n"
+        f"{train_config.steps} steps, {total:,} rollouts of up to {args.max_completion_length} tokens, each of "
+        f"{config.task.num_problems:,} problems seen {problems_seen:.1f} times\n"
+        f"a checkpoint every {train_config.save_every} steps; output goes to {run.path}"
+    )
+
+
+def _sparkline(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    width = 60
+    sampled = [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)]
+    levels = [round((v - low) / (high - low) * (len(_BARS) - 1)) if high > low else 3 for v in sampled]
+    return f"{high:.3f} {''.join(_BARS[level] for level in levels)} {low:.3f} (highest, lowest)"
+
+
+def _table(values: Sequence[float], rows: int = 10) -> str:
+    last = len(values) - 1
+    steps = sorted({round(i * last / rows) for i in range(rows + 1)})
+    return "\n".join(f"  step {step:>6}  {values[step]:.4f}" for step in steps)
+
+
+if __name__ == "__main__":
+    main()

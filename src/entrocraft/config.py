@@ -1,0 +1,208 @@
+"""The configuration of a run: YAML in, one frozen, checked object out.
+
+Unknown keys are refused with the nearest known one, so a typing error cannot silently train with a
+default. `key.path=value` overrides are applied to the YAML before it is checked.
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, ValidationError
+
+from entrocraft import tasks
+from entrocraft.control import EntropyControl
+from entrocraft.errors import EntrocraftError, InvalidValueError
+from entrocraft.sampling import SamplingConfig
+from entrocraft.schedules import Schedule
+from entrocraft.tasks import Task
+
+PositiveInt = Annotated[int, Field(ge=1, strict=True)]
+NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
+PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _control_from(value: Any) -> EntropyControl | None:
+    return None if value is None else EntropyControl.of(value)
+
+
+def _control_to(control: EntropyControl | None) -> dict[str, Any] | None:
+    if control is None:
+        return None
+    plain = {
+        name: value.to_dict() if isinstance(value, Schedule) else value
+        for name, value in asdict(control).items()
+        if value is not None
+    }
+    return plain
+
+
+Control = Annotated[
+    InstanceOf[EntropyControl] | None, BeforeValidator(_control_from), PlainSerializer(_control_to)
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TaskConfig(_Section):
+    """What to train on."""
+
+    name: str = "countdown"
+    """One of `entrocraft.tasks.available()`."""
+    options: dict[str, Any] = {}
+    """The task's own options."""
+    num_problems: PositiveInt = 4000
+    """Distinct training problems."""
+
+    def build(self) -> Task:
+        """Return the task.
+
+        Raises:
+            UnknownNameError: There is no such task.
+            InvalidValueError: An option is unknown or out of range.
+        """
+        return tasks.build(self.name, **self.options)
+
+
+class TrainConfig(_Section):
+    """How to train; what is not here goes to TRL through `trl`."""
+
+    algorithm: Literal["grpo", "rloo"] = "grpo"
+    steps: PositiveInt = 150
+    """Optimizer steps."""
+    prompts_per_step: PositiveInt = 64
+    rollouts_per_prompt: Annotated[int, Field(ge=2, strict=True)] = 8
+    micro_batch_size: PositiveInt | None = None
+    """Rollouts in one forward and backward pass; by default all of a step's."""
+    learning_rate: PositiveFloat = 5e-5
+    temperature: PositiveFloat = 1.0
+    """Sampling temperature; entropy is measured at it."""
+    max_completion_tokens: PositiveInt | None = None
+    """By default what the task's longest right answer needs."""
+    save_every: PositiveInt = 25
+    """Optimizer steps between checkpoints."""
+    trl: dict[str, Any] = {}
+    """Any other argument of TRL's GRPOConfig or RLOOConfig."""
+
+    @property
+    def rollouts_per_step(self) -> int:
+        """Rollouts that one optimizer step uses."""
+        return self.prompts_per_step * self.rollouts_per_prompt
+
+
+class EvalConfig(_Section):
+    """How to evaluate on held-out problems."""
+
+    every: NonNegativeInt = 0
+    """Optimizer steps between evaluations; 0 for the first and last only."""
+    num_problems: PositiveInt = 200
+    num_samples: PositiveInt = 32
+    k: tuple[PositiveInt, ...] = (1, 8, 32)
+    temperature: PositiveFloat = 1.0
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    def model_post_init(self, context: Any) -> None:
+        """Refuse a k beyond the number of samples."""
+        if max(self.k) > self.num_samples:
+            raise InvalidValueError(f"k must be at most num_samples = {self.num_samples}, got {max(self.k)}")
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """The sampling part."""
+        return SamplingConfig(
+            num_samples=self.num_samples, temperature=self.temperature, top_p=self.top_p
+        )
+
+
+class RunConfig(_Section):
+    """One training run."""
+
+    model: str = "countdown-base"
+    """The embedded model's name, a folder, or a hub id."""
+    seed: NonNegativeInt = 0
+    task: TaskConfig = TaskConfig()
+    control: Control = EntropyControl()
+    """Entropy control; `null` trains with the plain algorithm."""
+    train: TrainConfig = TrainConfig()
+    eval: EvalConfig = EvalConfig()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain data that `RunConfig(**data)` takes back."""
+        return self.model_dump(mode="json")
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """Read a YAML file, apply `key.path=value` overrides, and check the result.
+
+    Raises:
+        InvalidValueError: The file cannot be read, is not YAML, or holds something that cannot be used; the
+            message names the key.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InvalidValueError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise InvalidValueError(f"{path}: expected keys and values, got {type(data).__name__}")
+    for override in overrides:
+        _apply_override(data, override)
+    return parse_config(data)
+
+
+def parse_config(data: Mapping[str, Any]) -> RunConfig:
+    """Check plain data and return the configuration; see `load_config` for the errors."""
+    try:
+        return RunConfig(**data)
+    except ValidationError as error:
+        messages = [_explain(problem) for problem in error.errors()]
+        raise InvalidValueError("config: " + "; ".join(messages)) from error
+    except TypeError as error:  # a key that is not text
+        raise InvalidValueError(f"config: {error}") from error
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not all(key.split(".")):
+        raise InvalidValueError(f"expected an override such as train.steps=100, got {override!r}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InvalidValueError(f"override {override!r}: the value is not YAML") from error
+    *parents, last = key.split(".")
+    for parent in parents:
+        if data.get(parent) is None:
+            data[parent] = {}
+        data = data[parent]
+        if not isinstance(data, dict):
+            raise InvalidValueError(f"override {override!r}: {parent!r} is not a section but {data!r}")
+    data[last] = value
+
+
+def _explain(problem: Any) -> str:
+    """Say one of pydantic's errors in our words: where, what is wrong, what was got."""
+    path = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
+    if problem["type"] == "extra_forbidden":
+        known = _fields_at(problem["loc"][:-1])
+        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
+        hint = f", did you mean {close[0]!r}?" if close else ""
+        return f"unknown key {path!r}{hint} Known here: {', '.join(sorted(known))}"
+    cause = problem.get("ctx", {}).get("error")
+    if isinstance(cause, EntrocraftError):
+        return f"{path}: {cause}"
+    return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
+
+
+def _fields_at(location: Sequence[int | str]) -> list[str]:
+    section: type[BaseModel] = RunConfig
+    for part in location:
+        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
+    return list(section.model_fields)

@@ -1,0 +1,121 @@
+"""The settings of entropy control, the same for every engine."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from entrocraft import advantages, controllers
+from entrocraft.controllers import Controller
+from entrocraft.entropy import Aggregation
+from entrocraft.errors import InvalidValueError, UnknownNameError
+from entrocraft.schedules import Band, Schedule
+
+DEFAULT_SCHEDULE = "linear(1.0, 0.5, unit='initial')"
+DEFAULT_WIDTH = 0.04
+
+
+@dataclass(frozen=True, kw_only=True)
+class EntropyControl:
+    """Where entropy should be, and how an engine keeps it there.
+
+    Everything is checked when the object is made, before any model loads.
+
+    Raises:
+        InvalidValueError: A value cannot be used.
+        UnknownNameError: A name is not known.
+
+    Example:
+        >>> EntropyControl(schedule="linear(0.5, 0.3)").build().band.target(0, 100)
+        0.5
+    """
+
+    schedule: Any = None
+    """The curve: anything `schedule_from` takes. By default linear annealing from the entropy measured
+    at the first step to half of it, which needs no tuning to the model."""
+    width: float | None = None
+    """Width of the band around the curve, in the curve's unit; 0.04 by default."""
+    lower: Any = None
+    """Lower edge of the band, instead of `schedule` and `width`."""
+    upper: Any = None
+    """Upper edge of the band, instead of `schedule` and `width`."""
+    method: str = "rejection"
+    """The controller, one of `controllers.available()`."""
+    rule: str = "predicted"
+    """Which rollouts a rejection keeps; see `RejectionController`."""
+    normalize: str = "kept"
+    """What the loss is averaged over: `kept` rollouts (Eq. 5) or `all`."""
+    reward_baseline: float = 0.0
+    """For rule `reward`: what a neutral reward is."""
+    rejected: str = "drop"
+    """What the engine does with rejected rollouts: `drop` leaves them out of the forward and backward
+    passes; `mask` keeps them with zero advantage, so that they pay compute and still feel a KL term."""
+    predictor: str = "estimate"
+    """How rule `predicted` gets its numbers: `estimate` needs log-probabilities and entropies only,
+    `exact` needs the logits of the whole vocabulary."""
+    estimator: str | None = None
+    """Advantage estimator, one of `advantages.available()`; by default the trainer's own."""
+    aggregation: Aggregation = "token_mean"
+    """How token entropies become the batch's: see `batch_entropy`."""
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("rejected", ("drop", "mask")),
+            ("predictor", ("estimate", "exact")),
+            ("aggregation", ("token_mean", "sequence_mean")),
+        ):
+            if getattr(self, name) not in known:
+                raise UnknownNameError.of(f"{name} mode", getattr(self, name), known)
+        if self.estimator is not None:
+            advantages.check_estimator(self.estimator)
+        self.build()
+
+    @classmethod
+    def of(cls, value: Any) -> "EntropyControl":
+        """Return settings for whatever a user hands to a trainer.
+
+        Args:
+            value: Settings, a mapping of them, a band, a schedule or anything that `schedule_from`
+                takes, or None for the defaults.
+        """
+        match value:
+            case None:
+                return cls()
+            case EntropyControl():
+                return value
+            case Band():
+                return cls(**value.to_dict())
+            case Mapping() if "type" not in value:
+                try:
+                    return cls(**value)
+                except TypeError as error:
+                    unknown = set(value) - set(cls.__dataclass_fields__)
+                    raise UnknownNameError.of(
+                        "setting of entropy control", unknown.pop(), cls.__dataclass_fields__
+                    ) from error
+            case Schedule() | Mapping() | str() | int() | float() | Sequence():
+                return cls(schedule=value)
+            case _:
+                raise InvalidValueError(
+                    "entropy control: expected a schedule such as 'linear(0.6, 0.2)', a Band or an "
+                    f"EntropyControl, got {value!r}"
+                )
+
+    def band(self) -> Band:
+        """Return the band that the settings describe."""
+        if self.lower is not None or self.upper is not None:
+            return Band(self.schedule, self.width, lower=self.lower, upper=self.upper)
+        return Band(
+            DEFAULT_SCHEDULE if self.schedule is None else self.schedule,
+            DEFAULT_WIDTH if self.width is None else self.width,
+        )
+
+    def build(self) -> Controller:
+        """Return a fresh controller."""
+        options: dict[str, Any] = {}
+        if self.method == "rejection":
+            options = {
+                "rule": self.rule,
+                "normalize": self.normalize,
+                "reward_baseline": self.reward_baseline,
+            }
+        return controllers.build(self.method, self.band(), **options)

@@ -1,0 +1,239 @@
+"""The one interface: a controller sees a batch's statistics and decides what the update may use.
+
+Controllers know nothing of engines. They see the *global* batch, already gathered over all ranks, and
+are deterministic, so every rank reaches the same decision without another exchange.
+"""
+
+import math
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from entrocraft.errors import InvalidValueError, MeasurementError, UnknownNameError
+from entrocraft.schedules import Band
+
+Normalize = Literal["kept", "all"]
+"""What the loss is averaged over: `kept`, the kept rollouts (Eq. 5); `all`, rejected ones included."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BatchStats:
+    """What a controller may look at; one row per rollout of the global batch, rank after rank.
+
+    Raises:
+        InvalidValueError: Lengths differ, or the step or the number of ranks makes no sense.
+        MeasurementError: The entropy, an advantage or a predicted change is NaN or infinite; the
+            message names the step and the rank.
+    """
+
+    step: int
+    """The optimizer step about to be made, counted from 1."""
+    total_steps: int
+    """Optimizer steps of the whole run."""
+    entropy: float
+    """Entropy of the policy on this batch, in nats per token."""
+    advantages: Tensor
+    """(B,)"""
+    rewards: Tensor | None = None
+    """(B,) raw rewards, before any baseline."""
+    groups: Tensor | None = None
+    """(B,) index of the prompt a rollout answers."""
+    num_tokens: Tensor | None = None
+    """(B,) counted tokens of each rollout."""
+    predicted_change: Tensor | None = None
+    """(B,) predicted entropy change of each rollout, from whatever predictor the rule asks for."""
+    num_ranks: int = 1
+    """Ranks that contributed rows, equally many each; used to name the culprit in errors."""
+
+    def __post_init__(self) -> None:
+        if self.step < 0 or self.total_steps < 1:
+            raise InvalidValueError(
+                f"expected step >= 0 and total_steps >= 1, got {self.step} and {self.total_steps}"
+            )
+        if not math.isfinite(self.entropy):
+            raise MeasurementError(
+                f"step {self.step}: the entropy of the batch is {self.entropy}; look for NaN or infinite "
+                "logits: a learning rate too high, or half precision"
+            )
+        for name in ("advantages", "rewards", "groups", "num_tokens", "predicted_change"):
+            value = getattr(self, name)
+            if value is None:
+                continue
+            object.__setattr__(self, name, torch.as_tensor(value))
+        for name in ("rewards", "groups", "num_tokens", "predicted_change"):
+            value = getattr(self, name)
+            if value is not None and value.shape != self.advantages.shape:
+                raise InvalidValueError(
+                    f"{name} must have one entry per advantage, got {tuple(value.shape)} "
+                    f"for {tuple(self.advantages.shape)}"
+                )
+        if self.advantages.ndim != 1 or not len(self.advantages):
+            raise InvalidValueError(
+                "advantages must be a vector with one entry per rollout, "
+                f"got shape {tuple(self.advantages.shape)}"
+            )
+        if self.num_ranks < 1 or len(self.advantages) % self.num_ranks:
+            raise InvalidValueError(
+                f"{len(self.advantages)} rollouts cannot come from {self.num_ranks} ranks, equally many each"
+            )
+        for name in ("advantages", "predicted_change"):
+            self._refuse_non_finite(name)
+
+    def _refuse_non_finite(self, name: str) -> None:
+        value = getattr(self, name)
+        if value is None:
+            return
+        broken = (~torch.isfinite(value)).nonzero().flatten().tolist()
+        if broken:
+            per_rank = len(value) // self.num_ranks
+            rank, row = divmod(broken[0], per_rank)
+            raise MeasurementError(
+                f"step {self.step}, rank {rank}: {len(broken)} of {len(value)} {name} are not finite, the first "
+                f"is {value[broken[0]].item()} (rollout {row} of that rank); check the rewards and the logits"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decision:
+    """What the update may use."""
+
+    keep: Tensor
+    """(B,) bool: which rollouts enter the gradient."""
+    advantages: Tensor
+    """(B,) what the update must use; 0 where rejected."""
+    normalize: Normalize = "kept"
+    """What the loss is averaged over; see `loss_scale`."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """What to log, every value finite (or NaN where there is no target)."""
+
+    @property
+    def empty(self) -> bool:
+        """True if nothing was kept: there is nothing to update on."""
+        return not bool(self.keep.any())
+
+    def loss_scale(self, sizes: Tensor | None = None) -> float:
+        """Return the factor from a loss averaged over all rollouts to what `normalize` asks for.
+
+        `sum(sizes) / sum(sizes of kept)` for `kept` (Eq. 5 averages over |S_x|), 1 for `all`.
+
+        Args:
+            sizes: (B,) what the loss divides by: tokens per rollout for a token-mean loss; by default
+                1 for each rollout.
+
+        Returns:
+            The factor; 0 for an empty decision, or if the kept rollouts have size 0.
+
+        Example:
+            >>> kept = torch.tensor([True, False, False, True])
+            >>> Decision(keep=kept, advantages=torch.zeros(4)).loss_scale()
+            2.0
+        """
+        if self.normalize == "all":
+            return 0.0 if self.empty else 1.0
+        sizes = torch.ones(len(self.keep)) if sizes is None else sizes.double()
+        kept = sizes[self.keep].sum().item()
+        return sizes.sum().item() / kept if kept else 0.0
+
+
+class Controller(ABC):
+    """Decides, batch by batch, what the update may use, so that entropy follows a band.
+
+    Subclasses implement `_decide`. The base class turns the band into nats (remembering the initial
+    entropy if the schedule is relative), counts, and adds the metrics that every method shares.
+    """
+
+    predictor_needed: bool = False
+    """True if `BatchStats.predicted_change` must be given."""
+    rewards_needed: bool = False
+    """True if `BatchStats.rewards` must be given."""
+
+    _COUNTERS = ("decisions", "out_of_band", "empty")
+
+    def __init__(self, band: Band):
+        if not isinstance(band, Band):
+            raise InvalidValueError(f"expected a Band, such as Band(linear(0.6, 0.2), width=0.04), got {band!r}")
+        self.band = band
+        self.initial_entropy: float | None = None
+        self.counts = dict.fromkeys(self._COUNTERS, 0)
+
+    def decide(self, stats: BatchStats) -> Decision:
+        """Return the decision for one batch. Same state and same statistics, same decision."""
+        if self.initial_entropy is None:
+            self.initial_entropy = stats.entropy
+        unit = self.initial_entropy if self.band.unit == "initial" else 1.0
+        lower, upper = (bound * unit for bound in self.band(stats.step, stats.total_steps))
+        target = self.band.target(stats.step, stats.total_steps) * unit
+        direction = int(stats.entropy > upper) - int(stats.entropy < lower)
+
+        decision = self._decide(stats, direction)
+
+        self.counts["decisions"] += 1
+        self.counts["out_of_band"] += direction != 0
+        if decision.empty:
+            self.counts["empty"] += 1
+            if self.counts["empty"] == 1:
+                warnings.warn(
+                    f"step {stats.step}: every rollout was rejected, so this step does not update the policy. "
+                    "Entropy is out of the band and no rollout can move it back; widen the band, move the "
+                    "target or raise the number of rollouts. Counted from now on in `empty_steps`.",
+                    stacklevel=2,
+                )
+        decision.metrics.update(
+            entropy=stats.entropy,
+            target=target,
+            lower=lower,
+            upper=upper,
+            direction=float(direction),
+            tracking_error=stats.entropy - target,
+            kept_fraction=decision.keep.double().mean().item(),
+            out_of_band_steps=float(self.counts["out_of_band"]),
+            empty_steps=float(self.counts["empty"]),
+        )
+        if stats.num_tokens is not None:
+            num_tokens = stats.num_tokens.double()
+            kept_tokens = num_tokens[decision.keep.to(num_tokens.device)].sum().item()
+            decision.metrics["kept_token_fraction"] = kept_tokens / max(num_tokens.sum().item(), 1.0)
+        return decision
+
+    @abstractmethod
+    def _decide(self, stats: BatchStats, direction: int) -> Decision:
+        """Return the method's decision; `direction` is m: 1 above the band, -1 below, 0 inside."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs, as plain JSON data."""
+        return {"initial_entropy": self.initial_entropy, "counts": dict(self.counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            InvalidValueError: The state is not one that this controller saved.
+        """
+        expected = self.state_dict()
+        if set(state) != set(expected) or set(state["counts"]) != set(self._COUNTERS):
+            raise InvalidValueError(
+                f"controller state: expected keys {sorted(expected)} with counts {sorted(self._COUNTERS)}, "
+                f"got {dict(state)!r}; the state was saved by another version or another method"
+            )
+        self.initial_entropy = state["initial_entropy"]
+        self.counts = dict(state["counts"])
+
+
+class NoControl(Controller):
+    """Keep everything and report where entropy is: the baseline of every comparison."""
+
+    def _decide(self, stats: BatchStats, direction: int) -> Decision:
+        keep = torch.ones_like(stats.advantages, dtype=torch.bool)
+        return Decision(keep=keep, advantages=stats.advantages)
+
+
+def check_normalize(normalize: str) -> Normalize:
+    """Return `normalize` if it is one of `Normalize`'s words, else raise `UnknownNameError`."""
+    if normalize not in ("kept", "all"):
+        raise UnknownNameError.of("normalize", normalize, ["kept", "all"])
+    return normalize  # type: ignore[return-value]

@@ -1,0 +1,1 @@
+"""Engines carry a controller's decisions out; each is the only importer of its framework."""

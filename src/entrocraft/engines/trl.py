@@ -1,0 +1,463 @@
+"""Entropy control for TRL's trainers: change one import, draw a curve.
+
+    from entrocraft.engines.trl import EntropyControlledGRPOTrainer
+
+    trainer = EntropyControlledGRPOTrainer(..., entropy_control="linear(0.6, 0.2)")
+
+What happens in a training step, all of it around TRL's own methods:
+
+1. TRL generates and scores a batch. The policy's entropy is measured on that batch, before the
+   update, for the sampling temperature: in the pass over old log-probabilities where TRL makes one
+   (RLOO; GRPO with vLLM correction or with several updates per batch), else in one pass of our own
+   without gradient.
+2. Per-rollout sums are gathered over ranks, and every rank computes the same decision, once for all
+   micro-batches and iterations of the generation batch.
+3. Rejected rows are left out of each micro-batch's forward and backward pass. Every micro-batch still
+   runs on every rank, at least on one filler row of one token, so collectives stay in step.
+"""
+
+import inspect
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import torch
+from torch import Tensor
+from transformers import TrainerCallback
+from trl import GRPOTrainer, RLOOTrainer
+from trl.models.utils import disable_gradient_checkpointing
+from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
+
+from entrocraft import advantages as estimators
+from entrocraft.control import EntropyControl
+from entrocraft.controllers import BatchStats, Controller, Decision
+from entrocraft.dynamics import (
+    entropy_sensitivity,
+    estimated_entropy_sensitivity,
+    rollout_entropy_change,
+)
+from entrocraft.entropy import entropy_from_sums, entropy_sums, token_entropy, token_log_probs
+from entrocraft.errors import InvalidValueError, MeasurementError
+
+STATE_FILE = "entrocraft.json"
+
+_KEEP, _SCALE = "entrocraft_keep", "entrocraft_scale"  # carried through TRL's shuffle and split
+
+# What each of TRL's losses divides by, and so how leaving rows out must be made good:
+# "rows" and "tokens" divide by what the micro-batch holds, "global_tokens" by the whole batch's count.
+_LOSS_DENOMINATOR = {
+    "grpo": "rows",
+    "sapo": "rows",
+    "dr_grpo": "rows",
+    "luspo": "rows",
+    "rloo": "rows",
+    "bnpo": "tokens",
+    "dapo": "global_tokens",
+    "cispo": "global_tokens",
+    "vespo": "global_tokens",
+}
+
+# Tensors with one column per completion token; anything else is left at its width.
+_COMPLETION_COLUMNS = (
+    "completion_ids",
+    "completion_mask",
+    "tool_mask",
+    "old_per_token_logps",
+    "ref_per_token_logps",
+    "sampling_per_token_logps",
+    "importance_sampling_ratio",
+    "advantages",
+)
+
+_Batch = dict[str, Any]
+
+
+@dataclass
+class _Scores:
+    """What a pass of the policy over the batch gave, per completion token."""
+
+    log_probs_BT: Tensor
+    entropy_BT: Tensor
+
+
+if TYPE_CHECKING:
+    _Base = GRPOTrainer
+else:
+    _Base = object
+
+
+class EntropyControlMixin(_Base):
+    """Adds entropy control to a TRL trainer; use it through `with_entropy_control`.
+
+    Args:
+        entropy_control: A schedule (`"linear(0.6, 0.2)"`, a number, knots, an `entrocraft` schedule), a
+            `Band`, an `EntropyControl` or a mapping of its fields. By default entropy is annealed
+            linearly from where it starts to half of it.
+        entropy_controller: A controller of your own instead of the one that `entropy_control` builds.
+
+    Everything else goes to the trainer unchanged. Metrics appear under `entrocraft/` in TRL's own
+    logging; the controller's state is saved and restored with TRL's checkpoints.
+
+    Raises:
+        InvalidValueError: The settings do not fit the trainer; raised before the model loads.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        entropy_control: Any = None,
+        entropy_controller: Controller | None = None,
+        **kwargs: Any,
+    ):
+        self.entropy_control = EntropyControl.of(entropy_control)
+        self.entropy_controller = entropy_controller or self.entropy_control.build()
+        trainer_args = kwargs.get("args") or next((a for a in args if hasattr(a, "per_device_train_batch_size")), None)
+        self._loss_denominator(getattr(trainer_args, "loss_type", "rloo"))
+        self._scoring = False
+        self._trl_scores: _Scores | None = None
+        self._rewards_per_func: Tensor | None = None
+        self._decision: Decision | None = None
+        self._decisions_of_step: list[Decision] = []
+        self._tag_names = [*self._tag_names, "entrocraft"]
+        super().__init__(*args, **kwargs)
+        self.add_callback(_BeforeOptimizerStep(self))
+
+    # ---- measure -------------------------------------------------------------------------------------
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
+        self._rewards_per_func = super()._calculate_rewards(*args, **kwargs)  # global, rank after rank
+        return self._rewards_per_func
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, *args: Any, compute_entropy: bool = False, **kwargs: Any
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        capture = self._scoring and self._trl_scores is None and model is self.model
+        log_probs, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
+            model, *args, compute_entropy=compute_entropy or capture, **kwargs
+        )
+        if capture:
+            self._trl_scores = _Scores(log_probs, entropies)
+        return log_probs, entropies if compute_entropy else None, aux_loss
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> _Batch:
+        if not self.model.training:
+            return super()._generate_and_score_completions(inputs)
+        self._trl_scores, self._scoring = None, True
+        try:
+            batch = super()._generate_and_score_completions(inputs)
+        finally:
+            self._scoring = False
+        batch, self._decision = self._control(batch)
+        self._trl_scores = self._rewards_per_func = None
+        return batch
+
+    def _policy_scores(self, batch: _Batch) -> _Scores:
+        """Return the scores of TRL's own pass over the policy if it made one, else make one."""
+        # With PEFT, TRL may score the reference through the same model object; only a batch with old
+        # log-probabilities shows that the first pass was the policy's.
+        if self._trl_scores is not None and ("old_per_token_logps" in batch or "old_logps" in batch):
+            return self._trl_scores
+        parameters = inspect.signature(super()._get_per_token_logps_and_entropies).parameters
+        multimodal = {name: batch[name] for name in parameters if name in batch}
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+            log_probs, entropies, _ = super()._get_per_token_logps_and_entropies(
+                self.model,
+                torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
+                torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
+                batch["completion_ids"].size(1),
+                batch_size=self.args.per_device_train_batch_size,
+                compute_entropy=True,
+                **multimodal,
+            )
+        return _Scores(log_probs, entropies)
+
+    def _exact_scores(self, batch: _Batch) -> tuple[_Scores, Tensor]:
+        """Return scores and exact sensitivities (B, T) from full logits, in one pass."""
+        if "pixel_values" in batch:
+            raise InvalidValueError("predictor 'exact' reads text only; use predictor 'estimate' with images")
+        prompt_completion_ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+        attention_mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        num_columns = batch["completion_ids"].size(1)
+        parts = []
+        rows = self.args.per_device_train_batch_size
+        with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+            for ids, mask in zip(prompt_completion_ids.split(rows), attention_mask.split(rows), strict=True):
+                with self.accelerator.autocast():
+                    logits = self.model(input_ids=ids, attention_mask=mask).logits
+                logits = logits[:, -num_columns - 1 : -1] / self.temperature
+                tokens = ids[:, -num_columns:]
+                parts.append(
+                    (
+                        token_log_probs(logits, tokens),
+                        token_entropy(logits),
+                        entropy_sensitivity(logits, tokens),
+                    )
+                )
+        log_probs, entropies, sensitivities = (torch.cat(column) for column in zip(*parts, strict=True))
+        return _Scores(log_probs, entropies), sensitivities
+
+    # ---- decide --------------------------------------------------------------------------------------
+
+    def _control(self, batch: _Batch) -> tuple[_Batch, Decision]:
+        """Return the batch as the update must use it, and the decision behind it."""
+        mask_BT = batch["completion_mask"]
+        if "tool_mask" in batch:
+            mask_BT = mask_BT * batch["tool_mask"]
+        if self.entropy_control.estimator is not None:
+            batch["advantages"] = self._estimate_advantages(self.entropy_control.estimator)
+        advantages_B = _per_rollout(batch["advantages"], mask_BT)
+
+        predicted_B = None
+        if self.entropy_controller.predictor_needed and self.entropy_control.predictor == "exact":
+            scores, sensitivity_BT = self._exact_scores(batch)
+            predicted_B = rollout_entropy_change(sensitivity_BT, advantages_B, mask_BT)
+        else:
+            scores = self._policy_scores(batch)
+            if self.entropy_controller.predictor_needed:
+                sensitivity_BT = estimated_entropy_sensitivity(scores.log_probs_BT, scores.entropy_BT, mask_BT)
+                predicted_B = rollout_entropy_change(sensitivity_BT, advantages_B, mask_BT)
+
+        sums_B, counts_B = entropy_sums(scores.entropy_BT, mask_BT)
+        columns = [sums_B, counts_B, advantages_B, torch.zeros_like(sums_B) if predicted_B is None else predicted_B]
+        table = self.accelerator.gather(torch.stack([column.float() for column in columns], dim=1)).cpu().double()
+        sums, counts, advantages, predicted = table.unbind(dim=1)
+        step = self.state.global_step + 1
+        try:
+            entropy = entropy_from_sums(sums, counts, self.entropy_control.aggregation)
+        except MeasurementError as error:
+            raise MeasurementError(f"step {step}: {error}") from error
+        stats = BatchStats(
+            step=step,
+            total_steps=self.state.max_steps,
+            entropy=entropy,
+            advantages=advantages,
+            rewards=self._rewards() if self.entropy_controller.rewards_needed else None,
+            groups=torch.arange(len(advantages)) // self.num_generations,
+            num_tokens=counts,
+            predicted_change=None if predicted_B is None else predicted,
+            num_ranks=self.accelerator.num_processes,
+        )
+        decision = self.entropy_controller.decide(stats)
+        decision.metrics["num_tokens"] = counts.sum().item()
+        return self._apply(batch, decision, stats), decision
+
+    def _rewards(self) -> Tensor:
+        """Return the global weighted sum of rewards, one per rollout, as TRL sums them."""
+        rewards_per_func = self._rewards_per_func
+        assert rewards_per_func is not None, "TRL computes rewards before it returns the batch"
+        weights = self.reward_weights.to(rewards_per_func.device)
+        rewards = (rewards_per_func * weights).nansum(dim=1)
+        rewards[torch.isnan(rewards_per_func).all(dim=1)] = torch.nan  # no reward function scored it
+        return rewards.double().cpu()
+
+    def _estimate_advantages(self, name: str) -> Tensor:
+        """Return this rank's advantages from one of our estimators instead of the trainer's."""
+        advantages = estimators.estimate(name, self._rewards().view(-1, self.num_generations)).flatten()
+        return self._local(advantages).float().to(self.accelerator.device)
+
+    def _local(self, values: Tensor) -> Tensor:
+        """Return this rank's part of a global vector."""
+        return values.chunk(self.accelerator.num_processes)[self.accelerator.process_index]
+
+    # ---- carry out -----------------------------------------------------------------------------------
+
+    def _loss_denominator(self, loss_type: str) -> str:
+        if loss_type not in _LOSS_DENOMINATOR and self.entropy_control.rejected == "drop":
+            raise InvalidValueError(
+                f"dropping rollouts is not known to be right for loss_type={loss_type!r}; known: "
+                f"{', '.join(sorted(_LOSS_DENOMINATOR))}. Use EntropyControl(rejected='mask')."
+            )
+        return _LOSS_DENOMINATOR.get(loss_type, "rows")
+
+    def _apply(self, batch: _Batch, decision: Decision, stats: BatchStats) -> _Batch:
+        """Return the batch with the decision's advantages, and with what `_compute_loss` needs to drop rows."""
+        if decision.keep.all() and torch.equal(decision.advantages, stats.advantages):
+            return batch  # in band: the trainer's own step, untouched to the bit
+        denominator = self._loss_denominator(getattr(self, "loss_type", "rloo"))
+        scale = decision.loss_scale(None if denominator == "rows" else stats.num_tokens)
+        device = batch["completion_ids"].device
+        keep_B = self._local(decision.keep).to(device)
+        old_B = batch["advantages"]
+        if torch.equal(decision.advantages[decision.keep], stats.advantages[decision.keep]):
+            # Token-level advantages of a user's subclass survive; (B,) or (B, T).
+            new_B = old_B * keep_B.view(-1, *[1] * (old_B.ndim - 1))
+        else:
+            new_B = self._local(decision.advantages).to(device=device, dtype=old_B.dtype)
+        if self.entropy_control.rejected == "mask":
+            # Every loss is homogeneous in the advantage, so scaling it scales the policy gradient alone.
+            return batch | {"advantages": new_B * scale}
+        return batch | {"advantages": new_B, _KEEP: keep_B, _SCALE: torch.tensor(scale, device=device)}
+
+    def _compute_loss(self, model: Any, inputs: _Batch) -> Tensor:
+        if _KEEP not in inputs:
+            return super()._compute_loss(model, inputs)
+        inputs = dict(inputs)
+        keep_B, scale = inputs.pop(_KEEP), inputs.pop(_SCALE)
+        num_rows = int(keep_B.sum())
+        if self.accelerator.num_processes > 1:
+            # TRL gathers one value per row for its metrics, which needs as many rows on every rank.
+            num_rows = int(self.accelerator.gather(torch.tensor([num_rows], device=keep_B.device)).max())
+        kept = _keep_rows(inputs, keep_B, max(num_rows, 1))
+        loss = super()._compute_loss(model, kept)
+
+        # From the mean over the rows passed on to the mean over all rows of the micro-batch, ...
+        denominator = self._loss_denominator(getattr(self, "loss_type", "rloo"))
+        if denominator == "rows":
+            loss = loss * (len(kept["completion_ids"]) / len(keep_B))
+        elif denominator == "tokens":
+            loss = loss * (_num_loss_tokens(kept) / _num_loss_tokens(inputs).clamp(min=1))
+        return loss * scale  # ... and on to what `normalize` asks for.
+
+    # ---- log, skip, save -----------------------------------------------------------------------------
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if self._decision is not None and not any(self._decision is d for d in self._decisions_of_step):
+            self._decisions_of_step.append(self._decision)
+        return loss
+
+    def _before_optimizer_step(self, model: Any) -> None:
+        """Log the decisions behind this step; if they kept nothing at all, leave the weights alone."""
+        decisions, self._decisions_of_step = self._decisions_of_step, []
+        for decision in decisions:
+            for name, value in decision.metrics.items():
+                self._metrics["train"][f"entrocraft/{name}"].append(value)
+        if decisions and all(decision.empty for decision in decisions):
+            # A zero gradient would still let momentum and weight decay move the weights.
+            for parameter in model.parameters():
+                parameter.grad = None
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        # Before TRL's own files: transformers writes trainer_state.json last, so a checkpoint that has
+        # it is whole.
+        if self.args.should_save:
+            folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / STATE_FILE).write_text(json.dumps(self.entropy_controller.state_dict()))
+        super()._save_checkpoint(model, trial)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | os.PathLike[str] | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None:
+            return
+        path = Path(checkpoint) / STATE_FILE
+        if not path.exists():
+            raise InvalidValueError(
+                f"{checkpoint} holds no {STATE_FILE}: it was not saved under entropy control. Start a new "
+                "run from its weights, or resume it with the trainer that saved it."
+            )
+        self.entropy_controller.load_state_dict(json.loads(path.read_text()))
+
+
+class _BeforeOptimizerStep(TrainerCallback):
+    """Calls the trainer between the last backward pass and the optimizer step."""
+
+    def __init__(self, trainer: EntropyControlMixin):
+        self._trainer = trainer
+
+    def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        self._trainer._before_optimizer_step(model)
+
+
+def _per_rollout(advantages: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return one advantage per rollout; of token-level ones, the mean over counted tokens."""
+    if advantages.ndim == 1:
+        return advantages
+    return (advantages * mask_BT).sum(-1) / mask_BT.sum(-1).clamp(min=1)
+
+
+def _num_loss_tokens(batch: _Batch) -> Tensor:
+    mask = batch["completion_mask"]
+    return (mask * batch["tool_mask"] if "tool_mask" in batch else mask).sum()
+
+
+def _keep_rows(batch: _Batch, keep_B: Tensor, num_rows: int) -> _Batch:
+    """Return `batch` with the kept rows only, filled up to `num_rows` with rows that count for nothing.
+
+    Columns that no kept completion reaches are cut off. If nothing is kept, what is left is one filler
+    of one prompt and one completion token: enough to run the collectives of a pass, and all but free.
+    """
+    kept = keep_B.nonzero().flatten()
+    fillers = torch.zeros(num_rows - len(kept), dtype=torch.long, device=kept.device)
+    rows = torch.cat([kept, fillers])
+
+    by_row = split_pixel_values_by_grid(batch)  # a list with one entry per row, where images are flat
+    selected: _Batch = {}
+    for name, value in by_row.items():
+        if isinstance(value, Tensor) and value.ndim > 0:
+            selected[name] = value[rows]
+        elif isinstance(value, list):
+            selected[name] = [value[row] for row in rows.tolist()]
+        else:
+            selected[name] = value
+    selected = unsplit_pixel_values_by_grid(selected)
+
+    if len(fillers):
+        for name in ("completion_mask", "advantages", "old_logps"):
+            if name in selected:
+                selected[name][len(kept) :] = 0
+    width = int(selected["completion_mask"].sum(-1).max().clamp(min=1)) if len(kept) else 1
+    full_width = selected["completion_ids"].shape[1]
+    for name in _COMPLETION_COLUMNS:
+        value = selected.get(name)
+        if isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == full_width:
+            selected[name] = value[:, :width]
+    if not len(kept) and "pixel_values" not in selected:
+        selected["prompt_ids"] = selected["prompt_ids"][:, -1:]
+        selected["prompt_mask"] = selected["prompt_mask"][:, -1:]
+    return selected
+
+
+_HOOKS = (
+    "_calculate_rewards",
+    "_compute_loss",
+    "_generate_and_score_completions",
+    "_get_per_token_logps_and_entropies",
+    "_load_optimizer_and_scheduler",
+    "_save_checkpoint",
+)
+
+TrainerClass = TypeVar("TrainerClass", bound=type)
+
+
+def with_entropy_control(trainer_class: TrainerClass) -> TrainerClass:
+    """Return `trainer_class` with entropy control: GRPOTrainer, RLOOTrainer or a subclass of yours.
+
+    The class returned takes `entropy_control=` beside the arguments of `trainer_class`; see
+    `EntropyControlMixin`.
+
+    Raises:
+        InvalidValueError: The class lacks a method this relies on: it is no GRPO-like trainer, or TRL is
+            of a version that has moved it.
+
+    Example:
+        >>> class MyTrainer(GRPOTrainer):
+        ...     pass
+        >>> with_entropy_control(MyTrainer).__name__
+        'EntropyControlledMyTrainer'
+    """
+    missing = [hook for hook in _HOOKS if not callable(getattr(trainer_class, hook, None))]
+    if missing:
+        import trl
+
+        raise InvalidValueError(
+            f"{trainer_class.__name__} has no {', '.join(missing)}: expected GRPOTrainer, RLOOTrainer or a "
+            f"subclass, of TRL 1.16 (installed: {trl.__version__})"
+        )
+    if issubclass(trainer_class, EntropyControlMixin):
+        return trainer_class
+    return type(
+        f"EntropyControlled{trainer_class.__name__}",
+        (EntropyControlMixin, trainer_class),
+        {"__doc__": trainer_class.__doc__, "__module__": trainer_class.__module__},
+    )
+
+
+class EntropyControlledGRPOTrainer(EntropyControlMixin, GRPOTrainer):
+    """TRL's GRPOTrainer with entropy control; see `EntropyControlMixin` for the arguments it adds."""
+
+
+class EntropyControlledRLOOTrainer(EntropyControlMixin, RLOOTrainer):
+    """TRL's RLOOTrainer with entropy control; see `EntropyControlMixin` for the arguments it adds."""

@@ -1,0 +1,130 @@
+"""Policy entropy and log-probabilities from logits, in chunks, accumulated in float32.
+
+Shapes: B rollouts, T tokens, V vocabulary. All entropies are in nats per token.
+"""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from entrocraft.errors import InvalidValueError, MeasurementError, UnknownNameError
+
+Aggregation = Literal["token_mean", "sequence_mean"]
+
+_CHUNK_TOKENS = 1024  # 0.6 GiB of float32 at V = 152,000
+
+
+def token_entropy(logits_BTV: Tensor, chunk_size: int = _CHUNK_TOKENS) -> Tensor:
+    """Return the entropy of each next-token distribution.
+
+    `H_t = -sum_v p_v log p_v`, with `p = softmax(logits)` over the full vocabulary.
+
+    Args:
+        logits_BTV: Logits, any floating dtype, with any leading shape; `-inf` marks a token that cannot
+            be sampled. Divide by the sampling temperature first if the tempered policy is meant.
+        chunk_size: Tokens per chunk. The extra memory is `chunk_size * V` floats, whatever B and T are.
+
+    Returns:
+        Entropies (B, T), float32, in nats. Differentiable.
+
+    Raises:
+        InvalidValueError: `chunk_size` is not positive.
+
+    A row that is all `-inf` or holds a NaN gives NaN: there is no distribution to measure.
+
+    Example:
+        >>> token_entropy(torch.zeros(1, 2, 4))  # uniform over 4 tokens: log 4
+        tensor([[1.3863, 1.3863]])
+    """
+    if chunk_size < 1:
+        raise InvalidValueError(f"chunk_size must be at least 1, got {chunk_size}")
+    rows = logits_BTV.reshape(-1, logits_BTV.shape[-1])
+    chunks = [_entropy_rows(chunk) for chunk in rows.split(chunk_size)]
+    return torch.cat(chunks).reshape(logits_BTV.shape[:-1]) if chunks else rows.new_zeros(0).float()
+
+
+def _entropy_rows(logits_NV: Tensor) -> Tensor:
+    log_probs = torch.log_softmax(logits_NV.float(), dim=-1)
+    # 0 * log 0 is 0, where the product of floats would be NaN.
+    return -(log_probs.exp() * log_probs.masked_fill(log_probs == -torch.inf, 0.0)).sum(-1)
+
+
+def token_log_probs(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int = _CHUNK_TOKENS) -> Tensor:
+    """Return the log-probability of each sampled token, `log p_t[y_t]`.
+
+    Args:
+        logits_BTV: Logits, any floating dtype.
+        tokens_BT: The sampled tokens, integers in [0, V).
+        chunk_size: Tokens per chunk; see `token_entropy`.
+
+    Returns:
+        Log-probabilities (B, T), float32.
+
+    Example:
+        >>> token_log_probs(torch.zeros(1, 1, 4), torch.tensor([[2]]))
+        tensor([[-1.3863]])
+    """
+    rows, tokens = logits_BTV.reshape(-1, logits_BTV.shape[-1]), tokens_BT.reshape(-1, 1)
+    chunks = [
+        torch.log_softmax(chunk.float(), dim=-1).gather(-1, index)
+        for chunk, index in zip(rows.split(chunk_size), tokens.split(chunk_size), strict=True)
+    ]
+    return torch.cat(chunks).reshape(tokens_BT.shape)
+
+
+def batch_entropy(entropy_BT: Tensor, mask_BT: Tensor, aggregation: Aggregation = "token_mean") -> float:
+    """Return one number for the entropy of a batch.
+
+    Args:
+        entropy_BT: Token entropies, in nats.
+        mask_BT: True (or 1) where a token was sampled by the policy and counts: not padding, not a
+            tool's output, not a truncated completion that the loss ignores.
+        aggregation: `token_mean`, all tokens alike, `sum(H * mask) / sum(mask)`, as the authors' code
+            does; or `sequence_mean`, the mean over rollouts of each rollout's mean, as the paper's
+            text does (section 2). Rollouts without a counted token do not take part.
+
+    Returns:
+        The entropy in nats per token.
+
+    Raises:
+        MeasurementError: No token counts, or a counted entropy is NaN or infinite.
+
+    Example:
+        >>> H, mask = torch.tensor([[1.0, 1.0], [4.0, 9.0]]), torch.tensor([[1, 1], [1, 0]])
+        >>> batch_entropy(H, mask), batch_entropy(H, mask, "sequence_mean")
+        (2.0, 2.5)
+    """
+    sums_B, counts_B = entropy_sums(entropy_BT, mask_BT)
+    return entropy_from_sums(sums_B, counts_B, aggregation)
+
+
+def entropy_sums(entropy_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """Return per rollout the sum of counted token entropies (nats, float32) and their number.
+
+    Sums and counts, not means, are what ranks exchange: a mean of means weighs tokens unequally.
+    """
+    counted = mask_BT.bool()
+    sums_B = entropy_BT.float().masked_fill(~counted, 0.0).sum(-1)
+    return sums_B, counted.sum(-1)
+
+
+def entropy_from_sums(sums_B: Tensor, counts_B: Tensor, aggregation: Aggregation = "token_mean") -> float:
+    """Return the batch entropy from `entropy_sums`, gathered over all ranks; see `batch_entropy`."""
+    sums_B, counts_B = sums_B.cpu().double(), counts_B.cpu().double()
+    if not bool((counts_B > 0).any()):
+        raise MeasurementError(
+            "no token to measure entropy on: every completion is empty or masked; "
+            "check the completion length and the truncation mask"
+        )
+    match aggregation:
+        case "token_mean":
+            entropy = (sums_B.sum() / counts_B.sum()).item()
+        case "sequence_mean":
+            entropy = (sums_B / counts_B)[counts_B > 0].mean().item()
+        case _:
+            raise UnknownNameError.of("aggregation", aggregation, ["token_mean", "sequence_mean"])
+    if entropy != entropy or entropy == float("inf"):
+        rows = (~torch.isfinite(sums_B)).nonzero().flatten().tolist()
+        raise MeasurementError(f"the entropy of the batch is {entropy}: rollouts {rows[:8]} are not finite")
+    return entropy

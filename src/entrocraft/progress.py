@@ -1,0 +1,54 @@
+"""Live progress: a table on a terminal, one line a step everywhere else."""
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+_DIRECTIONS = {0.0: "in band", 1.0: "above", -1.0: "below"}
+_SHOWN_ROWS = 12
+
+
+class Progress:
+    """Shows each step's entropy beside its target, the kept fraction, the reward and the time left."""
+
+    def __init__(self, total_steps: int, start: int = 0):
+        self._total, self._start, self._begun = total_steps, start, time.perf_counter()
+        self._rows: list[dict[str, str]] = []
+        self._live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
+        if self._live is not None:
+            self._live.start()
+
+    def show(self, line: Mapping[str, Any]) -> None:
+        """Show one line of the metrics."""
+        cells = self._cells(line)
+        if self._live is None:
+            print("  ".join(f"{name} {text}" for name, text in cells.items()), flush=True)
+            return
+        self._rows = [*self._rows[1 - _SHOWN_ROWS :], cells]
+        table = Table(*cells)
+        for row in self._rows:
+            table.add_row(*row.values())
+        self._live.update(table, refresh=True)
+
+    def close(self) -> None:
+        """Leave the last table standing."""
+        if self._live is not None:
+            self._live.stop()
+
+    def _cells(self, line: Mapping[str, Any]) -> dict[str, str]:
+        step = int(line["step"])
+        per_step = (time.perf_counter() - self._begun) / max(step - self._start, 1)
+        left = int(per_step * (self._total - step))
+        cells = {"step": f"{step:>{len(str(self._total))}}/{self._total}", "entropy": f"{line['entropy']:.3f}"}
+        if line["target"] is not None:
+            cells["target"] = f"{line['target']:.3f} ({_DIRECTIONS.get(line['direction'], 'mixed')})"
+            cells["kept"] = f"{line['kept_fraction']:.0%}"
+        cells["reward"] = "-" if line["reward"] is None else f"{line['reward']:.3f}"
+        cells["time"] = f"{line['seconds']:.1f} s"
+        cells["left"] = f"{left // 60}:{left % 60:02d}"
+        return cells

@@ -1,0 +1,84 @@
+"""The report of a run, in words, and its picture."""
+
+import warnings
+from typing import Any
+
+from entrocraft.errors import MissingDependencyError
+from entrocraft.runs import RunDirectory
+from entrocraft.tracking import TrackingSummary, summarise_tracking
+
+
+def write_report(run: RunDirectory) -> None:
+    """Write `report.md` and `curve.png` from what the run has recorded so far."""
+    lines = run.step_metrics()
+    if not lines:
+        return
+    sections = [f"# {run.path.name}", _progress(run, lines), _entropy(lines), _scores(run.eval_metrics())]
+    try:
+        from entrocraft.plots import draw_runs
+
+        draw_runs([run], run.curve_file)
+        sections.append(f"![entropy and reward]({run.curve_file.name})")
+    except MissingDependencyError as error:
+        warnings.warn(f"no {run.curve_file.name}: {error}", stacklevel=2)
+    run.write(run.report_file, "\n\n".join(section for section in sections if section) + "\n")
+
+
+def _progress(run: RunDirectory, lines: list[dict[str, Any]]) -> str:
+    config = run.config()
+    done, total = lines[-1]["step"], config["train"]["steps"]
+    seconds = sum(line["seconds"] for line in lines)
+    state = "It is complete." if done >= total else f"It stopped there, {total - done} steps before its end."
+    return (
+        f"{config['train']['algorithm'].upper()} on `{config['task']['name']}` from `{config['model']}`, seed "
+        f"{config['seed']}: {done} of {total} steps in {seconds / 60:.1f} minutes. {state}"
+    )
+
+
+def _entropy(lines: list[dict[str, Any]]) -> str:
+    first, last = lines[0]["entropy"], lines[-1]["entropy"]
+    text = f"Entropy went from {first:.3f} to {last:.3f} nats per token ({last / first:.0%} of its start)."
+    tracking = summarise_tracking(lines)
+    if tracking is None:
+        return f"## Entropy\n\nNo curve was asked for. {text}"
+    empty = int(lines[-1].get("empty_steps", 0))
+    return (
+        f"## Entropy\n\n{_verdict(tracking, lines)} {text}\n\n"
+        f"| over the last {tracking.num_steps} steps | |\n|---|---|\n"
+        f"| mean distance from the target | {tracking.mean_error:.4f} nats |\n"
+        f"| 95th percentile of it | {tracking.p95_error:.4f} nats |\n"
+        f"| steps inside the band | {tracking.in_band:.0%} |\n"
+        f"| rollouts kept, all steps | {tracking.kept_fraction:.0%} |\n"
+        f"| steps without an update, all rollouts rejected | {empty} |"
+    )
+
+
+def _verdict(tracking: TrackingSummary, lines: list[dict[str, Any]]) -> str:
+    half_width = (lines[-1]["upper"] - lines[-1]["lower"]) / 2
+    if tracking.mean_error <= max(half_width, 0.01):
+        return "The curve was followed: on average entropy stayed within the band."
+    drift = sum(line["entropy"] - line["target"] for line in lines[-tracking.num_steps :])
+    side = "above" if drift > 0 else "below"
+    if tracking.mean_error <= 2 * max(half_width, 0.01):
+        return f"The curve was followed loosely: entropy ran {side} it, on average outside the band."
+    return (
+        f"The curve was not followed: entropy ran {side} it. Try rule `predicted`, a lower learning rate, "
+        "more rollouts per step, or a curve nearer to where entropy starts."
+    )
+
+
+def _scores(evaluations: list[dict[str, Any]]) -> str:
+    if not evaluations:
+        return ""
+    names = [key.removeprefix("eval/") for key in evaluations[0] if key.count("/") == 1]
+    rows = [
+        f"| {line['step']} | "
+        + " | ".join(
+            f"{line[f'eval/{name}']:.3f} [{line[f'eval/{name}/low']:.3f}, {line[f'eval/{name}/high']:.3f}]"
+            for name in names
+        )
+        + " |"
+        for line in evaluations
+    ]
+    header = f"| step | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}"
+    return "## Held-out scores\n\nWith 95 % intervals over problems.\n\n" + "\n".join([header, *rows])

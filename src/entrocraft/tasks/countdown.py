@@ -1,0 +1,204 @@
+"""Countdown: reach a target by combining numbers, each used exactly once.
+
+The prompt is `4,6,1,9=24:` and a right answer is any expression such as `4*6*(9-8)` that uses every
+number once and has the target as its value. Most problems have many solutions, so a policy has
+diversity to lose, which is what makes the task a test bed for entropy control.
+"""
+
+import random
+import re
+import zlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from entrocraft.errors import InvalidValueError
+from entrocraft.tasks.base import Problem, Split, Task
+
+_TOKEN = re.compile(r"\d+|[-+*/()]")
+_MAX_ANSWER_CHARS = 256  # bounds the parser's recursion; an answer to eight numbers takes fewer than 40
+_TEST_SHARE = 10  # one problem in ten is held out, by a hash of the problem itself
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
+
+
+def parse_expression(text: str) -> tuple[Fraction, list[int]]:
+    """Parse an arithmetic expression and return its exact value and the numbers it uses.
+
+    The grammar, with the usual precedence and left association::
+
+        expression := term (("+" | "-") term)*
+        term       := factor (("*" | "/") factor)*
+        factor     := NUMBER | "(" expression ")"
+
+    Args:
+        text: The expression; whitespace is allowed between tokens. There is no unary minus.
+
+    Returns:
+        The value as an exact fraction, and the numbers in reading order.
+
+    Raises:
+        InvalidValueError: The text is not an expression, is longer than 256 characters, or
+            divides by zero.
+
+    Example:
+        >>> parse_expression("(7-3)*2")
+        (Fraction(8, 1), [7, 3, 2])
+    """
+    if len(text) > _MAX_ANSWER_CHARS:
+        raise InvalidValueError(f"an expression of at most {_MAX_ANSWER_CHARS} characters, got {len(text)}")
+    if _TOKEN.sub("", text).strip():
+        raise InvalidValueError(f"not an arithmetic expression: {text!r}")
+    tokens = _TOKEN.findall(text)
+    numbers: list[int] = []
+
+    def peek() -> str | None:
+        return tokens[0] if tokens else None
+
+    def factor() -> Fraction:
+        token = tokens.pop(0) if tokens else "the end"
+        if token.isdecimal():
+            numbers.append(int(token))
+            return Fraction(int(token))
+        if token != "(":
+            raise InvalidValueError(f"expected a number or '(', got {token!r} in {text!r}")
+        value = expression()
+        if not tokens or tokens.pop(0) != ")":
+            raise InvalidValueError(f"unbalanced '(' in {text!r}")
+        return value
+
+    def term() -> Fraction:
+        value = factor()
+        while peek() in ("*", "/"):
+            if tokens.pop(0) == "*":
+                value *= factor()
+                continue
+            divisor = factor()
+            if divisor == 0:
+                raise InvalidValueError(f"division by zero in {text!r}")
+            value /= divisor
+        return value
+
+    def expression() -> Fraction:
+        value = term()
+        while peek() in ("+", "-"):
+            value = value + term() if tokens.pop(0) == "+" else value - term()
+        return value
+
+    value = expression()
+    if tokens:
+        raise InvalidValueError(f"expected an operator or the end, got {tokens[0]!r} in {text!r}")
+    return value, numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Countdown(Task):
+    """Countdown problems with a solution, seeded, with a held-out test split.
+
+    A problem is drawn by building a random expression and asking for its value, so every problem
+    has a solution. Whether a problem belongs to `test` depends on a hash of its numbers and target
+    only: no seed and no order of numbers can carry a test problem into training.
+    """
+
+    num_numbers: int = 4
+    max_number: int = 9
+    max_target: int = 99
+    operators: str = "+-*"
+
+    name = "countdown"
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.num_numbers <= 8:
+            raise InvalidValueError(f"countdown: num_numbers must be 2 to 8, got {self.num_numbers}")
+        if self.max_number < 1 or self.max_target < 1:
+            raise InvalidValueError(
+                "countdown: max_number and max_target must be at least 1, "
+                f"got {self.max_number} and {self.max_target}"
+            )
+        if not self.operators or set(self.operators) - set(_PRECEDENCE):
+            raise InvalidValueError(f"countdown: operators must be some of '+-*/', got {self.operators!r}")
+
+    @property
+    def max_completion_tokens(self) -> int:  # type: ignore[override]
+        """Numbers, operators, a pair of parentheses for all but the outermost operation, end."""
+        digits = len(str(self.max_number))
+        return self.num_numbers * digits + (self.num_numbers - 1) + 2 * (self.num_numbers - 2) + 1
+
+    def solved_problem(self, rng: random.Random) -> Problem:
+        """Draw one problem of either split with a `solution`, an expression that solves it."""
+        while True:
+            numbers = [rng.randint(1, self.max_number) for _ in range(self.num_numbers)]
+            value, solution, _ = self._random_expression(numbers, rng)
+            if value.denominator == 1 and 1 <= value <= self.max_target:
+                rng.shuffle(numbers)
+                return {
+                    "prompt": f"{','.join(map(str, numbers))}={value}:",
+                    "numbers": numbers,
+                    "target": int(value),
+                    "solution": solution,
+                }
+
+    def problems(self, split: Split, num_problems: int, seed: int = 0) -> list[Problem]:
+        """Return distinct problems of `split`; see `Task.problems`.
+
+        Raises:
+            InvalidValueError: The split holds fewer distinct problems than were asked for.
+        """
+        rng = random.Random(f"countdown-{split}-{seed}")
+        found: dict[str, Problem] = {}
+        misses = 0
+        while len(found) < num_problems:
+            problem = self.solved_problem(rng)
+            prompt = problem["prompt"]
+            if self.split_of(problem) != split or prompt in found:
+                misses += 1
+                if misses > 1000 + 200 * num_problems:
+                    raise InvalidValueError(
+                        f"countdown: asked for {num_problems} {split} problems, found {len(found)} distinct "
+                        "ones; ask for fewer, or raise num_numbers, max_number or max_target"
+                    )
+                continue
+            del problem["solution"]  # the policy must find one by itself
+            found[prompt] = problem
+        return list(found.values())
+
+    @staticmethod
+    def split_of(problem: Mapping[str, Any]) -> Split:
+        """Return the split a problem belongs to, whatever the order of its numbers."""
+        key = f"{sorted(problem['numbers'])}={problem['target']}"
+        return "test" if zlib.crc32(key.encode()) % _TEST_SHARE == 0 else "train"
+
+    def score(self, completion: str, problem: Mapping[str, Any]) -> float:
+        """Return 1.0 if `completion` uses each number once and equals the target, else 0.0."""
+        try:
+            value, used = parse_expression(completion)
+        except InvalidValueError:
+            return 0.0
+        return float(value == problem["target"] and Counter(used) == Counter(problem["numbers"]))
+
+    def _random_expression(self, numbers: list[int], rng: random.Random) -> tuple[Fraction, str, int]:
+        """Return value, text and outermost precedence of a random tree over `numbers`, in order."""
+        if len(numbers) == 1:
+            return Fraction(numbers[0]), str(numbers[0]), 3
+        cut = rng.randint(1, len(numbers) - 1)
+        left, left_text, left_precedence = self._random_expression(numbers[:cut], rng)
+        right, right_text, right_precedence = self._random_expression(numbers[cut:], rng)
+        # A zero on the right needs a "-", so some operator other than "/" is left.
+        operator = rng.choice(self.operators if right else self.operators.replace("/", ""))
+        precedence = _PRECEDENCE[operator]
+        if left_precedence < precedence:
+            left_text = f"({left_text})"
+        # a-(b+c) and a/(b*c) need theirs; a+(b-c) reads the same without, as do products.
+        if right_precedence < precedence or (right_precedence == precedence and operator in "-/"):
+            right_text = f"({right_text})"
+        match operator:
+            case "+":
+                value = left + right
+            case "-":
+                value = left - right
+            case "*":
+                value = left * right
+            case _:
+                value = left / right
+        return value, f"{left_text}{operator}{right_text}", precedence

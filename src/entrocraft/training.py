@@ -1,0 +1,281 @@
+"""One training run, from a configuration to a run directory."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+import transformers
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+from entrocraft.config import RunConfig
+from entrocraft.engines.trl import STATE_FILE, with_entropy_control
+from entrocraft.errors import InvalidValueError
+from entrocraft.evaluation import score_metrics
+from entrocraft.models import load_model, load_tokenizer, resolve_model
+from entrocraft.progress import Progress
+from entrocraft.report import write_report
+from entrocraft.runs import RunDirectory
+from entrocraft.sampling import sample_correctness
+from entrocraft.tasks import Task
+
+_TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
+
+# What TRL logs under its own names, and we keep beside our columns.
+_KEPT_TRL_METRICS = (
+    "loss",
+    "grad_norm",
+    "learning_rate",
+    "kl",
+    "reward_std",
+    "frac_reward_zero_std",
+    "completions/mean_length",
+    "completions/clipped_ratio",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a run ended."""
+
+    steps: int
+    """Optimizer steps made, those before a resumption included."""
+    stopped_by: int | None = None
+    """The signal that stopped it before its end, if one did."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration that has been checked as far as can be without loading the model."""
+
+    config: RunConfig
+    task: Task
+    trl_args: GRPOConfig | RLOOConfig
+
+    @property
+    def steps_per_generation_batch(self) -> int:
+        """Optimizer steps made on one batch of rollouts; checkpoints fall between batches."""
+        args = self.trl_args
+        passes = args.steps_per_generation * args.num_iterations
+        return max(1, passes // args.gradient_accumulation_steps)
+
+
+def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
+    """Check everything that can be checked before the model loads; write nothing.
+
+    Raises:
+        InvalidValueError: The model is not there, TRL refuses the arguments, or the batch sizes do not fit.
+    """
+    task = config.task.build()
+    resolve_model(config.model)
+    train = config.train
+    micro_batch_size = train.micro_batch_size or train.rollouts_per_step
+    if train.rollouts_per_step % micro_batch_size:
+        raise InvalidValueError(
+            f"train.micro_batch_size must divide the {train.rollouts_per_step} rollouts of a step "
+            f"({train.prompts_per_step} prompts x {train.rollouts_per_prompt}), got {micro_batch_size}"
+        )
+    arguments = {
+        "output_dir": str(run.checkpoints),
+        "max_steps": train.steps,
+        "per_device_train_batch_size": micro_batch_size,
+        "gradient_accumulation_steps": train.rollouts_per_step // micro_batch_size,
+        "num_generations": train.rollouts_per_prompt,
+        "max_completion_length": train.max_completion_tokens or task.max_completion_tokens,
+        "learning_rate": train.learning_rate,
+        "temperature": train.temperature,
+        "seed": config.seed,
+        "save_steps": train.save_every,
+        "save_total_limit": 2,
+        # Constant rate and a short memory: the optimizer's lag is part of what the filter must steer.
+        "lr_scheduler_type": "constant",
+        "adam_beta2": 0.95,
+        "beta": 0.0,
+        "logging_steps": 1,
+        "disable_tqdm": True,
+        "report_to": "none",
+        "bf16": False,
+        "gradient_checkpointing": False,
+    }
+    clashes = sorted(set(train.trl) & (set(arguments) - {"lr_scheduler_type", "adam_beta2", "beta", "report_to",
+                                                         "bf16", "gradient_checkpointing", "save_total_limit"}))
+    if clashes:
+        raise InvalidValueError(f"train.trl.{clashes[0]} is set elsewhere in the configuration; see `--dry-run`")
+    try:
+        trl_args = _TRAINERS[train.algorithm][1](**arguments | train.trl)
+    except (TypeError, ValueError) as error:
+        raise InvalidValueError(f"TRL refuses the training arguments: {error}") from error
+    plan = Plan(config, task, trl_args)
+    if train.save_every % plan.steps_per_generation_batch:
+        raise InvalidValueError(
+            f"train.save_every must be a multiple of the {plan.steps_per_generation_batch} optimizer steps made "
+            f"on one batch of rollouts, got {train.save_every}"
+        )
+    task.problems("train", config.task.num_problems, config.seed)
+    task.problems("test", config.eval.num_problems)
+    return plan
+
+
+def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outcome:
+    """Train as `config` says and leave the results in `run`.
+
+    Ctrl-C and SIGTERM end the run after the step in progress, with a checkpoint; a second signal ends
+    it at once. Resuming a run that was killed repeats the steps since its last checkpoint exactly.
+
+    Args:
+        config: The configuration.
+        run: Where results go.
+        resume: Go on with the run that is there, if there is one.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        EntrocraftError: Something about the request is wrong; see `plan_run` and `RunDirectory.opened`.
+    """
+    plan = plan_run(config, run)
+    with run.opened(config.to_dict(), resume=resume):
+        checkpoint = run.last_checkpoint()
+        start = checkpoint[0] if checkpoint else 0
+        run.rewind_to(start)
+        transformers.utils.logging.disable_progress_bar()
+        tokenizer = load_tokenizer(config.model)
+        model = load_model(str(checkpoint[1]) if checkpoint else config.model)
+        evaluator = _Evaluator(plan, run, model, tokenizer)
+        if start == 0:
+            evaluator.evaluate(0)
+        with _StopSignals() as stop:
+            if start < config.train.steps:
+                trainer = _build_trainer(plan, model, tokenizer)
+                trainer.add_callback(_MetricsWriter(run, Progress(config.train.steps, start), trainer))
+                trainer.add_callback(_Stopper(stop, plan.steps_per_generation_batch))
+                trainer.add_callback(evaluator)
+                trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
+                start = trainer.state.global_step
+            if stop.signal is None:
+                evaluator.evaluate(config.train.steps)
+        write_report(run)
+        return Outcome(steps=start, stopped_by=stop.signal)
+
+
+def _build_trainer(plan: Plan, model: Any, tokenizer: Any) -> Any:
+    config = plan.config
+    trainer_class: type = _TRAINERS[config.train.algorithm][0]
+    options = {}
+    if config.control is not None:
+        trainer_class = with_entropy_control(trainer_class)
+        options["entropy_control"] = config.control
+    trainer = trainer_class(
+        model=model,
+        reward_funcs=plan.task.reward,
+        args=plan.trl_args,
+        train_dataset=Dataset.from_list(plan.task.problems("train", config.task.num_problems, config.seed)),
+        processing_class=tokenizer,
+        **options,
+    )
+    trainer.remove_callback(transformers.PrinterCallback)
+    return trainer
+
+
+class _MetricsWriter(TrainerCallback):
+    """Writes one line of metrics per optimizer step, and shows it."""
+
+    def __init__(self, run: RunDirectory, progress: Progress, trainer: Any):
+        self._run, self._progress, self._trainer = run, progress, trainer
+        self._last = time.perf_counter()
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if "loss" not in logs:
+            return  # the summary at the end of training
+        now = time.perf_counter()
+        line = {
+            "step": state.global_step,
+            "entropy": logs.get("entrocraft/entropy", logs.get("entropy")),
+            **{name: logs.get(f"entrocraft/{name}") for name in ("target", "lower", "upper")},
+            "direction": logs.get("entrocraft/direction", 0.0),
+            "kept_fraction": logs.get("entrocraft/kept_fraction", 1.0),
+            "reward": logs.get("reward"),
+            "tokens": logs.get("num_tokens"),
+            "seconds": now - self._last,
+        }
+        for name in ("kept_token_fraction", "out_of_band_steps", "empty_steps"):
+            if f"entrocraft/{name}" in logs:
+                line[name] = logs[f"entrocraft/{name}"]
+        line |= {name: logs[name] for name in _KEPT_TRL_METRICS if name in logs}
+        self._last = now
+        self._run.append_metrics(line)
+        self._progress.show(line)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        saved = self._run.checkpoints / f"checkpoint-{state.global_step}" / STATE_FILE
+        if saved.exists():
+            self._run.write(self._run.controller_file, saved.read_text())
+
+    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._progress.close()
+
+
+class _Evaluator(TrainerCallback):
+    """Evaluates on held-out problems, from the outside of the training's random state."""
+
+    def __init__(self, plan: Plan, run: RunDirectory, model: Any, tokenizer: Any):
+        self._config, self._task, self._run = plan.config.eval, plan.task, run
+        self._model, self._tokenizer = model, tokenizer
+        self._problems = plan.task.problems("test", self._config.num_problems)
+        self._done = {line["step"] for line in run.eval_metrics()}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._config.every and state.global_step % self._config.every == 0:
+            self.evaluate(state.global_step)
+
+    def evaluate(self, step: int) -> None:
+        """Evaluate once per step and add a line to the metrics."""
+        if step in self._done:
+            return
+        self._done.add(step)
+        correct = sample_correctness(
+            self._model, self._tokenizer, self._task, self._problems, self._config.sampling, seed=step
+        )
+        scores = score_metrics(correct, self._config.k)
+        self._run.append_metrics({"step": step} | {f"eval/{name}": value for name, value in scores.items()})
+
+
+class _StopSignals:
+    """Remembers the first SIGINT or SIGTERM; the second one acts as usual."""
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+
+    def __enter__(self) -> "_StopSignals":
+        self._previous = {number: signal.signal(number, self._remember) for number in self._SIGNALS}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _remember(self, number: int, frame: FrameType | None) -> None:
+        self.signal = number
+        self.__exit__()
+
+
+class _Stopper(TrainerCallback):
+    """Ends training with a checkpoint at the first step after a signal where a run can be resumed."""
+
+    def __init__(self, stop: _StopSignals, steps_per_generation_batch: int):
+        self._stop, self._every = stop, steps_per_generation_batch
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._stop.signal is not None and state.global_step % self._every == 0:
+            control.should_save = True
+            control.should_training_stop = True
+
+
