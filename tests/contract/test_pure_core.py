@@ -1,0 +1,47 @@
+"""The pure core needs torch and nothing heavier, and its public names stay."""
+
+import subprocess
+import sys
+
+import pytest
+
+import entrocraft as ec
+
+HEAVY = ("transformers", "trl", "datasets", "accelerate", "matplotlib", "pydantic", "verl", "ray")
+
+
+def python(code):
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+
+
+def test_importing_the_core_imports_no_framework():
+    loaded = python(f"import sys, entrocraft; print([m for m in {HEAVY!r} if m in sys.modules])")
+    assert loaded.strip() == "[]"
+
+
+def test_importing_the_core_takes_less_than_a_second_beyond_torch():
+    seconds = python("import torch, numpy, time; t = time.perf_counter(); import entrocraft; print(time.perf_counter() - t)")
+    assert float(seconds) < 1.0
+
+
+@pytest.mark.parametrize(
+    "name",
+    """linear constant cosine exponential polynomial steps piecewise join warmup cyclic schedule_from Band
+    token_entropy batch_entropy predicted_entropy_change BatchStats RejectionController pass_at_k""".split(),
+)
+def test_the_contract_names_are_there(name):
+    assert name in ec.__all__ and callable(getattr(ec, name))
+
+
+def test_registries_answer():
+    assert "rejection" in ec.controllers.available()
+    assert {"grpo", "dr_grpo", "rloo", "reinforce_plus_plus", "raft_plus_plus", "nsr", "psr", "w_reinforce"} <= set(
+        ec.advantages.available()
+    )
+
+
+def test_errors_are_standard_errors_too():
+    with pytest.raises(ValueError, match="schedule"):
+        ec.schedule_from("nonsense(1)")
+    with pytest.raises(ec.EntrocraftError):
+        ec.schedule_from("nonsense(1)")

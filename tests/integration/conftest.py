@@ -1,0 +1,99 @@
+"""A tiny random policy over the embedded tokenizer, and trainers on it that finish in a second."""
+
+import copy
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, TrainerCallback
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+from entrocraft.models import resolve_model
+
+NUM_PROMPTS, NUM_ROLLOUTS, NUM_TOKENS = 4, 4, 6
+
+
+def digits_reward(completions, **kwargs):
+    """A reward with many values, so that groups rarely agree: the share of even digits, roughly."""
+    return [sum(character in "02468(" for character in text) / 3 for text in completions]
+
+
+class GradientRecorder(TrainerCallback):
+    """Keeps a copy of the gradients of each optimizer step, before they are clipped away."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        self.steps.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    return AutoTokenizer.from_pretrained(resolve_model("countdown-base"))
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tokenizer):
+    torch.manual_seed(0)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            initializer_range=0.4,  # peaked enough for entropy to have somewhere to go
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            bos_token_id=None,
+        )
+    )
+
+
+@pytest.fixture
+def make_trainer(tiny_model, tokenizer, tmp_path):
+    """Return a factory: same arguments, same weights, same data, same random numbers."""
+
+    def make(trainer_class=GRPOTrainer, *, model=None, record=True, callbacks=(), config=None, **kwargs):
+        defaults = {
+            "output_dir": str(tmp_path / "out"),
+            "max_steps": 1,
+            "per_device_train_batch_size": NUM_PROMPTS * NUM_ROLLOUTS,
+            "num_generations": NUM_ROLLOUTS,
+            "max_completion_length": NUM_TOKENS,
+            "learning_rate": 1e-2,
+            "lr_scheduler_type": "constant",
+            "max_grad_norm": 0.0,
+            "beta": 0.0,
+            "logging_steps": 1,
+            "report_to": "none",
+            "save_strategy": "no",
+            "use_cpu": True,
+            "bf16": False,
+            "disable_tqdm": True,
+            "gradient_checkpointing": False,
+            "seed": 7,
+        }
+        config_class = RLOOConfig if issubclass(trainer_class, RLOOTrainer) else GRPOConfig
+        trainer = trainer_class(
+            model=copy.deepcopy(tiny_model) if model is None else model,
+            reward_funcs=digits_reward,
+            args=config_class(**defaults | (config or {})),
+            train_dataset=Dataset.from_dict({"prompt": [f"{a},{b},1,2={a}{b}:" for a in "123456" for b in "4567"]}),
+            processing_class=tokenizer,
+            callbacks=list(callbacks),
+            **kwargs,
+        )
+        if record:
+            trainer.gradients = GradientRecorder()
+            # First in line: before the engine's own callback may drop gradients.
+            trainer.callback_handler.callbacks.insert(0, trainer.gradients)
+        return trainer
+
+    return make
+
+
+def train_logs(trainer):
+    """Return the log lines of optimizer steps."""
+    return [line for line in trainer.state.log_history if "loss" in line]

@@ -1,0 +1,81 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.distributions import Categorical
+
+import entrocraft as ec
+from entrocraft.errors import InvalidValueError, MeasurementError, UnknownNameError
+
+
+@given(st.integers(0, 10_000), st.integers(1, 7))
+@settings(max_examples=25, deadline=None)
+def test_entropy_and_log_probs_agree_with_torch_distributions_whatever_the_chunk(seed, chunk_size):
+    generator = torch.Generator().manual_seed(seed)
+    logits_BTV = 4 * torch.randn(3, 5, 11, generator=generator)
+    tokens_BT = torch.randint(11, (3, 5), generator=generator)
+    reference = Categorical(logits=logits_BTV.double())
+    torch.testing.assert_close(ec.token_entropy(logits_BTV, chunk_size).double(), reference.entropy(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        ec.token_log_probs(logits_BTV, tokens_BT, chunk_size).double(), reference.log_prob(tokens_BT), atol=1e-5, rtol=0
+    )
+
+
+def test_forbidden_tokens_count_as_probability_zero():
+    logits = torch.tensor([[[0.0, 0.0, -torch.inf], [0.0, -torch.inf, -torch.inf]]])
+    torch.testing.assert_close(ec.token_entropy(logits), torch.tensor([[math.log(2), 0.0]]))
+
+
+def test_entropy_is_accumulated_in_float32_for_half_precision_logits():
+    logits = torch.randn(1, 4, 50_000)
+    assert ec.token_entropy(logits.bfloat16()).dtype == torch.float32
+    expected = Categorical(logits=logits.bfloat16().double()).entropy()
+    torch.testing.assert_close(ec.token_entropy(logits.bfloat16()).double(), expected, atol=1e-4, rtol=0)
+
+
+def test_entropy_is_differentiable_with_the_closed_form_gradient():
+    logits = torch.tensor([[[2.0, 0.0, -1.0]]], requires_grad=True)
+    entropy = ec.token_entropy(logits)
+    entropy.sum().backward()
+    p = logits.detach().softmax(-1)
+    torch.testing.assert_close(logits.grad, -p * (p.log() + entropy.detach()[..., None]))
+
+
+def test_no_rows_give_no_entropies():
+    assert ec.token_entropy(torch.zeros(0, 4, 3)).shape == (0, 4)
+
+
+def test_a_chunk_must_hold_something():
+    with pytest.raises(InvalidValueError):
+        ec.token_entropy(torch.zeros(1, 1, 2), chunk_size=0)
+
+
+def test_both_aggregations_by_hand():
+    entropy_BT = torch.tensor([[1.0, 3.0, 9.0], [4.0, 9.0, 9.0], [9.0, 9.0, 9.0]])
+    mask_BT = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0]])  # the last completion is empty
+    assert ec.batch_entropy(entropy_BT, mask_BT) == pytest.approx((1 + 3 + 4) / 3)
+    assert ec.batch_entropy(entropy_BT, mask_BT, "sequence_mean") == pytest.approx((2 + 4) / 2)
+
+
+def test_what_the_mask_hides_may_be_anything():
+    entropy_BT = torch.tensor([[1.0, float("nan")]])
+    assert ec.batch_entropy(entropy_BT, torch.tensor([[1, 0]])) == 1.0
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+def test_a_counted_entropy_that_is_not_finite_is_refused_and_located(broken):
+    entropy_BT = torch.tensor([[1.0, 1.0], [1.0, broken]])
+    with pytest.raises(MeasurementError, match=r"rollouts \[1\]"):
+        ec.batch_entropy(entropy_BT, torch.ones(2, 2))
+
+
+def test_a_batch_without_tokens_is_refused():
+    with pytest.raises(MeasurementError, match="no token"):
+        ec.batch_entropy(torch.ones(2, 2), torch.zeros(2, 2))
+
+
+def test_an_unknown_aggregation_is_refused():
+    with pytest.raises(UnknownNameError):
+        ec.batch_entropy(torch.ones(1, 1), torch.ones(1, 1), "mean")
