@@ -1,11 +1,9 @@
 """A tiny random policy over the embedded tokenizer, and trainers on it that finish in a second."""
 
-import copy
-
 import pytest
 import torch
 from datasets import Dataset
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from entrocraft.models import resolve_model
@@ -34,9 +32,11 @@ def tokenizer():
 
 
 @pytest.fixture(scope="session")
-def tiny_model(tokenizer):
+def tiny_model(tokenizer, tmp_path_factory):
+    """Return the folder of the tiny policy, from which TRL can also load a reference."""
     torch.manual_seed(0)
-    return LlamaForCausalLM(
+    folder = tmp_path_factory.mktemp("tiny")
+    LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=32,
@@ -48,7 +48,8 @@ def tiny_model(tokenizer):
             eos_token_id=tokenizer.eos_token_id,
             bos_token_id=None,
         )
-    )
+    ).save_pretrained(folder)
+    return str(folder)
 
 
 @pytest.fixture
@@ -77,7 +78,7 @@ def make_trainer(tiny_model, tokenizer, tmp_path):
         }
         config_class = RLOOConfig if issubclass(trainer_class, RLOOTrainer) else GRPOConfig
         trainer = trainer_class(
-            model=copy.deepcopy(tiny_model) if model is None else model,
+            model=AutoModelForCausalLM.from_pretrained(tiny_model) if model is None else model,
             reward_funcs=digits_reward,
             args=config_class(**defaults | (config or {})),
             train_dataset=Dataset.from_dict({"prompt": [f"{a},{b},1,2={a}{b}:" for a in "123456" for b in "4567"]}),

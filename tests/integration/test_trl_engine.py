@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import NUM_PROMPTS, NUM_ROLLOUTS, train_logs
 from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer, RLOOTrainer
 
 import entrocraft as ec
@@ -80,8 +81,9 @@ def assert_same_gradients(ours, reference, atol=1e-6):
 def test_a_band_that_holds_everything_gives_trls_own_trajectory_to_the_bit(make_trainer, ours, theirs):
     config = {"max_steps": 3}
     controlled = make_trainer(ours, config=config, entropy_control=WIDE)
-    plain = make_trainer(theirs, config=config)
-    controlled.train(), plain.train()
+    controlled.train()
+    plain = make_trainer(theirs, config=config)  # building a trainer seeds the random state anew
+    plain.train()
     for mine, reference in zip(train_logs(controlled), train_logs(plain), strict=True):
         for name in ("loss", "grad_norm", "reward", "entropy"):
             assert mine[name] == reference[name], name
@@ -92,7 +94,9 @@ def test_a_band_that_holds_everything_gives_trls_own_trajectory_to_the_bit(make_
 @pytest.mark.parametrize("normalize", ["kept", "all"])
 @pytest.mark.parametrize("loss_type", [*ROW_LOSSES, *TOKEN_LOSSES])
 def test_dropping_is_masking_by_hand_for_every_loss(make_trainer, loss_type, normalize):
-    config = {"loss_type": loss_type, "beta": 0.1, "epsilon_high": 5.0 if loss_type == "cispo" else None}
+    # On the second iteration ratios leave 1 and the KL term has a gradient.
+    config = {"loss_type": loss_type, "beta": 0.1, "num_iterations": 2, "max_steps": 2}
+    config["epsilon_high"] = 5.0 if loss_type == "cispo" else None
     ours = make_trainer(
         EntropyControlledGRPOTrainer,
         config=config,
@@ -206,10 +210,8 @@ def test_rloo_drops_as_masking_by_hand(make_trainer):
 def test_lora_adapters_train_as_masked_by_hand(make_trainer, tiny_model):
     def lora():
         torch.manual_seed(1)
-        import copy
-
         return get_peft_model(
-            copy.deepcopy(tiny_model), LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+            AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)
         )
 
     config = {"beta": 0.1, "loss_type": "dapo"}
@@ -272,22 +274,6 @@ def test_a_pass_is_added_only_where_trl_makes_none(make_trainer, trainer_class, 
         return len(calls)
 
     assert count(with_entropy_control(trainer_class), entropy_control=WIDE) == count(trainer_class) + added
-
-
-def test_the_exact_and_the_estimated_predictor_mostly_agree(make_trainer):
-    kept = {}
-    for predictor in ("estimate", "exact"):
-
-        class Watching(EntropyControlledGRPOTrainer):
-            name = predictor
-
-            def _control(self, batch):
-                batch, decision = super()._control(batch)
-                kept[self.name] = decision.keep
-                return batch, decision
-
-        make_trainer(Watching, entropy_control=EntropyControl(**HIGH, predictor=predictor)).train()
-    assert (kept["exact"] == kept["estimate"]).float().mean() > 0.7
 
 
 def test_the_exact_predictor_is_the_formula_on_the_batchs_logits(make_trainer):
