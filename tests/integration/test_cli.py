@@ -1,0 +1,158 @@
+"""The command line, run in process: exit statuses, one-line errors, and what is left on disk."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from entrocraft.cli import main
+from entrocraft.runs import RunDirectory
+
+SMALL = """
+task: {num_problems: 40}
+control: {schedule: 0.55, width: 0.02}
+train: {steps: 4, prompts_per_step: 4, rollouts_per_prompt: 4, save_every: 2}
+eval: {every: 2, num_problems: 5, num_samples: 4, k: [1, 4]}
+"""
+
+
+@pytest.fixture
+def cli(tmp_path, monkeypatch):
+    """Return a function that runs a command in an empty folder holding run.yaml."""
+    monkeypatch.chdir(tmp_path)
+    Path("run.yaml").write_text(SMALL)
+
+    def run(*arguments):
+        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return result
+
+    return run
+
+
+@pytest.fixture
+def trained(cli):
+    result = cli("train", "run.yaml", "--output", "out")
+    assert result.exit_code == 0, result.output
+    return RunDirectory(Path("out"))
+
+
+def test_a_run_leaves_everything_that_was_promised(cli, trained):
+    names = {child.name for child in trained.path.iterdir()}
+    assert {"config.json", "metrics.jsonl", "controller.json", "curve.png", "report.md", "checkpoints"} <= names
+    lines = trained.step_metrics()
+    assert [line["step"] for line in lines] == [1, 2, 3, 4]
+    for line in lines:
+        assert {"entropy", "target", "lower", "upper", "direction", "kept_fraction", "reward", "tokens", "seconds"} <= set(line)
+        assert line["target"] == 0.55 and line["upper"] - line["lower"] == pytest.approx(0.02)
+        assert line["direction"] == (line["entropy"] > line["upper"]) - (line["entropy"] < line["lower"])
+    assert [line["tokens"] for line in lines] == sorted(line["tokens"] for line in lines)
+    assert [line["step"] for line in trained.eval_metrics()] == [0, 2, 4]
+    assert {"eval/mean@4", "eval/pass@1", "eval/pass@4"} <= set(trained.eval_metrics()[0])
+    assert json.loads(trained.controller_file.read_text())["counts"]["decisions"] == 4
+    report = trained.report_file.read_text()
+    assert "4 of 4 steps" in report and "mean distance from the target" in report and "pass@4" in report
+    assert trained.curve_file.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_is_reproducible_from_its_seed(cli, trained):
+    assert cli("train", "run.yaml", "--output", "again").exit_code == 0
+    for mine, theirs in zip(trained.metrics(), RunDirectory(Path("again")).metrics(), strict=True):
+        assert {k: v for k, v in mine.items() if k != "seconds"} == {k: v for k, v in theirs.items() if k != "seconds"}
+
+
+def test_finished_runs_resume_to_themselves_and_are_not_overwritten(cli, trained):
+    before = trained.metrics_file.read_text()
+    refused = cli("train", "run.yaml", "--output", "out")
+    assert refused.exit_code == 2 and "already holds a run" in refused.stderr
+    assert cli("train", "run.yaml", "--output", "out", "--resume").exit_code == 0
+    assert trained.metrics_file.read_text() == before
+
+
+def test_trained_runs_can_be_drawn_and_evaluated(cli, trained):
+    assert cli("plot", "out", "-o", "pictures/curve.svg").exit_code == 0
+    assert "<svg" in Path("pictures/curve.svg").read_text()
+    arguments = ("eval", "out", "--num-problems", 3, "--num-samples", 4, "--k", "1,4", "--output", "scores.json")
+    result = cli(*arguments)
+    assert result.exit_code == 0 and "pass@4" in result.output
+    scores = json.loads(Path("scores.json").read_text())
+    assert scores["pass@1"] == scores["mean@4"]
+    cli(*arguments)
+    assert json.loads(Path("scores.json").read_text()) == scores
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
+def test_without_control_the_plain_algorithm_runs(cli, algorithm):
+    result = cli("train", "run.yaml", "control=null", "train.steps=1", f"train.algorithm={algorithm}", "eval.every=0")
+    assert result.exit_code == 0, result.output
+    (line,) = RunDirectory(Path("runs/run")).step_metrics()
+    assert line["target"] is None and line["kept_fraction"] == 1.0 and line["entropy"] > 0
+    assert "No curve was asked for" in Path("runs/run/report.md").read_text()
+
+
+def test_rloo_and_several_micro_batches_can_be_controlled(cli):
+    result = cli("train", "run.yaml", "train.algorithm=rloo", "train.steps=1", "train.micro_batch_size=4", "--output", "r")
+    assert result.exit_code == 0, result.output
+    assert RunDirectory(Path("r")).step_metrics()[0]["target"] == 0.55
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(cli):
+    result = cli("train", "run.yaml", "--dry-run")
+    assert result.exit_code == 0
+    assert "steps: 4" in result.output and "4 prompts x 4 rollouts = 16 rollouts" in result.output
+    assert "step      0  0.5500" in result.output
+    assert [child.name for child in Path().iterdir()] == ["run.yaml"]
+
+
+def test_a_schedule_is_shown_and_drawn(cli):
+    result = cli("schedule", "linear(0.6, 0.2)", "--steps", 4, "-o", "curve.png")
+    assert result.exit_code == 0
+    assert "step      4  0.2000" in result.output and Path("curve.png").exists()
+    assert cli("schedule", "[[0, 0.6], [1, 0.2]]").exit_code == cli("schedule", "0.5").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere.yaml"], "cannot read nowhere.yaml"),
+        (["train", "run.yaml", "trian.steps=3"], "did you mean 'train'"),
+        (["train", "run.yaml", "train.steps=lots"], "train.steps"),
+        (["train", "run.yaml", "control.schedule=linear(0.6"], "not a schedule"),
+        (["train", "run.yaml", "control.schedule=-1"], "at least 0"),
+        (["train", "run.yaml", "control.schedule=.nan"], "must be finite"),
+        (["train", "run.yaml", "control={lower: 0.6, upper: 0.5}"], "lower must not exceed upper"),
+        (["train", "run.yaml", "train.micro_batch_size=5"], "must divide the 16 rollouts"),
+        (["train", "run.yaml", "train.trl={no_such_argument: 1}"], "TRL refuses"),
+        (["train", "run.yaml", "train.trl={generation_batch_size: 18}"], "TRL refuses"),
+        (["train", "run.yaml", "train.trl={loss_type: brand_new}"], "loss_type='brand_new'"),
+        (["train", "run.yaml", "train.trl={max_steps: 3}"], "train.trl.max_steps is set elsewhere"),
+        (["train", "run.yaml", "train.trl={num_iterations: 4}"], "save_every must be a multiple of the 4"),
+        (["train", "run.yaml", "task.name=countdwon"], "did you mean 'countdown'"),
+        (["train", "run.yaml", "task.options={num_numbers: 99}"], "num_numbers must be 2 to 8"),
+        (["train", "run.yaml", "task.num_problems=10000000"], "distinct"),
+        (["train", "run.yaml", "model=nowhere"], "model 'nowhere' is not there"),
+        (["train", "run.yaml", "model=."], "holds no config.json"),
+        (["train", "run.yaml", "--output", "run.yaml"], "is a file"),
+        (["train", "run.yaml", "--output", "."], "is not empty and holds no run"),
+        (["train"], "Missing argument"),
+        (["eval", "countdown-base"], "--task is needed"),
+        (["eval", "countdown-base", "--task", "maths"], "unknown task"),
+        (["eval", "countdown-base", "--task", "countdown", "--k", "64"], "between 1 and --num-samples"),
+        (["eval", "countdown-base", "--task", "countdown", "--k", "one"], "numbers with commas"),
+        (["eval", "countdown-base", "--task", "countdown", "--temperature", "0"], "temperature must be above 0"),
+        (["eval", "nowhere", "--task", "countdown"], "model 'nowhere' is not there"),
+        (["plot", "nowhere", "-o", "x.png"], "is not a run directory"),
+        (["schedule", "linear(0.6"], "not a schedule"),
+        (["schedule", "linaer(0.6, 0.2)"], "did you mean 'linear'"),
+    ],
+)
+def test_mistakes_exit_2_with_one_clear_line_and_leave_nothing(cli, arguments, message):
+    result = cli(*arguments)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.output
+    last_line = result.stderr.strip().splitlines()[-1]
+    assert message in last_line
+    assert [child.name for child in Path().iterdir()] == ["run.yaml"]

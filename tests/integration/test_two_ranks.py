@@ -1,0 +1,38 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def results(tiny_model, tmp_path_factory):
+    output = tmp_path_factory.mktemp("two_ranks")
+    script = Path(__file__).with_name("two_ranks.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parent)}
+    done = subprocess.run(
+        [*command, str(script), tiny_model, str(output)], capture_output=True, text=True, timeout=300, env=environment
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads((output / "results.json").read_text())
+
+
+@pytest.mark.slow
+def test_dropping_is_masking_on_two_ranks_even_if_one_keeps_nothing(results):
+    assert len(results) == 16
+    for case, result in results.items():
+        assert result["size"] > 1e-3, case
+        assert result["difference"] < 1e-6, case
+        assert 0 < result["kept"] < 1, case
+        if "one_sided=True" in case:
+            assert result["kept"] == 0.25, case
+
+
+@pytest.mark.slow
+def test_entropy_is_measured_over_the_tokens_of_both_ranks(results):
+    for case, result in results.items():
+        if "micro_batches=1" in case:  # with more, TRL averages the micro-batches' means
+            assert result["entropy"] == pytest.approx(result["trl_entropy"], abs=1e-5), case

@@ -1,0 +1,99 @@
+"""Run by `torchrun` in test_two_ranks.py: dropping against masking on two gloo ranks, written as JSON by rank 0."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from conftest import GradientRecorder, digits_reward, train_logs
+from datasets import Dataset
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+import entrocraft as ec
+from entrocraft.control import EntropyControl
+from entrocraft.engines.trl import with_entropy_control
+from entrocraft.models import resolve_model
+
+ROWS_PER_RANK, NUM_ROLLOUTS = 8, 4
+
+
+class KeepNothingOnRank1(ec.Controller):
+    """Rejects all rollouts of the second rank, and every other one of the first."""
+
+    def _decide(self, stats, direction):
+        keep = torch.arange(len(stats.advantages)) % 2 == 0
+        keep[len(keep) // 2 :] = False
+        return ec.Decision(keep=keep, advantages=stats.advantages * keep, metrics={"ranks": float(stats.num_ranks)})
+
+
+def gradients(model_folder, output, trainer_class, loss_type, rejected, controller, micro_batches):
+    """Train two steps and return the gradients of both, and the log lines."""
+    config = {"loss_type": loss_type} if loss_type else {}
+    trainer = with_entropy_control(trainer_class)(
+        model=AutoModelForCausalLM.from_pretrained(model_folder),
+        reward_funcs=digits_reward,
+        args=(GRPOConfig if trainer_class is GRPOTrainer else RLOOConfig)(
+            output_dir=output,
+            max_steps=2,
+            per_device_train_batch_size=ROWS_PER_RANK // micro_batches,
+            gradient_accumulation_steps=micro_batches,
+            num_generations=NUM_ROLLOUTS,
+            max_completion_length=6,
+            learning_rate=1e-3,
+            max_grad_norm=0.0,
+            beta=0.0,
+            report_to="none",
+            save_strategy="no",
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            disable_tqdm=True,
+            logging_steps=1,
+            seed=3,
+            **config,
+        ),
+        train_dataset=Dataset.from_dict({"prompt": [f"{a},{b},1,2={a}{b}:" for a in "123456" for b in "4567"]}),
+        processing_class=AutoTokenizer.from_pretrained(resolve_model("countdown-base")),
+        entropy_control=EntropyControl(lower=50.0, upper=51.0, rule="advantage", rejected=rejected),
+        entropy_controller=controller,
+    )
+    recorder = GradientRecorder()
+    trainer.callback_handler.callbacks.insert(0, recorder)
+    trainer.train()
+    return recorder.steps, train_logs(trainer)
+
+
+def main():
+    model_folder, output = sys.argv[1:]
+    results = {}
+    for trainer_class, loss_type in [(GRPOTrainer, "grpo"), (GRPOTrainer, "dapo"), (GRPOTrainer, "bnpo"), (RLOOTrainer, "")]:
+        for one_sided in (False, True):
+            for micro_batches in (1, 2):
+                runs = []
+                for rejected in ("drop", "mask"):
+                    controller = KeepNothingOnRank1(ec.Band(0.5, width=0.1)) if one_sided else None
+                    runs.append(
+                        gradients(model_folder, output, trainer_class, loss_type, rejected, controller, micro_batches)
+                    )
+                (drop, logs), (mask, mask_logs) = runs
+                difference = max(
+                    (a[name] - b[name]).abs().max().item() for a, b in zip(drop, mask, strict=True) for name in a
+                )
+                size = max(gradient.abs().max().item() for gradient in mask[0].values())
+                case = f"{trainer_class.__name__} {loss_type} one_sided={one_sided} micro_batches={micro_batches}"
+                results[case] = {
+                    "difference": difference,
+                    "size": size,
+                    "kept": logs[0]["entrocraft/kept_fraction"],
+                    "entropy": logs[0]["entrocraft/entropy"],
+                    "trl_entropy": mask_logs[0]["entropy"],
+                }
+    if dist.get_rank() == 0:
+        Path(output).mkdir(parents=True, exist_ok=True)
+        (Path(output) / "results.json").write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
