@@ -69,8 +69,13 @@ def large_model(tokenizer):
     torch.manual_seed(0)
     return LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=len(tokenizer), hidden_size=512, intermediate_size=1408, num_hidden_layers=8,
-            num_attention_heads=8, pad_token_id=tokenizer.pad_token_id, eos_token_id=tokenizer.eos_token_id,
+            vocab_size=len(tokenizer),
+            hidden_size=512,
+            intermediate_size=1408,
+            num_hidden_layers=8,
+            num_attention_heads=8,
+            pad_token_id=tokenizer.pad_token_id,
+            eos_token_id=tokenizer.eos_token_id,
             bos_token_id=None,
         )
     )
@@ -91,10 +96,22 @@ def run(variant, model_name, num_iterations, scratch):
         model=load_model("countdown-base") if embedded else large_model(tokenizer),
         reward_funcs=task.reward,
         args=GRPOConfig(
-            output_dir=scratch, max_steps=STEPS * num_iterations, per_device_train_batch_size=rows, num_generations=8,
-            num_iterations=num_iterations, max_completion_length=12 if embedded else 24, learning_rate=1e-6, beta=0.0,
-            report_to="none", save_strategy="no", use_cpu=True, bf16=False, gradient_checkpointing=False,
-            disable_tqdm=True, dataloader_pin_memory=False, logging_steps=1000,
+            output_dir=scratch,
+            max_steps=STEPS * num_iterations,
+            per_device_train_batch_size=rows,
+            num_generations=8,
+            num_iterations=num_iterations,
+            max_completion_length=12 if embedded else 24,
+            learning_rate=1e-6,
+            beta=0.0,
+            report_to="none",
+            save_strategy="no",
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            disable_tqdm=True,
+            dataloader_pin_memory=False,
+            logging_steps=1000,
         ),
         train_dataset=Dataset.from_list(task.problems("train", 400)),
         processing_class=tokenizer,
@@ -122,7 +139,10 @@ def main():
                 for _ in range(REPEATS):
                     for variant, samples in seconds.items():
                         samples.append(
-                            [statistics.median(c) for c in zip(*run(variant, model_name, num_iterations, scratch), strict=True)]
+                            [
+                                statistics.median(c)
+                                for c in zip(*run(variant, model_name, num_iterations, scratch), strict=True)
+                            ]
                         )
                 medians = {v: [statistics.median(c) for c in zip(*s, strict=True)] for v, s in seconds.items()}
                 cases[f"{model_name}, {passes}"] = case = {
@@ -132,7 +152,11 @@ def main():
                     "step_time_at_half_kept": medians["half"][0] / medians["trl"][0],
                     "samples": {v: [[round(x, 4) for x in pair] for pair in s] for v, s in seconds.items()},
                 }
-                print(f"{model_name}, {passes}: " + ", ".join(f"{k} {v:.3f}" for k, v in case.items() if isinstance(v, float)), flush=True)
+                print(
+                    f"{model_name}, {passes}: "
+                    + ", ".join(f"{k} {v:.3f}" for k, v in case.items() if isinstance(v, float)),
+                    flush=True,
+                )
     record = {
         "command": "python benchmarks/step_time.py --output results/benchmarks/step_time.json",
         "machine": f"{platform.machine()}, {os.cpu_count()} cores, no GPU",

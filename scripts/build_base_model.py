@@ -120,7 +120,10 @@ def write_card(folder: Path, steps: int) -> None:
     for temperature, top_p in ((1.0, 1.0), (0.6, 0.95)):
         sampling = SamplingConfig(temperature=temperature, top_p=top_p)
         scores = score_metrics(sample_correctness(model, tokenizer, task, problems, sampling), [1, 8, 32])
-        cells = (f"{scores[k]:.3f} [{scores[f'{k}/low']:.3f}, {scores[f'{k}/high']:.3f}]" for k in ("pass@1", "pass@8", "pass@32"))
+        cells = (
+            f"{scores[k]:.3f} [{scores[f'{k}/low']:.3f}, {scores[f'{k}/high']:.3f}]"
+            for k in ("pass@1", "pass@8", "pass@32")
+        )
         rows.append(f"| {temperature} | {top_p} | {' | '.join(cells)} |")
     (folder / "README.md").write_text(
         CARD.format(parameters=model.num_parameters(), steps=steps, seed=SEED, rows="\n".join(rows))

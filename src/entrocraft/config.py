@@ -40,9 +40,7 @@ def _control_to(control: EntropyControl | None) -> dict[str, Any] | None:
     return plain
 
 
-Control = Annotated[
-    InstanceOf[EntropyControl] | None, BeforeValidator(_control_from), PlainSerializer(_control_to)
-]
+Control = Annotated[InstanceOf[EntropyControl] | None, BeforeValidator(_control_from), PlainSerializer(_control_to)]
 
 
 class _Section(BaseModel):
@@ -114,9 +112,7 @@ class EvalConfig(_Section):
     @property
     def sampling(self) -> SamplingConfig:
         """The sampling part."""
-        return SamplingConfig(
-            num_samples=self.num_samples, temperature=self.temperature, top_p=self.top_p
-        )
+        return SamplingConfig(num_samples=self.num_samples, temperature=self.temperature, top_p=self.top_p)
 
 
 class RunConfig(_Section):

@@ -75,10 +75,15 @@ def _draw_run(
     steered = [line for line in lines if line["target"] is not None]
     if steered:
         at = [line["step"] for line in steered]
-        edges = [[line[edge] for line in steered] for edge in ("lower", "upper")]
-        entropy_ax.fill_between(at, *edges, color=_TARGET if alone else colour, alpha=0.2, linewidth=0)
+        lower, upper = ([line[edge] for line in steered] for edge in ("lower", "upper"))
+        entropy_ax.fill_between(at, lower, upper, color=_TARGET if alone else colour, alpha=0.2, linewidth=0)
         entropy_ax.plot(
-            at, [line["target"] for line in steered], color=_TARGET, linestyle="--", linewidth=1, label=f"{name}: target"
+            at,
+            [line["target"] for line in steered],
+            color=_TARGET,
+            linestyle="--",
+            linewidth=1,
+            label=f"{name}: target",
         )
     entropy_ax.plot(steps, [line["entropy"] for line in lines], color=colour, label=f"{name}: measured")
 

@@ -1,11 +1,11 @@
 """The run directory: what a run leaves behind, and what it resumes from.
 
-    config.json      the resolved configuration
-    metrics.jsonl    one line per optimizer step, and one per evaluation
-    controller.json  the controller's state
-    checkpoints/     what training resumes from
-    curve.png        target, band and entropy over reward
-    report.md        how it went, in words
+config.json      the resolved configuration
+metrics.jsonl    one line per optimizer step, and one per evaluation
+controller.json  the controller's state
+checkpoints/     what training resumes from
+curve.png        target, band and entropy over reward
+report.md        how it went, in words
 """
 
 import json

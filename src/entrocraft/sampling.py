@@ -49,9 +49,7 @@ def sample_correctness(
     ]
 
 
-def _sample(
-    model: Any, tokenizer: Any, task: Task, problems: list[Problem], config: SamplingConfig
-) -> Iterator[str]:
+def _sample(model: Any, tokenizer: Any, task: Task, problems: list[Problem], config: SamplingConfig) -> Iterator[str]:
     prompts = [problem["prompt"] for problem in problems for _ in range(config.num_samples)]
     was_training = model.training
     model.eval()

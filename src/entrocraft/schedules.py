@@ -6,12 +6,13 @@ evaluates the curve at `progress = step / total_steps`, and holds its last value
 """
 
 import ast
+import itertools
 import math
 from abc import ABC, abstractmethod
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypeAlias, cast
 
 from entrocraft.errors import InvalidValueError, UnknownNameError
 
@@ -20,7 +21,7 @@ Unit = Literal["nats", "initial"]
 
 Interpolation = Literal["linear", "cosine", "step", "monotone"]
 Knots = Sequence[Sequence[float]]
-ScheduleLike = "Schedule | float | str | Mapping[str, Any] | Knots"
+ScheduleLike: TypeAlias = "Schedule | float | str | Mapping[str, Any] | Knots"
 
 
 def _number(name: str, value: object, *, minimum: float = 0.0) -> float:
@@ -218,16 +219,14 @@ class Piecewise(Schedule):
         if self.kind not in ("linear", "cosine", "step", "monotone"):
             raise UnknownNameError.of("interpolation", self.kind, ["linear", "cosine", "step", "monotone"])
         if isinstance(self.knots, str) or not isinstance(self.knots, Sequence) or not self.knots:
-            raise InvalidValueError(
-                f"piecewise: expected knots such as [(0, 0.6), (1, 0.2)], got {self.knots!r}"
-            )
+            raise InvalidValueError(f"piecewise: expected knots such as [(0, 0.6), (1, 0.2)], got {self.knots!r}")
         knots = []
         for knot in self.knots:
             if isinstance(knot, str) or not isinstance(knot, Sequence) or len(knot) != 2:
                 raise InvalidValueError(f"piecewise: a knot is (fraction of the run, value), got {knot!r}")
             knots.append((_number("piecewise: fraction", knot[0]), _number("piecewise: value", knot[1])))
         times = [time for time, _ in knots]
-        if times[0] != 0.0 or times[-1] > 1.0 or any(a >= b for a, b in zip(times, times[1:], strict=False)):
+        if times[0] != 0.0 or times[-1] > 1.0 or any(a >= b for a, b in itertools.pairwise(times)):
             raise InvalidValueError(
                 f"piecewise: fractions must start at 0, increase, and end at 1 or before, got {times}"
             )
@@ -264,7 +263,7 @@ def _monotone_slopes(times: list[float], values: list[float]) -> list[float]:
     The interpolant never leaves the range of two neighbouring knots: a curve drawn above zero stays
     above zero, which an ordinary spline does not promise.
     """
-    spans = [b - a for a, b in zip(times, times[1:], strict=False)]
+    spans = [b - a for a, b in itertools.pairwise(times)]
     rises = [(b - a) / h for a, b, h in zip(values, values[1:], spans, strict=False)]
     if len(rises) == 1:
         return rises * 2
@@ -299,7 +298,7 @@ class Join(Schedule):
                 f"got {len(self.switches)}"
             )
         edges = (0.0, *self.switches, 1.0)
-        if any(a >= b for a, b in zip(edges, edges[1:], strict=False)):
+        if any(a >= b for a, b in itertools.pairwise(edges)):
             raise InvalidValueError(
                 f"join: fractions must increase and lie strictly between 0 and 1, got {list(self.switches)}"
             )
@@ -575,10 +574,10 @@ class Band:
                 "a band is either Band(schedule, width=...) or Band(lower=..., upper=...), "
                 f"got schedule={schedule!r}, width={width!r}, lower={lower!r}, upper={upper!r}"
             )
-        self.schedule = schedule_from(schedule) if centred else None  # type: ignore[arg-type]
+        self.schedule = schedule_from(schedule) if centred else None
         self.width = _number("band: width", width) if centred else None
-        self.lower = schedule_from(lower) if edged else None  # type: ignore[arg-type]
-        self.upper = schedule_from(upper) if edged else None  # type: ignore[arg-type]
+        self.lower = schedule_from(lower) if edged else None
+        self.upper = schedule_from(upper) if edged else None
         if self.lower is not None and self.upper is not None:
             if self.lower.unit != self.upper.unit:
                 raise InvalidValueError(

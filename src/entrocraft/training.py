@@ -1,21 +1,19 @@
 """One training run, from a configuration to a run directory."""
 
-import os
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 from typing import Any
 
+import torch
 import transformers
 from datasets import Dataset
 from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from entrocraft.config import RunConfig
-from entrocraft.engines.trl import STATE_FILE, with_entropy_control
+from entrocraft.engines.trl import STATE_FILE, check_loss_type, with_entropy_control
 from entrocraft.errors import InvalidValueError
 from entrocraft.evaluation import score_metrics
 from entrocraft.models import load_model, load_tokenizer, resolve_model
@@ -26,6 +24,19 @@ from entrocraft.sampling import sample_correctness
 from entrocraft.tasks import Task
 
 _TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
+
+# What TRL is told unless `train.trl` says otherwise.
+_DEFAULTS: dict[str, Any] = {
+    # Constant rate and a short memory: the optimizer's lag is part of what the filter must steer.
+    "lr_scheduler_type": "constant",
+    "adam_beta2": 0.95,
+    "beta": 0.0,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "dataloader_pin_memory": torch.cuda.is_available(),
+    "report_to": "none",
+    "save_total_limit": 2,
+}
 
 # What TRL logs under its own names, and we keep beside our columns.
 _KEPT_TRL_METRICS = (
@@ -92,25 +103,18 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
         "temperature": train.temperature,
         "seed": config.seed,
         "save_steps": train.save_every,
-        "save_total_limit": 2,
-        # Constant rate and a short memory: the optimizer's lag is part of what the filter must steer.
-        "lr_scheduler_type": "constant",
-        "adam_beta2": 0.95,
-        "beta": 0.0,
         "logging_steps": 1,
         "disable_tqdm": True,
-        "report_to": "none",
-        "bf16": False,
-        "gradient_checkpointing": False,
     }
-    clashes = sorted(set(train.trl) & (set(arguments) - {"lr_scheduler_type", "adam_beta2", "beta", "report_to",
-                                                         "bf16", "gradient_checkpointing", "save_total_limit"}))
+    clashes = sorted(set(train.trl) & (set(arguments) - _DEFAULTS.keys()))
     if clashes:
         raise InvalidValueError(f"train.trl.{clashes[0]} is set elsewhere in the configuration; see `--dry-run`")
     try:
-        trl_args = _TRAINERS[train.algorithm][1](**arguments | train.trl)
+        trl_args = _TRAINERS[train.algorithm][1](**_DEFAULTS | arguments | train.trl)
     except (TypeError, ValueError) as error:
         raise InvalidValueError(f"TRL refuses the training arguments: {error}") from error
+    if config.control is not None:
+        check_loss_type(config.control, trl_args)
     plan = Plan(config, task, trl_args)
     if train.save_every % plan.steps_per_generation_batch:
         raise InvalidValueError(
@@ -277,5 +281,3 @@ class _Stopper(TrainerCallback):
         if self._stop.signal is not None and state.global_step % self._every == 0:
             control.should_save = True
             control.should_training_stop = True
-
-

@@ -45,7 +45,17 @@ def test_a_run_leaves_everything_that_was_promised(cli, trained):
     lines = trained.step_metrics()
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     for line in lines:
-        assert {"entropy", "target", "lower", "upper", "direction", "kept_fraction", "reward", "tokens", "seconds"} <= set(line)
+        assert {
+            "entropy",
+            "target",
+            "lower",
+            "upper",
+            "direction",
+            "kept_fraction",
+            "reward",
+            "tokens",
+            "seconds",
+        } <= set(line)
         assert line["target"] == 0.55 and line["upper"] - line["lower"] == pytest.approx(0.02)
         assert line["direction"] == (line["entropy"] > line["upper"]) - (line["entropy"] < line["lower"])
     assert [line["tokens"] for line in lines] == sorted(line["tokens"] for line in lines)
@@ -93,7 +103,9 @@ def test_without_control_the_plain_algorithm_runs(cli, algorithm):
 
 
 def test_rloo_and_several_micro_batches_can_be_controlled(cli):
-    result = cli("train", "run.yaml", "train.algorithm=rloo", "train.steps=1", "train.micro_batch_size=4", "--output", "r")
+    result = cli(
+        "train", "run.yaml", "train.algorithm=rloo", "train.steps=1", "train.micro_batch_size=4", "--output", "r"
+    )
     assert result.exit_code == 0, result.output
     assert RunDirectory(Path("r")).step_metrics()[0]["target"] == 0.55
 

@@ -211,12 +211,16 @@ def test_lora_adapters_train_as_masked_by_hand(make_trainer, tiny_model):
     def lora():
         torch.manual_seed(1)
         return get_peft_model(
-            AutoModelForCausalLM.from_pretrained(tiny_model), LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+            AutoModelForCausalLM.from_pretrained(tiny_model),
+            LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False),
         )
 
     config = {"beta": 0.1, "loss_type": "dapo"}
     ours = make_trainer(
-        EntropyControlledGRPOTrainer, model=lora(), config=config, entropy_control=EntropyControl(**LOW, rule="advantage")
+        EntropyControlledGRPOTrainer,
+        model=lora(),
+        config=config,
+        entropy_control=EntropyControl(**LOW, rule="advantage"),
     )
     ours.train()
     reference = by_hand(make_trainer, lambda batch: batch["advantages"] >= 0, "kept", config, model=lora())

@@ -25,7 +25,7 @@ def test_dropping_is_masking_on_two_ranks_even_if_one_keeps_nothing(results):
     assert len(results) == 16
     for case, result in results.items():
         assert result["size"] > 1e-3, case
-        assert result["difference"] < 1e-6, case
+        assert result["relative_error"] < 1e-6, case
         assert 0 < result["kept"] < 1, case
         if "one_sided=True" in case:
             assert result["kept"] == 0.25, case

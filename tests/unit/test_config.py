@@ -32,7 +32,9 @@ def test_an_empty_file_is_all_defaults(write):
 
 def test_overrides_win_and_are_yaml(write):
     path = write("train: {steps: 10}\ncontrol: {schedule: 0.5}")
-    config = load_config(path, ["train.steps=20", "control.schedule=linear(0.6, 0.2)", "eval.k=[1, 2]", "train.learning_rate=1e-4"])
+    config = load_config(
+        path, ["train.steps=20", "control.schedule=linear(0.6, 0.2)", "eval.k=[1, 2]", "train.learning_rate=1e-4"]
+    )
     assert config.train.steps == 20
     assert config.control.band().schedule == ec.linear(0.6, 0.2)
     assert config.eval.k == (1, 2)

@@ -51,7 +51,24 @@ def test_the_parser_agrees_with_pythons_grammar(text):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1+", "(1", "1)", "1 2", "-1", "1**2", "1//2", "0x1+1", "1_0", "1.5", "a", "()", "__import__('os')", "(" * 300]
+    "text",
+    [
+        "",
+        "1+",
+        "(1",
+        "1)",
+        "1 2",
+        "-1",
+        "1**2",
+        "1//2",
+        "0x1+1",
+        "1_0",
+        "1.5",
+        "a",
+        "()",
+        "__import__('os')",
+        "(" * 300,
+    ],
 )
 def test_what_is_no_expression_is_refused(text):
     with pytest.raises(InvalidValueError):
@@ -91,14 +108,14 @@ def test_problems_are_seeded_distinct_and_hide_their_solution():
 def test_the_splits_share_no_problem_in_any_order_of_numbers():
     task = Countdown()
     keys = {
-        split: {(tuple(sorted(p["numbers"])), p["target"]) for p in task.problems(split, 2000, seed=3)}
+        split: {(tuple(sorted(p["numbers"])), p["target"]) for p in task.problems(split, 1000, seed=3)}
         for split in ("train", "test")
     }
     assert not keys["train"] & keys["test"]
 
 
 def test_asking_for_more_problems_than_there_are_is_refused():
-    with pytest.raises(InvalidValueError, match="found .* distinct"):
+    with pytest.raises(InvalidValueError, match="50 distinct test problems"):
         Countdown(num_numbers=2, max_number=2, max_target=3).problems("test", 50)
 
 

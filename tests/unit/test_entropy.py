@@ -17,7 +17,9 @@ def test_entropy_and_log_probs_agree_with_torch_distributions_whatever_the_chunk
     logits_BTV = 4 * torch.randn(3, 5, 11, generator=generator)
     tokens_BT = torch.randint(11, (3, 5), generator=generator)
     reference = Categorical(logits=logits_BTV.double())
-    torch.testing.assert_close(ec.token_entropy(logits_BTV, chunk_size).double(), reference.entropy(), atol=1e-5, rtol=0)
+    torch.testing.assert_close(
+        ec.token_entropy(logits_BTV, chunk_size).double(), reference.entropy(), atol=1e-5, rtol=0
+    )
     torch.testing.assert_close(
         ec.token_log_probs(logits_BTV, tokens_BT, chunk_size).double(), reference.log_prob(tokens_BT), atol=1e-5, rtol=0
     )

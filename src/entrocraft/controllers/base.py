@@ -52,9 +52,7 @@ class BatchStats:
 
     def __post_init__(self) -> None:
         if self.step < 0 or self.total_steps < 1:
-            raise InvalidValueError(
-                f"expected step >= 0 and total_steps >= 1, got {self.step} and {self.total_steps}"
-            )
+            raise InvalidValueError(f"expected step >= 0 and total_steps >= 1, got {self.step} and {self.total_steps}")
         if not math.isfinite(self.entropy):
             raise MeasurementError(
                 f"step {self.step}: the entropy of the batch is {self.entropy}; look for NaN or infinite "
@@ -74,8 +72,7 @@ class BatchStats:
                 )
         if self.advantages.ndim != 1 or not len(self.advantages):
             raise InvalidValueError(
-                "advantages must be a vector with one entry per rollout, "
-                f"got shape {tuple(self.advantages.shape)}"
+                f"advantages must be a vector with one entry per rollout, got shape {tuple(self.advantages.shape)}"
             )
         if self.num_ranks < 1 or len(self.advantages) % self.num_ranks:
             raise InvalidValueError(

@@ -58,7 +58,7 @@ class RejectionController(Controller):
         super().__init__(band)
         if rule not in ("advantage", "reward", "predicted"):
             raise UnknownNameError.of("rejection rule", rule, ["advantage", "reward", "predicted"])
-        self.rule = cast(Rule, rule)
+        self.rule = rule
         self.normalize = check_normalize(normalize)
         self.reward_baseline = reward_baseline
         self.predictor_needed = rule == "predicted"

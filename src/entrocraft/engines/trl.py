@@ -21,7 +21,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -82,13 +82,7 @@ class _Scores:
     entropy_BT: Tensor
 
 
-if TYPE_CHECKING:
-    _Base = GRPOTrainer
-else:
-    _Base = object
-
-
-class EntropyControlMixin(_Base):
+class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ignore[misc]
     """Adds entropy control to a TRL trainer; use it through `with_entropy_control`.
 
     Args:
@@ -114,7 +108,7 @@ class EntropyControlMixin(_Base):
         self.entropy_control = EntropyControl.of(entropy_control)
         self.entropy_controller = entropy_controller or self.entropy_control.build()
         trainer_args = kwargs.get("args") or next((a for a in args if hasattr(a, "per_device_train_batch_size")), None)
-        self._loss_denominator(getattr(trainer_args, "loss_type", "rloo"))
+        check_loss_type(self.entropy_control, trainer_args)
         self._scoring = False
         self._trl_scores: _Scores | None = None
         self._rewards_per_func: Tensor | None = None
@@ -263,20 +257,15 @@ class EntropyControlMixin(_Base):
 
     # ---- carry out -----------------------------------------------------------------------------------
 
-    def _loss_denominator(self, loss_type: str) -> str:
-        if loss_type not in _LOSS_DENOMINATOR and self.entropy_control.rejected == "drop":
-            raise InvalidValueError(
-                f"dropping rollouts is not known to be right for loss_type={loss_type!r}; known: "
-                f"{', '.join(sorted(_LOSS_DENOMINATOR))}. Use EntropyControl(rejected='mask')."
-            )
-        return _LOSS_DENOMINATOR.get(loss_type, "rows")
+    @property
+    def _loss_denominator(self) -> str:
+        return _LOSS_DENOMINATOR.get(getattr(self, "loss_type", "rloo"), "rows")
 
     def _apply(self, batch: _Batch, decision: Decision, stats: BatchStats) -> _Batch:
         """Return the batch with the decision's advantages, and with what `_compute_loss` needs to drop rows."""
         if decision.keep.all() and torch.equal(decision.advantages, stats.advantages):
             return batch  # in band: the trainer's own step, untouched to the bit
-        denominator = self._loss_denominator(getattr(self, "loss_type", "rloo"))
-        scale = decision.loss_scale(None if denominator == "rows" else stats.num_tokens)
+        scale = decision.loss_scale(None if self._loss_denominator == "rows" else stats.num_tokens)
         device = batch["completion_ids"].device
         keep_B = self._local(decision.keep).to(device)
         old_B = batch["advantages"]
@@ -303,10 +292,9 @@ class EntropyControlMixin(_Base):
         loss = super()._compute_loss(model, kept)
 
         # From the mean over the rows passed on to the mean over all rows of the micro-batch, ...
-        denominator = self._loss_denominator(getattr(self, "loss_type", "rloo"))
-        if denominator == "rows":
+        if self._loss_denominator == "rows":
             loss = loss * (len(kept["completion_ids"]) / len(keep_B))
-        elif denominator == "tokens":
+        elif self._loss_denominator == "tokens":
             loss = loss * (_num_loss_tokens(kept) / _num_loss_tokens(inputs).clamp(min=1))
         return loss * scale  # ... and on to what `normalize` asks for.
 
@@ -349,6 +337,16 @@ class EntropyControlMixin(_Base):
                 "run from its weights, or resume it with the trainer that saved it."
             )
         self.entropy_controller.load_state_dict(json.loads(path.read_text()))
+
+
+def check_loss_type(control: EntropyControl, trainer_args: Any) -> None:
+    """Raise `InvalidValueError` if rows cannot be dropped under the loss that `trainer_args` ask for."""
+    loss_type = getattr(trainer_args, "loss_type", "rloo")  # RLOOConfig has no loss_type
+    if control.rejected == "drop" and loss_type not in _LOSS_DENOMINATOR:
+        raise InvalidValueError(
+            f"dropping rollouts is not known to be right for loss_type={loss_type!r}; known: "
+            f"{', '.join(sorted(_LOSS_DENOMINATOR))}. Use EntropyControl(rejected='mask')."
+        )
 
 
 class _BeforeOptimizerStep(TrainerCallback):
@@ -419,10 +417,8 @@ _HOOKS = (
     "_save_checkpoint",
 )
 
-TrainerClass = TypeVar("TrainerClass", bound=type)
 
-
-def with_entropy_control(trainer_class: TrainerClass) -> TrainerClass:
+def with_entropy_control(trainer_class: type) -> Any:
     """Return `trainer_class` with entropy control: GRPOTrainer, RLOOTrainer or a subclass of yours.
 
     The class returned takes `entropy_control=` beside the arguments of `trainer_class`; see

@@ -5,6 +5,7 @@ number once and has the target as its value. Most problems have many solutions, 
 diversity to lose, which is what makes the task a test bed for entropy control.
 """
 
+import math
 import random
 import re
 import zlib
@@ -20,6 +21,7 @@ from entrocraft.tasks.base import Problem, Split, Task
 _TOKEN = re.compile(r"\d+|[-+*/()]")
 _MAX_ANSWER_CHARS = 256  # bounds the parser's recursion; an answer to eight numbers takes fewer than 40
 _TEST_SHARE = 10  # one problem in ten is held out, by a hash of the problem itself
+_MAX_MISSES = 5000  # draws in a row without a new problem after which a split counts as exhausted
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
 
 
@@ -113,8 +115,7 @@ class Countdown(Task):
             raise InvalidValueError(f"countdown: num_numbers must be 2 to 8, got {self.num_numbers}")
         if self.max_number < 1 or self.max_target < 1:
             raise InvalidValueError(
-                "countdown: max_number and max_target must be at least 1, "
-                f"got {self.max_number} and {self.max_target}"
+                f"countdown: max_number and max_target must be at least 1, got {self.max_number} and {self.max_target}"
             )
         if not self.operators or set(self.operators) - set(_PRECEDENCE):
             raise InvalidValueError(f"countdown: operators must be some of '+-*/', got {self.operators!r}")
@@ -140,34 +141,39 @@ class Countdown(Task):
                 }
 
     def problems(self, split: Split, num_problems: int, seed: int = 0) -> list[Problem]:
-        """Return distinct problems of `split`; see `Task.problems`.
+        """Return problems of `split` that differ in numbers or target; see `Task.problems`.
 
         Raises:
-            InvalidValueError: The split holds fewer distinct problems than were asked for.
+            InvalidValueError: The split holds fewer problems than were asked for.
         """
         rng = random.Random(f"countdown-{split}-{seed}")
         found: dict[str, Problem] = {}
         misses = 0
+        num_multisets = math.comb(self.max_number + self.num_numbers - 1, self.num_numbers)
         while len(found) < num_problems:
             problem = self.solved_problem(rng)
-            prompt = problem["prompt"]
-            if self.split_of(problem) != split or prompt in found:
-                misses += 1
-                if misses > 1000 + 200 * num_problems:
-                    raise InvalidValueError(
-                        f"countdown: asked for {num_problems} {split} problems, found {len(found)} distinct "
-                        "ones; ask for fewer, or raise num_numbers, max_number or max_target"
-                    )
+            key = self._key(problem)
+            if self.split_of(problem) == split and key not in found:
+                misses = 0
+                del problem["solution"]  # the policy must find one by itself
+                found[key] = problem
                 continue
-            del problem["solution"]  # the policy must find one by itself
-            found[prompt] = problem
+            misses += 1
+            if misses > _MAX_MISSES or num_problems > num_multisets * self.max_target:
+                raise InvalidValueError(
+                    f"countdown: {num_problems} distinct {split} problems were asked for, and there are not so many; "
+                    "ask for fewer, or raise num_numbers, max_number or max_target"
+                )
         return list(found.values())
+
+    @staticmethod
+    def _key(problem: Mapping[str, Any]) -> str:
+        return f"{sorted(problem['numbers'])}={problem['target']}"
 
     @staticmethod
     def split_of(problem: Mapping[str, Any]) -> Split:
         """Return the split a problem belongs to, whatever the order of its numbers."""
-        key = f"{sorted(problem['numbers'])}={problem['target']}"
-        return "test" if zlib.crc32(key.encode()) % _TEST_SHARE == 0 else "train"
+        return "test" if zlib.crc32(Countdown._key(problem).encode()) % _TEST_SHARE == 0 else "train"
 
     def score(self, completion: str, problem: Mapping[str, Any]) -> float:
         """Return 1.0 if `completion` uses each number once and equals the target, else 0.0."""
