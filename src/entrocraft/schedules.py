@@ -496,7 +496,7 @@ def schedule_from(spec: "ScheduleLike") -> Schedule:
         case int() | float():
             return constant(spec)
         case _:
-            return piecewise(cast(Knots, spec))
+            return piecewise(spec)
 
 
 def _build(name: object, args: list[Any], options: dict[str, Any]) -> Schedule:
@@ -574,10 +574,10 @@ class Band:
                 "a band is either Band(schedule, width=...) or Band(lower=..., upper=...), "
                 f"got schedule={schedule!r}, width={width!r}, lower={lower!r}, upper={upper!r}"
             )
-        self.schedule = schedule_from(schedule) if centred else None
+        self.schedule = schedule_from(schedule) if schedule is not None else None
         self.width = _number("band: width", width) if centred else None
-        self.lower = schedule_from(lower) if edged else None
-        self.upper = schedule_from(upper) if edged else None
+        self.lower = schedule_from(lower) if lower is not None else None
+        self.upper = schedule_from(upper) if upper is not None else None
         if self.lower is not None and self.upper is not None:
             if self.lower.unit != self.upper.unit:
                 raise InvalidValueError(

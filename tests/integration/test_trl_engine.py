@@ -1,6 +1,7 @@
 """The TRL engine against TRL itself: same numbers where nothing is rejected, masking by hand where something is."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -381,7 +382,7 @@ def test_state_is_saved_with_checkpoints_and_restored(make_trainer):
     first = make_trainer(EntropyControlledGRPOTrainer, config=config, entropy_control=control)
     first.train()
     folder = f"{first.args.output_dir}/checkpoint-1"
-    state = json.loads(open(f"{folder}/{STATE_FILE}").read())
+    state = json.loads(Path(folder, STATE_FILE).read_text())
     assert state["initial_entropy"] == pytest.approx(train_logs(first)[0]["entrocraft/entropy"])
     assert state["counts"]["decisions"] == 1
 

@@ -32,7 +32,7 @@ def gradients(model_folder, output, trainer_class, loss_type, rejected, controll
     """Train two steps and return the gradients of both, and the log lines."""
     config = {"loss_type": loss_type} if loss_type else {}
     trainer = with_entropy_control(trainer_class)(
-        model=AutoModelForCausalLM.from_pretrained(model_folder),
+        model=AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float64),  # leave rounding aside
         reward_funcs=digits_reward,
         args=(GRPOConfig if trainer_class is GRPOTrainer else RLOOConfig)(
             output_dir=output,

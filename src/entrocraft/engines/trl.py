@@ -98,6 +98,8 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         InvalidValueError: The settings do not fit the trainer; raised before the model loads.
     """
 
+    _tag_names: list[str]
+
     def __init__(
         self,
         *args: Any,
