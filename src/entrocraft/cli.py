@@ -37,6 +37,7 @@ def _user_errors_exit_2(command: Callable[..., Any]) -> Callable[..., Any]:
 def main() -> None:
     """Draw the entropy curve; reinforcement learning follows it."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     warnings.showwarning = lambda message, *_, **__: click.echo(f"entrocraft: warning: {message}", err=True)
 
 

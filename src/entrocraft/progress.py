@@ -1,6 +1,5 @@
 """Live progress: a table on a terminal, one line a step everywhere else."""
 
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -19,9 +18,25 @@ class Progress:
     def __init__(self, total_steps: int, start: int = 0):
         self._total, self._start, self._begun = total_steps, start, time.perf_counter()
         self._rows: list[dict[str, str]] = []
-        self._live = Live(console=Console(), auto_refresh=False) if sys.stdout.isatty() else None
+        self._console = Console(highlight=False)
+        self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+
+    def __enter__(self) -> "Progress":
+        self._begun = time.perf_counter()
         if self._live is not None:
             self._live.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._live is not None:
+            self._live.stop()  # the last table stays
+
+    def note(self, text: str) -> None:
+        """Show a line of text above what is live."""
+        if self._live is None:
+            print(text, flush=True)
+        else:
+            self._console.print(text)
 
     def show(self, line: Mapping[str, Any]) -> None:
         """Show one line of the metrics."""
@@ -34,11 +49,6 @@ class Progress:
         for row in self._rows:
             table.add_row(*row.values())
         self._live.update(table, refresh=True)
-
-    def close(self) -> None:
-        """Leave the last table standing."""
-        if self._live is not None:
-            self._live.stop()
 
     def _cells(self, line: Mapping[str, Any]) -> dict[str, str]:
         step = int(line["step"])

@@ -1,5 +1,6 @@
 """One training run, from a configuration to a run directory."""
 
+import os
 import signal
 import time
 from dataclasses import dataclass
@@ -83,6 +84,10 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
     Raises:
         InvalidValueError: The model is not there, TRL refuses the arguments, or the batch sizes do not fit.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InvalidValueError(
+            "the command line trains in one process; on several, use with_entropy_control in a script of your own"
+        )
     task = config.task.build()
     resolve_model(config.model)
     train = config.train
@@ -144,28 +149,28 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outc
         EntrocraftError: Something about the request is wrong; see `plan_run` and `RunDirectory.opened`.
     """
     plan = plan_run(config, run)
-    with run.opened(config.to_dict(), resume=resume):
+    with run.opened(config.to_dict(), resume=resume), _StopSignals() as stop:
         checkpoint = run.last_checkpoint()
-        start = checkpoint[0] if checkpoint else 0
-        run.rewind_to(start)
-        transformers.utils.logging.disable_progress_bar()
+        step = checkpoint[0] if checkpoint else 0
+        run.rewind_to(step)
         tokenizer = load_tokenizer(config.model)
         model = load_model(str(checkpoint[1]) if checkpoint else config.model)
-        evaluator = _Evaluator(plan, run, model, tokenizer)
-        if start == 0:
+        progress = Progress(config.train.steps, step)
+        evaluator = _Evaluator(plan, run, model, tokenizer, progress)
+        if step == 0:
             evaluator.evaluate(0)
-        with _StopSignals() as stop:
-            if start < config.train.steps:
-                trainer = _build_trainer(plan, model, tokenizer)
-                trainer.add_callback(_MetricsWriter(run, Progress(config.train.steps, start), trainer))
-                trainer.add_callback(_Stopper(stop, plan.steps_per_generation_batch))
-                trainer.add_callback(evaluator)
+        if step < config.train.steps:
+            trainer = _build_trainer(plan, model, tokenizer)
+            trainer.add_callback(_MetricsWriter(run, progress))
+            trainer.add_callback(_Stopper(stop, plan.steps_per_generation_batch))
+            trainer.add_callback(evaluator)
+            with progress:
                 trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
-                start = trainer.state.global_step
-            if stop.signal is None:
-                evaluator.evaluate(config.train.steps)
+            step = trainer.state.global_step
+        if step == config.train.steps:
+            evaluator.evaluate(step)
         write_report(run)
-        return Outcome(steps=start, stopped_by=stop.signal)
+        return Outcome(steps=step, stopped_by=stop.signal if step < config.train.steps else None)
 
 
 def _build_trainer(plan: Plan, model: Any, tokenizer: Any) -> Any:
@@ -190,8 +195,8 @@ def _build_trainer(plan: Plan, model: Any, tokenizer: Any) -> Any:
 class _MetricsWriter(TrainerCallback):
     """Writes one line of metrics per optimizer step, and shows it."""
 
-    def __init__(self, run: RunDirectory, progress: Progress, trainer: Any):
-        self._run, self._progress, self._trainer = run, progress, trainer
+    def __init__(self, run: RunDirectory, progress: Progress):
+        self._run, self._progress = run, progress
         self._last = time.perf_counter()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
@@ -221,15 +226,12 @@ class _MetricsWriter(TrainerCallback):
         if saved.exists():
             self._run.write(self._run.controller_file, saved.read_text())
 
-    def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self._progress.close()
-
 
 class _Evaluator(TrainerCallback):
     """Evaluates on held-out problems, from the outside of the training's random state."""
 
-    def __init__(self, plan: Plan, run: RunDirectory, model: Any, tokenizer: Any):
-        self._config, self._task, self._run = plan.config.eval, plan.task, run
+    def __init__(self, plan: Plan, run: RunDirectory, model: Any, tokenizer: Any, progress: Progress):
+        self._config, self._task, self._run, self._progress = plan.config.eval, plan.task, run, progress
         self._model, self._tokenizer = model, tokenizer
         self._problems = plan.task.problems("test", self._config.num_problems)
         self._done = {line["step"] for line in run.eval_metrics()}
@@ -248,6 +250,8 @@ class _Evaluator(TrainerCallback):
         )
         scores = score_metrics(correct, self._config.k)
         self._run.append_metrics({"step": step} | {f"eval/{name}": value for name, value in scores.items()})
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if "/" not in name)
+        self._progress.note(f"held-out problems at step {step}: {shown}")
 
 
 class _StopSignals:

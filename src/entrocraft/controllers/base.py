@@ -106,7 +106,7 @@ class Decision:
     normalize: Normalize = "kept"
     """What the loss is averaged over; see `loss_scale`."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """What to log, every value finite (or NaN where there is no target)."""
+    """What to log, every value finite."""
 
     @property
     def empty(self) -> bool:

@@ -1,0 +1,226 @@
+"""How people write schedules: functions, and text or plain data that name them."""
+
+import ast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from entrocraft.errors import InvalidValueError, UnknownNameError
+from entrocraft.schedules.base import Interpolation, Knots, Schedule, ScheduleLike, Unit, checked_number
+from entrocraft.schedules.shapes import Constant, Cosine, Cyclic, Exponential, Join, Linear, Piecewise, Polynomial
+
+
+def constant(value: float, *, unit: Unit = "nats") -> Schedule:
+    """Return a schedule that holds `value`.
+
+    Example:
+        >>> constant(0.5)(7, 10)
+        0.5
+    """
+    return Constant(value, unit=unit)
+
+
+def linear(start: float, end: float, *, unit: Unit = "nats") -> Schedule:
+    """Return a straight line: `(1 - p) * start + p * end` at progress `p`.
+
+    The schedule the paper finds best (section 5.3): high first, then slightly lower.
+
+    Example:
+        >>> linear(0.6, 0.2)(100, 100)
+        0.2
+    """
+    return Linear(start, end, unit=unit)
+
+
+def cosine(start: float, end: float, *, unit: Unit = "nats") -> Schedule:
+    """Return half a cosine wave: `start + (end - start) * (1 - cos(pi * p)) / 2`.
+
+    Example:
+        >>> round(cosine(0.6, 0.2)(25, 100), 4)
+        0.5414
+    """
+    return Cosine(start, end, unit=unit)
+
+
+def exponential(start: float, end: float, *, unit: Unit = "nats") -> Schedule:
+    """Return a geometric decay (or growth): `start * (end / start) ** p`.
+
+    Raises:
+        InvalidValueError: `start` or `end` is zero.
+
+    Example:
+        >>> round(exponential(0.8, 0.2)(50, 100), 4)
+        0.4
+    """
+    return Exponential(start, end, unit=unit)
+
+
+def polynomial(start: float, end: float, power: float = 2.0, *, unit: Unit = "nats") -> Schedule:
+    """Return `end + (start - end) * (1 - p) ** power`: fast first if `power > 1`.
+
+    Example:
+        >>> round(polynomial(0.6, 0.2, power=2)(50, 100), 4)
+        0.3
+    """
+    return Polynomial(start, end, power, unit=unit)
+
+
+def piecewise(knots: Knots, kind: Interpolation = "linear", *, unit: Unit = "nats") -> Schedule:
+    """Return a curve through knots.
+
+    Args:
+        knots: `(fraction of the run, value)` pairs; the first fraction is 0, they increase, and the
+            last is at most 1. After the last knot its value holds.
+        kind: `linear`; `cosine`, smooth and flat at each knot; `step`, holding a value until the next
+            knot; `monotone`, a smooth cubic that never overshoots its knots.
+        unit: See `Unit`.
+
+    Example:
+        >>> piecewise([(0.0, 0.6), (0.5, 0.5), (1.0, 0.2)])(75, 100)
+        0.35
+    """
+    return Piecewise(knots, kind, unit=unit)
+
+
+def steps(knots: Knots, *, unit: Unit = "nats") -> Schedule:
+    """Return a staircase: each knot's value holds until the next knot.
+
+    Example:
+        >>> steps([(0.0, 0.6), (0.5, 0.4)]).values(4)
+        [0.6, 0.6, 0.4, 0.4, 0.4]
+    """
+    return Piecewise(knots, "step", unit=unit)
+
+
+def join(schedules: Sequence["ScheduleLike"], at: Sequence[float]) -> Schedule:
+    """Return schedules one after the other.
+
+    Args:
+        schedules: What to run, each from its beginning to its end in its own part.
+        at: The fractions of the run at which the next one takes over, one fewer than `schedules`.
+
+    Raises:
+        InvalidValueError: The counts do not fit, the fractions do not increase, or units are mixed.
+
+    Example:
+        >>> join([constant(0.6), linear(0.6, 0.2)], at=[0.5])(75, 100)
+        0.4
+    """
+    parts = tuple(schedule_from(part) for part in schedules)
+    units = {part.unit for part in parts}
+    if len(units) != 1:
+        raise InvalidValueError(f"join: expected one or more schedules of one unit, got units {sorted(units)}")
+    return Join(parts, tuple(checked_number("join: fraction", x) for x in at), unit=units.pop())
+
+
+def warmup(schedule: "ScheduleLike", start: float, fraction: float = 0.1) -> Schedule:
+    """Return `schedule` preceded by a straight line from `start` to its first value.
+
+    Example:
+        >>> warmup(linear(0.75, 0.25), start=0.25, fraction=0.5).values(4)
+        [0.25, 0.5, 0.75, 0.5, 0.25]
+    """
+    then = schedule_from(schedule)
+    return join([Linear(start, then.at(0.0), unit=then.unit), then], at=[fraction])
+
+
+def cyclic(start: float, end: float, num_cycles: float = 4.0, *, unit: Unit = "nats") -> Schedule:
+    """Return a wave from `start` to `end` and back, `num_cycles` times over the run.
+
+    Example:
+        >>> [round(v, 4) for v in cyclic(0.3, 0.5, num_cycles=1).values(4)]
+        [0.3, 0.4, 0.5, 0.4, 0.3]
+    """
+    return Cyclic(start, end, num_cycles, unit=unit)
+
+
+_BUILDERS: dict[str, Callable[..., Schedule]] = {
+    builder.__name__: builder
+    for builder in (
+        constant,
+        cosine,
+        cyclic,
+        exponential,
+        join,
+        linear,
+        piecewise,
+        polynomial,
+        steps,
+        warmup,
+    )
+}
+
+
+def schedule_from(spec: "ScheduleLike") -> Schedule:
+    """Build a schedule from whatever a person writes in YAML or on a command line.
+
+    Args:
+        spec: A schedule (returned as it is), a number (constant), a list of knots (piecewise linear),
+            a mapping with a `type`, or text such as `"linear(0.6, 0.2)"` or `"0.5"`. Text is parsed,
+            never evaluated: only schedule names, numbers, strings and lists are understood.
+
+    Raises:
+        InvalidValueError: The specification cannot be understood.
+        UnknownNameError: There is no schedule of that name.
+
+    Example:
+        >>> schedule_from("linear(0.6, 0.2)") == schedule_from({"type": "linear", "start": 0.6, "end": 0.2})
+        True
+        >>> schedule_from([[0, 0.6], [1, 0.2]])(50, 100)
+        0.4
+    """
+    match spec:
+        case Schedule():
+            return spec
+        case str():
+            return _parse(spec)
+        case Mapping():
+            options = dict(spec)
+            name = options.pop("type", None)
+            if name is None:
+                raise InvalidValueError(
+                    "a schedule mapping needs a `type`, such as {'type': 'linear', 'start': 0.6, 'end': 0.2}; "
+                    f"got {dict(spec)!r}"
+                )
+            return _build(name, [], options)
+        case bool() | None:
+            raise InvalidValueError(
+                f"expected a number, knots, a mapping or text such as 'linear(0.6, 0.2)', got {spec!r}"
+            )
+        case int() | float():
+            return constant(spec)
+        case _:
+            return piecewise(spec)
+
+
+def _build(name: object, args: list[Any], options: dict[str, Any]) -> Schedule:
+    if not isinstance(name, str) or name not in _BUILDERS:
+        raise UnknownNameError.of("schedule", name, _BUILDERS)
+    try:
+        return _BUILDERS[name](*args, **options)
+    except TypeError as error:
+        raise InvalidValueError(f"schedule {name!r}: {str(error).removeprefix(f'{name}() ')}") from error
+
+
+def _parse(text: str) -> Schedule:
+    """Parse `"name(arg, key=arg)"`, where an argument may itself be a schedule."""
+
+    def value_of(node: ast.expr) -> Any:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            options = {str(keyword.arg): value_of(keyword.value) for keyword in node.keywords}
+            return _build(node.func.id, [value_of(argument) for argument in node.args], options)
+        if isinstance(node, ast.List | ast.Tuple):
+            return [value_of(element) for element in node.elts]
+        return ast.literal_eval(node)
+
+    try:
+        value = value_of(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        if isinstance(error, InvalidValueError | UnknownNameError):
+            raise
+        raise InvalidValueError(
+            f"not a schedule: {text!r}; expected a number or a call such as 'linear(0.6, 0.2)' "
+            f"with one of: {', '.join(sorted(_BUILDERS))}"
+        ) from error
+    if isinstance(value, str):
+        raise InvalidValueError(f"not a schedule: {text!r}; write it without the inner quotes")
+    return schedule_from(value)
