@@ -14,7 +14,8 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from entrocraft.config import RunConfig
-from entrocraft.engines.trl import STATE_FILE, check_loss_type, with_entropy_control
+from entrocraft.engines.dropping import check_loss_type
+from entrocraft.engines.trl import STATE_FILE, with_entropy_control
 from entrocraft.errors import InvalidValueError
 from entrocraft.evaluation import score_metrics
 from entrocraft.models import load_model, load_tokenizer, resolve_model

@@ -28,7 +28,6 @@ from torch import Tensor
 from transformers import TrainerCallback
 from trl import GRPOTrainer, RLOOTrainer
 from trl.models.utils import disable_gradient_checkpointing
-from trl.trainer.utils import split_pixel_values_by_grid, unsplit_pixel_values_by_grid
 
 from entrocraft import advantages as estimators
 from entrocraft.control import EntropyControl
@@ -38,40 +37,20 @@ from entrocraft.dynamics import (
     estimated_entropy_sensitivity,
     rollout_entropy_change,
 )
+from entrocraft.engines.dropping import (
+    LOSS_DENOMINATOR,
+    Batch,
+    check_loss_type,
+    keep_rows,
+    num_loss_tokens,
+    per_rollout,
+)
 from entrocraft.entropy import entropy_from_sums, entropy_sums, token_entropy, token_log_probs
 from entrocraft.errors import InvalidValueError, MeasurementError
 
 STATE_FILE = "entrocraft.json"
 
 _KEEP, _SCALE = "entrocraft_keep", "entrocraft_scale"  # carried through TRL's shuffle and split
-
-# What each of TRL's losses divides by, and so how leaving rows out must be made good:
-# "rows" and "tokens" divide by what the micro-batch holds, "global_tokens" by the whole batch's count.
-_LOSS_DENOMINATOR = {
-    "grpo": "rows",
-    "sapo": "rows",
-    "dr_grpo": "rows",
-    "luspo": "rows",
-    "rloo": "rows",
-    "bnpo": "tokens",
-    "dapo": "global_tokens",
-    "cispo": "global_tokens",
-    "vespo": "global_tokens",
-}
-
-# Tensors with one column per completion token; anything else is left at its width.
-_COMPLETION_COLUMNS = (
-    "completion_ids",
-    "completion_mask",
-    "tool_mask",
-    "old_per_token_logps",
-    "ref_per_token_logps",
-    "sampling_per_token_logps",
-    "importance_sampling_ratio",
-    "advantages",
-)
-
-_Batch = dict[str, Any]
 
 
 @dataclass
@@ -137,7 +116,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             self._trl_scores = _Scores(log_probs, entropies)
         return log_probs, entropies if compute_entropy else None, aux_loss
 
-    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> _Batch:
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         if not self.model.training:
             return super()._generate_and_score_completions(inputs)
         self._trl_scores, self._scoring = None, True
@@ -149,7 +128,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self._trl_scores = self._rewards_per_func = None
         return batch
 
-    def _policy_scores(self, batch: _Batch) -> _Scores:
+    def _policy_scores(self, batch: Batch) -> _Scores:
         """Return the scores of TRL's own pass over the policy if it made one, else make one."""
         # With PEFT, TRL may score the reference through the same model object; only a batch with old
         # log-probabilities shows that the first pass was the policy's.
@@ -169,7 +148,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             )
         return _Scores(log_probs, entropies)
 
-    def _exact_scores(self, batch: _Batch) -> tuple[_Scores, Tensor]:
+    def _exact_scores(self, batch: Batch) -> tuple[_Scores, Tensor]:
         """Return scores and exact sensitivities (B, T) from full logits, in one pass."""
         if "pixel_values" in batch:
             raise InvalidValueError("predictor 'exact' reads text only; use predictor 'estimate' with images")
@@ -196,14 +175,14 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
 
     # ---- decide --------------------------------------------------------------------------------------
 
-    def _control(self, batch: _Batch) -> tuple[_Batch, Decision]:
+    def _control(self, batch: Batch) -> tuple[Batch, Decision]:
         """Return the batch as the update must use it, and the decision behind it."""
         mask_BT = batch["completion_mask"]
         if "tool_mask" in batch:
             mask_BT = mask_BT * batch["tool_mask"]
         if self.entropy_control.estimator is not None:
             batch["advantages"] = self._estimate_advantages(self.entropy_control.estimator)
-        advantages_B = _per_rollout(batch["advantages"], mask_BT)
+        advantages_B = per_rollout(batch["advantages"], mask_BT)
 
         predicted_B = None
         if self.entropy_controller.predictor_needed and self.entropy_control.predictor == "exact":
@@ -261,9 +240,9 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
 
     @property
     def _loss_denominator(self) -> str:
-        return _LOSS_DENOMINATOR.get(getattr(self, "loss_type", "rloo"), "rows")
+        return LOSS_DENOMINATOR.get(getattr(self, "loss_type", "rloo"), "rows")
 
-    def _apply(self, batch: _Batch, decision: Decision, stats: BatchStats) -> _Batch:
+    def _apply(self, batch: Batch, decision: Decision, stats: BatchStats) -> Batch:
         """Return the batch with the decision's advantages, and with what `_compute_loss` needs to drop rows."""
         if decision.keep.all() and torch.equal(decision.advantages, stats.advantages):
             return batch  # in band: the trainer's own step, untouched to the bit
@@ -281,7 +260,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             return batch | {"advantages": new_B * scale}
         return batch | {"advantages": new_B, _KEEP: keep_B, _SCALE: torch.tensor(scale, device=device)}
 
-    def _compute_loss(self, model: Any, inputs: _Batch) -> Tensor:
+    def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
         if _KEEP not in inputs:
             return super()._compute_loss(model, inputs)
         inputs = dict(inputs)
@@ -290,14 +269,14 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         if self.accelerator.num_processes > 1:
             # TRL gathers one value per row for its metrics, which needs as many rows on every rank.
             num_rows = int(self.accelerator.gather(torch.tensor([num_rows], device=keep_B.device)).max())
-        kept = _keep_rows(inputs, keep_B, max(num_rows, 1))
+        kept = keep_rows(inputs, keep_B, max(num_rows, 1))
         loss = super()._compute_loss(model, kept)
 
         # From the mean over the rows passed on to the mean over all rows of the micro-batch, ...
         if self._loss_denominator == "rows":
             loss = loss * (len(kept["completion_ids"]) / len(keep_B))
         elif self._loss_denominator == "tokens":
-            loss = loss * (_num_loss_tokens(kept) / _num_loss_tokens(inputs).clamp(min=1))
+            loss = loss * (num_loss_tokens(kept) / num_loss_tokens(inputs).clamp(min=1))
         return loss * scale  # ... and on to what `normalize` asks for.
 
     # ---- log, skip, save -----------------------------------------------------------------------------
@@ -341,16 +320,6 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self.entropy_controller.load_state_dict(json.loads(path.read_text()))
 
 
-def check_loss_type(control: EntropyControl, trainer_args: Any) -> None:
-    """Raise `InvalidValueError` if rows cannot be dropped under the loss that `trainer_args` ask for."""
-    loss_type = getattr(trainer_args, "loss_type", "rloo")  # RLOOConfig has no loss_type
-    if control.rejected == "drop" and loss_type not in _LOSS_DENOMINATOR:
-        raise InvalidValueError(
-            f"dropping rollouts is not known to be right for loss_type={loss_type!r}; known: "
-            f"{', '.join(sorted(_LOSS_DENOMINATOR))}. Use EntropyControl(rejected='mask')."
-        )
-
-
 class _BeforeOptimizerStep(TrainerCallback):
     """Calls the trainer between the last backward pass and the optimizer step."""
 
@@ -359,55 +328,6 @@ class _BeforeOptimizerStep(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         self._trainer._before_optimizer_step(model)
-
-
-def _per_rollout(advantages: Tensor, mask_BT: Tensor) -> Tensor:
-    """Return one advantage per rollout; of token-level ones, the mean over counted tokens."""
-    if advantages.ndim == 1:
-        return advantages
-    return (advantages * mask_BT).sum(-1) / mask_BT.sum(-1).clamp(min=1)
-
-
-def _num_loss_tokens(batch: _Batch) -> Tensor:
-    mask = batch["completion_mask"]
-    return (mask * batch["tool_mask"] if "tool_mask" in batch else mask).sum()
-
-
-def _keep_rows(batch: _Batch, keep_B: Tensor, num_rows: int) -> _Batch:
-    """Return `batch` with the kept rows only, filled up to `num_rows` with rows that count for nothing.
-
-    Columns that no kept completion reaches are cut off. If nothing is kept, what is left is one filler
-    of one prompt and one completion token: enough to run the collectives of a pass, and all but free.
-    """
-    kept = keep_B.nonzero().flatten()
-    fillers = torch.zeros(num_rows - len(kept), dtype=torch.long, device=kept.device)
-    rows = torch.cat([kept, fillers])
-
-    by_row = split_pixel_values_by_grid(batch)  # a list with one entry per row, where images are flat
-    selected: _Batch = {}
-    for name, value in by_row.items():
-        if isinstance(value, Tensor) and value.ndim > 0:
-            selected[name] = value[rows]
-        elif isinstance(value, list):
-            selected[name] = [value[row] for row in rows.tolist()]
-        else:
-            selected[name] = value
-    selected = unsplit_pixel_values_by_grid(selected)
-
-    if len(fillers):
-        for name in ("completion_mask", "advantages", "old_logps"):
-            if name in selected:
-                selected[name][len(kept) :] = 0
-    width = int(selected["completion_mask"].sum(-1).max().clamp(min=1)) if len(kept) else 1
-    full_width = selected["completion_ids"].shape[1]
-    for name in _COMPLETION_COLUMNS:
-        value = selected.get(name)
-        if isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == full_width:
-            selected[name] = value[:, :width]
-    if not len(kept) and "pixel_values" not in selected:
-        selected["prompt_ids"] = selected["prompt_ids"][:, -1:]
-        selected["prompt_mask"] = selected["prompt_mask"][:, -1:]
-    return selected
 
 
 _HOOKS = (

@@ -1,0 +1,72 @@
+import pytest
+import torch
+
+from entrocraft.control import EntropyControl
+from entrocraft.engines.dropping import check_loss_type, keep_rows, num_loss_tokens, per_rollout
+from entrocraft.errors import InvalidValueError
+
+
+def batch():
+    return {
+        "prompt_ids": torch.arange(12).view(4, 3),
+        "prompt_mask": torch.ones(4, 3, dtype=torch.long),
+        "completion_ids": torch.arange(20).view(4, 5),
+        "completion_mask": torch.tensor([[1, 1, 0, 0, 0], [1, 1, 1, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]),
+        "tool_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 0, 0, 1, 1], [1, 1, 1, 1, 1], [1, 1, 1, 1, 1]]),
+        "advantages": torch.tensor([1.0, -1.0, 2.0, -2.0]),
+        "old_per_token_logps": torch.randn(4, 5),
+        "importance_sampling_ratio": torch.rand(4, 1),
+        "num_items_in_batch": torch.tensor(9),
+        "num_images": [0, 0, 0, 0],
+    }
+
+
+def test_kept_rows_stay_as_they_are_and_columns_none_of_them_reaches_are_cut():
+    whole = batch()
+    kept = keep_rows(whole, torch.tensor([True, False, True, False]), num_rows=2)
+    for name in ("completion_ids", "completion_mask", "tool_mask", "old_per_token_logps"):
+        assert torch.equal(kept[name], whole[name][[0, 2], :3]), name
+    assert torch.equal(kept["prompt_ids"], whole["prompt_ids"][[0, 2]])
+    assert torch.equal(kept["importance_sampling_ratio"], whole["importance_sampling_ratio"][[0, 2]])
+    assert kept["advantages"].tolist() == [1.0, 2.0]
+    assert kept["num_items_in_batch"] == 9 and kept["num_images"] == [0, 0]
+
+
+def test_fillers_count_for_nothing():
+    kept = keep_rows(batch(), torch.tensor([False, False, True, False]), num_rows=3)
+    assert len(kept["completion_ids"]) == 3
+    assert kept["completion_mask"].sum(-1).tolist() == [3, 0, 0]
+    assert kept["advantages"].tolist() == [2.0, 0.0, 0.0]
+
+
+def test_where_nothing_is_kept_one_token_remains_to_run_the_collectives_on():
+    kept = keep_rows(batch(), torch.zeros(4, dtype=torch.bool), num_rows=1)
+    assert kept["prompt_ids"].shape == kept["completion_ids"].shape == (1, 1)
+    assert kept["completion_mask"].sum() == 0 and num_loss_tokens(kept) == 0
+
+
+def test_the_batch_itself_is_not_changed():
+    whole = batch()
+    before = {name: value.clone() for name, value in whole.items() if isinstance(value, torch.Tensor)}
+    keep_rows(whole, torch.tensor([True, False, False, False]), num_rows=3)
+    assert all(torch.equal(whole[name], value) for name, value in before.items())
+
+
+def test_loss_tokens_leave_tool_outputs_out():
+    assert num_loss_tokens(batch()) == 2 + 3 + 3 + 1
+
+
+def test_token_level_advantages_are_averaged_over_counted_tokens():
+    mask = torch.tensor([[1, 1, 0], [0, 0, 0]])
+    advantages = torch.tensor([[1.0, 3.0, 99.0], [5.0, 5.0, 5.0]])
+    assert per_rollout(advantages, mask).tolist() == [2.0, 0.0]
+    assert per_rollout(advantages[:, 0], mask).tolist() == [1.0, 5.0]
+
+
+def test_an_unknown_loss_can_be_masked_but_not_dropped():
+    class Args:
+        loss_type = "brand_new"
+
+    with pytest.raises(InvalidValueError, match="rejected='mask'"):
+        check_loss_type(EntropyControl(), Args())
+    check_loss_type(EntropyControl(rejected="mask"), Args())
