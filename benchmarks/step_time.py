@@ -28,7 +28,7 @@ from entrocraft.engines.trl import with_entropy_control
 from entrocraft.models import load_model, resolve_model
 from entrocraft.tasks import Countdown
 
-REPEATS, STEPS = 5, 4  # the first step of each run warms up and is not counted
+REPEATS, STEPS = 5, 3  # the first step of each run warms up and is not counted
 
 
 class KeepHalf(ec.Controller):
@@ -91,7 +91,7 @@ def run(variant, model_name, num_iterations, scratch):
         options["entropy_control"] = EntropyControl(lower=0.0, upper=100.0)
         if variant == "half":
             options["entropy_controller"] = KeepHalf(ec.Band(lower=0.0, upper=100.0))
-    rows = 256 if embedded else 48
+    rows = 256 if embedded else 16
     trainer = trainer_class(
         model=load_model("countdown-base") if embedded else large_model(tokenizer),
         reward_funcs=task.reward,

@@ -15,6 +15,7 @@ import click
 from entrocraft import __version__
 from entrocraft.errors import EntrocraftError, InvalidValueError
 
+_PATH_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -25,7 +26,7 @@ def _user_errors_exit_2(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except EntrocraftError as error:
+        except (EntrocraftError, *_PATH_ERRORS) as error:
             click.echo(f"entrocraft: error: {' '.join(str(error).split())}", err=True)
             sys.exit(2)
 
@@ -105,6 +106,8 @@ def evaluate(
         raise InvalidValueError(f"--k expects numbers with commas, such as 1,8,32, got {ks!r}") from error
     if not all(1 <= k <= num_samples for k in numbers):
         raise InvalidValueError(f"--k must lie between 1 and --num-samples ({num_samples}), got {ks}")
+    if output is not None and not output.parent.is_dir():
+        raise InvalidValueError(f"--output: there is no folder {output.parent}")
     run = RunDirectory(Path(model))
     if task_name is not None:
         task = tasks.build(task_name)
@@ -145,7 +148,6 @@ def plot(runs: tuple[Path, ...], output: Path) -> None:
     directories = [RunDirectory(path) for path in runs]
     for directory in directories:
         directory.config()  # refuses what is no run
-    output.parent.mkdir(parents=True, exist_ok=True)
     draw_runs(directories, output)
     click.echo(f"wrote {output}")
 
@@ -159,10 +161,11 @@ def schedule(spec: str, num_steps: int, output: Path | None) -> None:
     """Show a schedule such as 'linear(0.6, 0.2)', 0.5 or '[[0, 0.6], [1, 0.2]]'."""
     import yaml
 
+    from entrocraft.config import read_yaml
     from entrocraft.schedules import schedule_from
 
     try:
-        value = yaml.safe_load(spec)
+        value = read_yaml(spec)
     except yaml.YAMLError:
         value = spec
     curve = schedule_from(value)
@@ -170,7 +173,9 @@ def schedule(spec: str, num_steps: int, output: Path | None) -> None:
     click.echo(_sparkline(curve.values(60)))
     click.echo(_table(curve.values(num_steps)))
     if output is not None:
-        curve.plot(num_steps).figure.savefig(output, dpi=130)
+        from entrocraft.plots import write_picture
+
+        write_picture(curve.plot(num_steps).figure, output)
         click.echo(f"wrote {output}")
 
 
@@ -203,7 +208,7 @@ def _describe(plan: Any, run: Any) -> None:
     click.echo(
         f"\n{train_config.prompts_per_step} prompts x {train_config.rollouts_per_prompt} rollouts = {rollouts} rollouts "
         f"a step, in {args.gradient_accumulation_steps} micro-batches of {args.per_device_train_batch_size}, "
-        f"{plan.steps_per_generation_batch} optimizer steps on each batch of rollouts\n"
+        f"{plan.prompts_per_generation} prompts in each batch of rollouts\n"
         f"{train_config.steps} steps, {total:,} rollouts of up to {args.max_completion_length} tokens, each of "
         f"{config.task.num_problems:,} problems seen {problems_seen:.1f} times\n"
         f"a checkpoint every {train_config.save_every} steps; output goes to {run.path}"

@@ -5,8 +5,9 @@ default. `key.path=value` overrides are applied to the YAML before it is checked
 """
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -32,15 +33,29 @@ def _control_from(value: Any) -> EntropyControl | None:
 def _control_to(control: EntropyControl | None) -> dict[str, Any] | None:
     if control is None:
         return None
-    plain = {
+    values = {field.name: getattr(control, field.name) for field in fields(control)}
+    return {
         name: value.to_dict() if isinstance(value, Schedule) else value
-        for name, value in asdict(control).items()
+        for name, value in values.items()
         if value is not None
     }
-    return plain
 
 
 Control = Annotated[InstanceOf[EntropyControl] | None, BeforeValidator(_control_from), PlainSerializer(_control_to)]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as people write it: `1e-4` is a number, which YAML 1.1 takes for text."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """Return what `text` says; raises `yaml.YAMLError`."""
+    return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain data only
 
 
 class _Section(BaseModel):
@@ -120,7 +135,7 @@ class RunConfig(_Section):
 
     model: str = "countdown-base"
     """The embedded model's name, a folder, or a hub id."""
-    seed: NonNegativeInt = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
     task: TaskConfig = TaskConfig()
     control: Control = EntropyControl()
     """Entropy control; `null` trains with the plain algorithm."""
@@ -140,7 +155,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
             message names the key.
     """
     try:
-        data = yaml.safe_load(path.read_text())
+        data = read_yaml(path.read_text())
     except OSError as error:
         raise InvalidValueError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -170,7 +185,7 @@ def _apply_override(data: dict[str, Any], override: str) -> None:
     if not separator or not all(key.split(".")):
         raise InvalidValueError(f"expected an override such as train.steps=100, got {override!r}")
     try:
-        value = yaml.safe_load(text)
+        value = read_yaml(text)
     except yaml.YAMLError as error:
         raise InvalidValueError(f"override {override!r}: the value is not YAML") from error
     *parents, last = key.split(".")

@@ -1,5 +1,6 @@
 """The settings of entropy control, the same for every engine."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +10,7 @@ from entrocraft.controllers import Controller
 from entrocraft.entropy import Aggregation
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules import Band, Schedule
+from entrocraft.schedules.base import checked_number
 
 DEFAULT_SCHEDULE = "linear(1.0, 0.5, unit='initial')"
 DEFAULT_WIDTH = 0.04
@@ -58,6 +60,11 @@ class EntropyControl:
     """How token entropies become the batch's: see `batch_entropy`."""
 
     def __post_init__(self) -> None:
+        for name in ("method", "rule", "normalize", "rejected", "predictor", "estimator", "aggregation"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (name == "estimator" and value is None):
+                raise InvalidValueError(f"{name} must be a name, got {value!r}")
+        checked_number("reward_baseline", self.reward_baseline, minimum=-math.inf)
         for name, known in (
             ("rejected", ("drop", "mask")),
             ("predictor", ("estimate", "exact")),
@@ -88,9 +95,11 @@ class EntropyControl:
                 try:
                     return cls(**value)
                 except TypeError as error:
-                    unknown = set(value) - set(cls.__dataclass_fields__)
+                    unknown = [key for key in value if key not in cls.__dataclass_fields__]
+                    if not unknown:
+                        raise InvalidValueError(f"entropy control: {error}") from error
                     raise UnknownNameError.of(
-                        "setting of entropy control", unknown.pop(), cls.__dataclass_fields__
+                        "setting of entropy control", unknown[0], cls.__dataclass_fields__
                     ) from error
             case Schedule() | Mapping() | str() | int() | float() | Sequence():
                 return cls(schedule=value)

@@ -61,10 +61,22 @@ def draw_runs(runs: Sequence[RunDirectory], file: Path) -> None:
     for ax in (entropy_ax, reward_ax):
         ax.legend(frameon=False, fontsize=9)
         ax.spines[["top", "right"]].set_visible(False)
-    try:
-        figure.savefig(file, dpi=130)
-    except ValueError as error:
-        raise InvalidValueError(f"cannot write {file}: {error}") from error
+    write_picture(figure, file)
+
+
+def write_picture(figure: Figure, file: Path) -> None:
+    """Write `figure` to `file`, making its folder.
+
+    Raises:
+        InvalidValueError: The file's ending is no picture format.
+    """
+    formats = sorted(figure.canvas.get_supported_filetypes())
+    if file.suffix.removeprefix(".") not in formats:
+        raise InvalidValueError(
+            f"cannot draw to {file}: expected an ending such as .png or .svg, of {', '.join(formats)}"
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=130)
 
 
 def _draw_run(

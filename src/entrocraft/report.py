@@ -37,11 +37,12 @@ def _progress(run: RunDirectory, lines: list[dict[str, Any]]) -> str:
 
 def _entropy(lines: list[dict[str, Any]]) -> str:
     first, last = lines[0]["entropy"], lines[-1]["entropy"]
-    text = f"Entropy went from {first:.3f} to {last:.3f} nats per token ({last / first:.0%} of its start)."
+    share = f" ({last / first:.0%} of its start)" if first > 0 else ""
+    text = f"Entropy went from {first:.3f} to {last:.3f} nats per token{share}."
     tracking = summarise_tracking(lines)
     if tracking is None:
         return f"## Entropy\n\nNo curve was asked for. {text}"
-    empty = int(lines[-1].get("empty_steps", 0))
+    skipped = sum(line.get("skipped", 0.0) > 0 for line in lines)
     return (
         f"## Entropy\n\n{_verdict(tracking, lines)} {text}\n\n"
         f"| over the last {tracking.num_steps} steps | |\n|---|---|\n"
@@ -49,7 +50,7 @@ def _entropy(lines: list[dict[str, Any]]) -> str:
         f"| 95th percentile of it | {tracking.p95_error:.4f} nats |\n"
         f"| steps inside the band | {tracking.in_band:.0%} |\n"
         f"| rollouts kept, all steps | {tracking.kept_fraction:.0%} |\n"
-        f"| steps without an update, all rollouts rejected | {empty} |"
+        f"| steps without an update, all rollouts rejected | {skipped} |"
     )
 
 

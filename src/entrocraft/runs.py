@@ -11,6 +11,7 @@ report.md        how it went, in words
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from entrocraft.errors import InvalidValueError, RunDirectoryError
+from entrocraft.errors import EntrocraftError, InvalidValueError, RunDirectoryError
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
@@ -65,7 +66,29 @@ class RunDirectory:
         Raises:
             RunDirectoryError: Another process is at work here; there is a run and `resume` is false; there
                 is something else here; or the run was begun with another configuration.
+
+        A new run that ends in an `EntrocraftError` before its first step leaves nothing behind.
         """
+        self.refuse_unless_usable(config, resume=resume)
+        is_new = not self.exists
+        self.path.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.path / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise RunDirectoryError(f"{self.path} is in use by another process") from error
+        try:
+            self.write(self.config_file, json.dumps(config, indent=2) + "\n")
+            yield
+        except EntrocraftError:
+            if is_new and not self.step_metrics():
+                shutil.rmtree(self.path)  # a request that could not even begin leaves nothing behind
+            raise
+        finally:
+            lock.release()
+
+    def refuse_unless_usable(self, config: Mapping[str, Any], *, resume: bool) -> None:
+        """Raise `RunDirectoryError` if `opened` would; it does not look for other processes."""
         if self.path.exists() and not self.path.is_dir():
             raise RunDirectoryError(f"{self.path} is a file; choose another --output")
         if self.exists:
@@ -76,17 +99,6 @@ class RunDirectory:
             self._refuse_other_config(config)
         elif self.path.is_dir() and any(child.name != ".lock" for child in self.path.iterdir()):
             raise RunDirectoryError(f"{self.path} is not empty and holds no run; choose another --output")
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunDirectoryError(f"{self.path} is in use by another process") from error
-        try:
-            self.write(self.config_file, json.dumps(config, indent=2) + "\n")
-            yield
-        finally:
-            lock.release()
 
     def _refuse_other_config(self, config: Mapping[str, Any]) -> None:
         begun, now = _flatten(self.config()), _flatten(json.loads(json.dumps(config)))

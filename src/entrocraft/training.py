@@ -1,6 +1,8 @@
 """One training run, from a configuration to a run directory."""
 
+import math
 import os
+import random
 import signal
 import time
 from dataclasses import dataclass
@@ -14,9 +16,9 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from entrocraft.config import RunConfig
-from entrocraft.engines.dropping import check_loss_type
+from entrocraft.engines.dropping import LOSS_DENOMINATOR, check_trainer_args
 from entrocraft.engines.trl import STATE_FILE, with_entropy_control
-from entrocraft.errors import InvalidValueError
+from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.evaluation import score_metrics
 from entrocraft.models import load_model, load_tokenizer, resolve_model
 from entrocraft.progress import Progress
@@ -72,11 +74,33 @@ class Plan:
     trl_args: GRPOConfig | RLOOConfig
 
     @property
-    def steps_per_generation_batch(self) -> int:
-        """Optimizer steps made on one batch of rollouts; checkpoints fall between batches."""
-        args = self.trl_args
-        passes = args.steps_per_generation * args.num_iterations
-        return max(1, passes // args.gradient_accumulation_steps)
+    def steps_between_checkpoints(self) -> int:
+        """Optimizer steps after which a batch of rollouts is used up, so that nothing in flight is lost."""
+        passes = self.trl_args.steps_per_generation * self.trl_args.num_iterations
+        accumulation = self.trl_args.gradient_accumulation_steps
+        return math.lcm(passes, accumulation) // accumulation
+
+    @property
+    def prompts_per_generation(self) -> int:
+        """Prompts in one batch of rollouts."""
+        return self.trl_args.generation_batch_size // self.trl_args.num_generations
+
+    def prompt_order(self) -> list[int]:
+        """Return which training problem each prompt of the run is, epoch after shuffled epoch.
+
+        The order is a function of the configuration alone. TRL's sampler would shuffle, too, but forgets
+        on resumption how many epochs it has shuffled.
+        """
+        passes = self.trl_args.steps_per_generation * self.trl_args.num_iterations
+        micro_batches = self.trl_args.max_steps * self.trl_args.gradient_accumulation_steps
+        needed = math.ceil(micro_batches / passes) * self.prompts_per_generation
+        rng = random.Random(self.config.seed)
+        order: list[int] = []
+        while len(order) < needed:
+            epoch = list(range(self.config.task.num_problems))
+            rng.shuffle(epoch)
+            order += epoch
+        return order[:needed]
 
 
 def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
@@ -109,6 +133,7 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
         "temperature": train.temperature,
         "seed": config.seed,
         "save_steps": train.save_every,
+        "shuffle_dataset": False,  # see Plan.prompt_order
         "logging_steps": 1,
         "disable_tqdm": True,
     }
@@ -117,15 +142,22 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
         raise InvalidValueError(f"train.trl.{clashes[0]} is set elsewhere in the configuration; see `--dry-run`")
     try:
         trl_args = _TRAINERS[train.algorithm][1](**_DEFAULTS | arguments | train.trl)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ImportError) as error:
         raise InvalidValueError(f"TRL refuses the training arguments: {error}") from error
+    if getattr(trl_args, "loss_type", "rloo") not in LOSS_DENOMINATOR:
+        raise UnknownNameError.of("train.trl.loss_type", trl_args.loss_type, set(LOSS_DENOMINATOR) - {"rloo"})
     if config.control is not None:
-        check_loss_type(config.control, trl_args)
+        check_trainer_args(config.control, trl_args)
     plan = Plan(config, task, trl_args)
-    if train.save_every % plan.steps_per_generation_batch:
+    if train.save_every % plan.steps_between_checkpoints:
         raise InvalidValueError(
-            f"train.save_every must be a multiple of the {plan.steps_per_generation_batch} optimizer steps made "
-            f"on one batch of rollouts, got {train.save_every}"
+            f"train.save_every must be a multiple of {plan.steps_between_checkpoints}, the optimizer steps after which "
+            f"a batch of rollouts is used up, got {train.save_every}"
+        )
+    if config.task.num_problems < plan.prompts_per_generation:
+        raise InvalidValueError(
+            f"task.num_problems must be at least {plan.prompts_per_generation}, the prompts of one batch of rollouts, "
+            f"got {config.task.num_problems}"
         )
     task.problems("train", config.task.num_problems, config.seed)
     task.problems("test", config.eval.num_problems)
@@ -150,12 +182,15 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outc
         EntrocraftError: Something about the request is wrong; see `plan_run` and `RunDirectory.opened`.
     """
     plan = plan_run(config, run)
+    run.refuse_unless_usable(config.to_dict(), resume=resume)
+    tokenizer = load_tokenizer(config.model)
+    model = load_model(config.model)
     with run.opened(config.to_dict(), resume=resume), _StopSignals() as stop:
         checkpoint = run.last_checkpoint()
         step = checkpoint[0] if checkpoint else 0
         run.rewind_to(step)
-        tokenizer = load_tokenizer(config.model)
-        model = load_model(str(checkpoint[1]) if checkpoint else config.model)
+        if checkpoint:
+            model = load_model(str(checkpoint[1]))
         progress = Progress(config.train.steps, step)
         evaluator = _Evaluator(plan, run, model, tokenizer, progress)
         if step == 0:
@@ -163,7 +198,7 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outc
         if step < config.train.steps:
             trainer = _build_trainer(plan, model, tokenizer)
             trainer.add_callback(_MetricsWriter(run, progress))
-            trainer.add_callback(_Stopper(stop, plan.steps_per_generation_batch))
+            trainer.add_callback(_Stopper(stop, plan.steps_between_checkpoints))
             trainer.add_callback(evaluator)
             with progress:
                 trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
@@ -176,19 +211,23 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outc
 
 def _build_trainer(plan: Plan, model: Any, tokenizer: Any) -> Any:
     config = plan.config
-    trainer_class: type = _TRAINERS[config.train.algorithm][0]
+    trainer_class: Any = _TRAINERS[config.train.algorithm][0]
     options = {}
     if config.control is not None:
         trainer_class = with_entropy_control(trainer_class)
         options["entropy_control"] = config.control
-    trainer = trainer_class(
-        model=model,
-        reward_funcs=plan.task.reward,
-        args=plan.trl_args,
-        train_dataset=Dataset.from_list(plan.task.problems("train", config.task.num_problems, config.seed)),
-        processing_class=tokenizer,
-        **options,
-    )
+    problems = plan.task.problems("train", config.task.num_problems, config.seed)
+    try:
+        trainer = trainer_class(
+            model=model,
+            reward_funcs=plan.task.reward,
+            args=plan.trl_args,
+            train_dataset=Dataset.from_list(problems).select(plan.prompt_order()),
+            processing_class=tokenizer,
+            **options,
+        )
+    except (ValueError, ImportError, NotImplementedError) as error:
+        raise InvalidValueError(f"TRL refuses the training arguments: {error}") from error
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer
 
@@ -211,16 +250,23 @@ class _MetricsWriter(TrainerCallback):
             "direction": logs.get("entrocraft/direction", 0.0),
             "kept_fraction": logs.get("entrocraft/kept_fraction", 1.0),
             "reward": logs.get("reward"),
-            "tokens": logs.get("num_tokens"),
+            "tokens": self._num_tokens(args, logs),
             "seconds": now - self._last,
         }
-        for name in ("kept_token_fraction", "out_of_band_steps", "empty_steps"):
+        for name in ("kept_token_fraction", "out_of_band_batches", "empty_batches", "skipped"):
             if f"entrocraft/{name}" in logs:
                 line[name] = logs[f"entrocraft/{name}"]
         line |= {name: logs[name] for name in _KEPT_TRL_METRICS if name in logs}
         self._last = now
         self._run.append_metrics(line)
         self._progress.show(line)
+
+    @staticmethod
+    def _num_tokens(args: Any, logs: dict[str, float]) -> int | None:
+        """Return the completion tokens sampled for this step; None if it reused those of the step before."""
+        if "completions/mean_length" not in logs:
+            return None
+        return round(logs["completions/mean_length"] * args.generation_batch_size)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         saved = self._run.checkpoints / f"checkpoint-{state.global_step}" / STATE_FILE
@@ -279,8 +325,8 @@ class _StopSignals:
 class _Stopper(TrainerCallback):
     """Ends training with a checkpoint at the first step after a signal where a run can be resumed."""
 
-    def __init__(self, stop: _StopSignals, steps_per_generation_batch: int):
-        self._stop, self._every = stop, steps_per_generation_batch
+    def __init__(self, stop: _StopSignals, every: int):
+        self._stop, self._every = stop, every
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._stop.signal is not None and state.global_step % self._every == 0:

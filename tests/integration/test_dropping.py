@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from entrocraft.control import EntropyControl
-from entrocraft.engines.dropping import check_loss_type, keep_rows, num_loss_tokens, per_rollout
+from entrocraft.engines.dropping import check_trainer_args, keep_rows, num_loss_tokens, per_rollout
 from entrocraft.errors import InvalidValueError
 
 
@@ -68,5 +68,11 @@ def test_an_unknown_loss_can_be_masked_but_not_dropped():
         loss_type = "brand_new"
 
     with pytest.raises(InvalidValueError, match="rejected='mask'"):
-        check_loss_type(EntropyControl(), Args())
-    check_loss_type(EntropyControl(rejected="mask"), Args())
+        check_trainer_args(EntropyControl(), Args())
+    check_trainer_args(EntropyControl(rejected="mask"), Args())
+
+
+def test_with_images_no_column_is_cut():
+    whole = batch() | {"token_type_ids": torch.zeros(4, 8, dtype=torch.long)}
+    kept = keep_rows(whole, torch.zeros(4, dtype=torch.bool), num_rows=1)
+    assert kept["completion_ids"].shape == (1, 5) and kept["prompt_ids"].shape == (1, 3)

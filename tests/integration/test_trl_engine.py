@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import NUM_PROMPTS, NUM_ROLLOUTS, train_logs
 from peft import LoraConfig, get_peft_model
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOTrainer, RLOOTrainer
 
 import entrocraft as ec
@@ -329,7 +329,59 @@ def test_a_step_that_keeps_nothing_leaves_the_weights_alone_even_with_momentum(m
     assert not all(torch.equal(a, b) for a, b in zip(before, after_first, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(after_first, after_second, strict=True))
     assert all(torch.equal(a, b) for a, b in zip(after_second, trainer.model.parameters(), strict=True))
-    assert train_logs(trainer)[-1]["entrocraft/empty_steps"] == 2
+    assert train_logs(trainer)[-1]["entrocraft/empty_batches"] == 2
+
+
+def test_a_step_whose_share_of_the_batch_kept_nothing_leaves_the_weights_alone(make_trainer):
+    class KeepOneRow(ec.Controller):
+        def _decide(self, stats, direction):
+            keep = torch.arange(len(stats.advantages)) == stats.advantages.abs().argmax()
+            return ec.Decision(keep=keep, advantages=stats.advantages * keep)
+
+    # Four optimizer steps on one batch of rollouts: the one kept row falls into one of them.
+    trainer = make_trainer(
+        EntropyControlledGRPOTrainer,
+        config={"max_steps": 4, "per_device_train_batch_size": 4, "steps_per_generation": 4, "weight_decay": 0.1},
+        entropy_controller=KeepOneRow(ec.Band(0.5, width=0.1)),
+    )
+    moved = []
+
+    class Compare(TrainerCallback):
+        def on_step_begin(self, args, state, control, model=None, **kwargs):
+            self.before = [p.detach().clone() for p in model.parameters()]
+
+        def on_step_end(self, args, state, control, model=None, **kwargs):
+            moved.append(not all(torch.equal(a, b) for a, b in zip(self.before, model.parameters(), strict=True)))
+
+    trainer.add_callback(Compare())
+    trainer.train()
+    assert sum(moved) == 1
+    assert [line["entrocraft/skipped"] for line in train_logs(trainer)] == [float(not m) for m in moved]
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "bnpo"])
+def test_trls_entropy_bonus_is_not_scaled_by_what_was_rejected(make_trainer, loss_type):
+    class KeepTheFirstTwo(ec.Controller):
+        def _decide(self, stats, direction):
+            keep = torch.arange(len(stats.advantages)) < 2
+            return ec.Decision(keep=keep, advantages=torch.zeros_like(stats.advantages))
+
+    config = {"loss_type": loss_type, "entropy_coef": 0.1}
+    ours = make_trainer(
+        EntropyControlledGRPOTrainer, config=config, entropy_controller=KeepTheFirstTwo(ec.Band(0.5, width=0.1))
+    )
+    ours.train()
+
+    class Reference(GRPOTrainer):
+        def _generate_and_score_completions(self, inputs):
+            batch = super()._generate_and_score_completions(inputs)
+            batch["advantages"] = torch.zeros_like(batch["advantages"])
+            batch["completion_mask"][2:] = 0  # the bonus is a mean over the kept rows' tokens
+            return batch
+
+    reference = make_trainer(Reference, config=config)
+    reference.train()
+    assert_same_gradients(ours, reference)
 
 
 def test_an_advantage_estimator_of_ours_replaces_the_trainers(make_trainer):

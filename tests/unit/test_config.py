@@ -84,6 +84,17 @@ def test_overrides_that_make_no_sense_are_refused(write, override):
         load_config(write("seed: 1"), [override])
 
 
+def test_numbers_may_be_written_as_scientists_do(write):
+    path = write("train: {learning_rate: 1e-4, trl: {beta: 1e-3}}\ncontrol: {rule: reward, reward_baseline: 5e-1}")
+    config = load_config(path)
+    assert (config.train.learning_rate, config.train.trl["beta"], config.control.reward_baseline) == (1e-4, 1e-3, 0.5)
+
+
+def test_a_schedule_object_survives_the_dump():
+    config = RunConfig(control=EntropyControl(schedule=ec.linear(0.6, 0.2)))
+    assert parse_config(config.to_dict()).control.band() == config.control.band()
+
+
 def test_a_missing_file_is_refused():
     with pytest.raises(InvalidValueError, match="cannot read nowhere.yaml"):
         load_config(Path("nowhere.yaml"))

@@ -77,11 +77,11 @@ def test_an_empty_decision_says_so_once_and_is_counted():
     controller = ec.RejectionController(BAND)
     with pytest.warns(UserWarning, match="every rollout was rejected"):
         decision = controller.decide(stats(BELOW, [1.0, 2.0]))
-    assert decision.empty and decision.metrics["empty_steps"] == 1
+    assert decision.empty and decision.metrics["empty_batches"] == 1
     assert decision.loss_scale() == 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert controller.decide(stats(BELOW, [1.0, 2.0])).metrics["empty_steps"] == 2
+        assert controller.decide(stats(BELOW, [1.0, 2.0])).metrics["empty_batches"] == 2
 
 
 def test_normalising_over_kept_undoes_the_mean_over_all():
@@ -101,7 +101,7 @@ def test_metrics_say_what_happened():
     assert metrics["kept_fraction"] == 0.5
     assert metrics["kept_token_fraction"] == 0.3
     assert metrics["tracking_error"] == pytest.approx(-0.2)
-    assert metrics["out_of_band_steps"] == 1.0
+    assert metrics["out_of_band_batches"] == 1.0
 
 
 def test_a_relative_band_is_scaled_by_the_first_entropy():

@@ -175,9 +175,9 @@ class Controller(ABC):
             self.counts["empty"] += 1
             if self.counts["empty"] == 1:
                 warnings.warn(
-                    f"step {stats.step}: every rollout was rejected, so this step does not update the policy. "
+                    f"step {stats.step}: every rollout was rejected, so nothing is learnt from this batch. "
                     "Entropy is out of the band and no rollout can move it back; widen the band, move the "
-                    "target or raise the number of rollouts. Counted from now on in `empty_steps`.",
+                    "target or raise the number of rollouts. Counted from now on in `empty_batches`.",
                     stacklevel=2,
                 )
         decision.metrics.update(
@@ -188,8 +188,8 @@ class Controller(ABC):
             direction=float(direction),
             tracking_error=stats.entropy - target,
             kept_fraction=decision.keep.double().mean().item(),
-            out_of_band_steps=float(self.counts["out_of_band"]),
-            empty_steps=float(self.counts["empty"]),
+            out_of_band_batches=float(self.counts["out_of_band"]),
+            empty_batches=float(self.counts["empty"]),
         )
         if stats.num_tokens is not None:
             num_tokens = stats.num_tokens.double()

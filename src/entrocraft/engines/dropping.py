@@ -25,26 +25,27 @@ LOSS_DENOMINATOR = {
     "vespo": "global_tokens",
 }
 
-# Tensors with one column per completion token; anything else is left at its width.
-_COMPLETION_COLUMNS = (
-    "completion_ids",
-    "completion_mask",
-    "tool_mask",
-    "old_per_token_logps",
-    "ref_per_token_logps",
-    "sampling_per_token_logps",
-    "importance_sampling_ratio",
-    "advantages",
-)
 
-
-def check_loss_type(control: EntropyControl, trainer_args: Any) -> None:
-    """Raise `InvalidValueError` if rows cannot be dropped under the loss that `trainer_args` ask for."""
-    loss_type = getattr(trainer_args, "loss_type", "rloo")  # RLOOConfig has no loss_type
-    if control.rejected == "drop" and loss_type not in LOSS_DENOMINATOR:
+def check_trainer_args(control: EntropyControl, trainer_args: Any) -> None:
+    """Raise `InvalidValueError` if `control` cannot be right under TRL's arguments."""
+    is_rloo = not hasattr(trainer_args, "loss_type")
+    if control.rejected == "drop":
+        loss_type = getattr(trainer_args, "loss_type", "rloo")
+        if loss_type not in LOSS_DENOMINATOR:
+            raise InvalidValueError(
+                f"dropping rollouts is not known to be right for loss_type={loss_type!r}; known: "
+                f"{', '.join(sorted(LOSS_DENOMINATOR))}. Use EntropyControl(rejected='mask')."
+            )
+        if getattr(trainer_args, "use_adaptive_entropy", False):
+            raise InvalidValueError(
+                "use_adaptive_entropy would adapt to the kept rollouts alone, and is a second controller of the same "
+                "entropy; turn it off, or use EntropyControl(rejected='mask')"
+            )
+    raw_rewards = control.estimator is not None or (control.method == "rejection" and control.rule == "reward")
+    if is_rloo and raw_rewards and (trainer_args.beta != 0.0 or trainer_args.reward_clip_range):
         raise InvalidValueError(
-            f"dropping rollouts is not known to be right for loss_type={loss_type!r}; known: "
-            f"{', '.join(sorted(LOSS_DENOMINATOR))}. Use EntropyControl(rejected='mask')."
+            "RLOOTrainer puts its KL penalty and reward clipping into the advantages, which `estimator` and rule "
+            "'reward' replace by the raw rewards; set beta=0.0 and reward_clip_range=None, or use GRPOTrainer"
         )
 
 
@@ -64,7 +65,7 @@ def num_loss_tokens(batch: Batch) -> Tensor:
 def keep_rows(batch: Batch, keep_B: Tensor, num_rows: int) -> Batch:
     """Return `batch` with the kept rows only, filled up to `num_rows` with rows that count for nothing.
 
-    Columns that no kept completion reaches are cut off. If nothing is kept, what is left is one filler
+    Columns that no kept completion reaches are cut off, except with images, whose tokens must all stay. If nothing is kept, what is left is one filler
     of one prompt and one completion token: enough to run the collectives of a pass, and all but free.
     """
     kept = keep_B.nonzero().flatten()
@@ -83,16 +84,16 @@ def keep_rows(batch: Batch, keep_B: Tensor, num_rows: int) -> Batch:
     selected = unsplit_pixel_values_by_grid(selected)
 
     if len(fillers):
-        for name in ("completion_mask", "advantages", "old_logps"):
+        for name in ("completion_mask", "advantages", "old_logps", "old_per_token_logps"):
             if name in selected:
                 selected[name][len(kept) :] = 0
-    width = int(selected["completion_mask"].sum(-1).max().clamp(min=1)) if len(kept) else 1
-    full_width = selected["completion_ids"].shape[1]
-    for name in _COMPLETION_COLUMNS:
-        value = selected.get(name)
-        if isinstance(value, Tensor) and value.ndim == 2 and value.shape[1] == full_width:
-            selected[name] = value[:, :width]
-    if not len(kept) and "pixel_values" not in selected:
-        selected["prompt_ids"] = selected["prompt_ids"][:, -1:]
-        selected["prompt_mask"] = selected["prompt_mask"][:, -1:]
+    if not any(name in selected for name in ("pixel_values", "token_type_ids", "mm_token_type_ids")):
+        full_width = selected["completion_ids"].shape[1]
+        width = int(selected["completion_mask"].sum(-1).max().clamp(min=1)) if len(kept) else 1
+        for name, value in selected.items():
+            if isinstance(value, Tensor) and value.ndim == 2 and not name.startswith("prompt_"):
+                selected[name] = value[:, :width] if value.shape[1] == full_width else value
+        if not len(kept):
+            selected["prompt_ids"] = selected["prompt_ids"][:, -1:]
+            selected["prompt_mask"] = selected["prompt_mask"][:, -1:]
     return selected

@@ -19,6 +19,9 @@ What happens in a training step, all of it around TRL's own methods:
 import inspect
 import json
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +43,7 @@ from entrocraft.dynamics import (
 from entrocraft.engines.dropping import (
     LOSS_DENOMINATOR,
     Batch,
-    check_loss_type,
+    check_trainer_args,
     keep_rows,
     num_loss_tokens,
     per_rollout,
@@ -78,6 +81,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
     """
 
     _tag_names: list[str]
+    beta: float
 
     def __init__(
         self,
@@ -89,12 +93,13 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self.entropy_control = EntropyControl.of(entropy_control)
         self.entropy_controller = entropy_controller or self.entropy_control.build()
         trainer_args = kwargs.get("args") or next((a for a in args if hasattr(a, "per_device_train_batch_size")), None)
-        check_loss_type(self.entropy_control, trainer_args)
+        check_trainer_args(self.entropy_control, trainer_args)
         self._scoring = False
         self._trl_scores: _Scores | None = None
         self._rewards_per_func: Tensor | None = None
         self._decision: Decision | None = None
         self._decisions_of_step: list[Decision] = []
+        self._rows_of_step = 0
         self._tag_names = [*self._tag_names, "entrocraft"]
         super().__init__(*args, **kwargs)
         self.add_callback(_BeforeOptimizerStep(self))
@@ -136,7 +141,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             return self._trl_scores
         parameters = inspect.signature(super()._get_per_token_logps_and_entropies).parameters
         multimodal = {name: batch[name] for name in parameters if name in batch}
-        with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+        with self._measuring():
             log_probs, entropies, _ = super()._get_per_token_logps_and_entropies(
                 self.model,
                 torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
@@ -148,6 +153,18 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             )
         return _Scores(log_probs, entropies)
 
+    @contextmanager
+    def _measuring(self) -> Iterator[None]:
+        """A pass without gradient that leaves no trace, not even in the random numbers of dropout."""
+        device = self.accelerator.device
+        checkpointing = self.args.gradient_checkpointing_kwargs
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+            disable_gradient_checkpointing(self.model, checkpointing),
+        ):
+            yield
+
     def _exact_scores(self, batch: Batch) -> tuple[_Scores, Tensor]:
         """Return scores and exact sensitivities (B, T) from full logits, in one pass."""
         if "pixel_values" in batch:
@@ -157,7 +174,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         num_columns = batch["completion_ids"].size(1)
         parts = []
         rows = self.args.per_device_train_batch_size
-        with torch.no_grad(), disable_gradient_checkpointing(self.model, self.args.gradient_checkpointing_kwargs):
+        with self._measuring():
             for ids, mask in zip(prompt_completion_ids.split(rows), attention_mask.split(rows), strict=True):
                 with self.accelerator.autocast():
                     logits = self.model(input_ids=ids, attention_mask=mask).logits
@@ -255,29 +272,39 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             new_B = old_B * keep_B.view(-1, *[1] * (old_B.ndim - 1))
         else:
             new_B = self._local(decision.advantages).to(device=device, dtype=old_B.dtype)
-        if self.entropy_control.rejected == "mask":
-            # Every loss is homogeneous in the advantage, so scaling it scales the policy gradient alone.
-            return batch | {"advantages": new_B * scale}
         return batch | {"advantages": new_B, _KEEP: keep_B, _SCALE: torch.tensor(scale, device=device)}
 
     def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
         if _KEEP not in inputs:
+            self._rows_of_step += len(inputs["completion_ids"])
             return super()._compute_loss(model, inputs)
         inputs = dict(inputs)
-        keep_B, scale = inputs.pop(_KEEP), inputs.pop(_SCALE)
-        num_rows = int(keep_B.sum())
-        if self.accelerator.num_processes > 1:
-            # TRL gathers one value per row for its metrics, which needs as many rows on every rank.
-            num_rows = int(self.accelerator.gather(torch.tensor([num_rows], device=keep_B.device)).max())
-        kept = keep_rows(inputs, keep_B, max(num_rows, 1))
-        loss = super()._compute_loss(model, kept)
+        keep_B, factor = inputs.pop(_KEEP), inputs.pop(_SCALE)
+        rows_per_rank = self.accelerator.gather(keep_B.sum().view(1))
+        self._rows_of_step += int(rows_per_rank.sum())
 
-        # From the mean over the rows passed on to the mean over all rows of the micro-batch, ...
+        # Every loss is homogeneous in the advantage, so scaling it scales the policy gradient and leaves TRL's
+        # entropy bonus and load-balancing term alone.
+        if self.entropy_control.rejected == "mask":
+            return super()._compute_loss(model, inputs | {"advantages": inputs["advantages"] * factor})
+
+        # TRL gathers one value per row for its metrics, which needs as many rows on every rank.
+        kept = keep_rows(inputs, keep_B, num_rows=max(int(rows_per_rank.max()), 1))
+        # From the mean over the rows passed on to the mean over all rows of the micro-batch; `factor` goes on
+        # from there to what `normalize` asks for.
         if self._loss_denominator == "rows":
-            loss = loss * (len(kept["completion_ids"]) / len(keep_B))
+            factor = factor * (len(kept["completion_ids"]) / len(keep_B))
         elif self._loss_denominator == "tokens":
-            loss = loss * (num_loss_tokens(kept) / num_loss_tokens(inputs).clamp(min=1))
-        return loss * scale  # ... and on to what `normalize` asks for.
+            factor = factor * (num_loss_tokens(kept) / num_loss_tokens(inputs).clamp(min=1))
+        kept["advantages"] = kept["advantages"] * factor
+        beta = self.beta
+        # The KL term of the kept rows is averaged like their policy term. Zero would switch off the exchange of
+        # its metric on this rank alone; where the factor is zero no row is kept, so any value will do.
+        self.beta = beta * float(factor) or beta
+        try:
+            return super()._compute_loss(model, kept)
+        finally:
+            self.beta = beta
 
     # ---- log, skip, save -----------------------------------------------------------------------------
 
@@ -288,15 +315,23 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         return loss
 
     def _before_optimizer_step(self, model: Any) -> None:
-        """Log the decisions behind this step; if they kept nothing at all, leave the weights alone."""
+        """Log the decisions behind this step; if it had no rollout to learn from, leave the weights alone."""
         decisions, self._decisions_of_step = self._decisions_of_step, []
+        num_rows, self._rows_of_step = self._rows_of_step, 0
+        # Masked rows still pull towards the reference.
+        skip = num_rows == 0 and not (self.entropy_control.rejected == "mask" and self.beta != 0.0)
         for decision in decisions:
-            for name, value in decision.metrics.items():
+            for name, value in (decision.metrics | {"skipped": float(skip)}).items():
                 self._metrics["train"][f"entrocraft/{name}"].append(value)
-        if decisions and all(decision.empty for decision in decisions):
-            # A zero gradient would still let momentum and weight decay move the weights.
-            for parameter in model.parameters():
-                parameter.grad = None
+        if not skip:
+            return
+        if self.is_deepspeed_enabled:
+            warnings.warn(
+                "a step without a kept rollout: DeepSpeed steps by itself, so momentum still acts", stacklevel=2
+            )
+        # A zero gradient would still let momentum and weight decay move the weights.
+        for parameter in model.parameters():
+            parameter.grad = None
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         # Before TRL's own files: transformers writes trainer_state.json last, so a checkpoint that has

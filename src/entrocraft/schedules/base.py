@@ -1,6 +1,7 @@
 """What a schedule is: a pure function of the share of the run that is done."""
 
 import math
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -20,7 +21,7 @@ def checked_number(name: str, value: object, *, minimum: float = 0.0) -> float:
     """Return `value` as a float, refusing what is not a finite number of at least `minimum`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidValueError(f"{name} must be a number, got {value!r}")
-    if not math.isfinite(value) or value < minimum:
+    if abs(value) > sys.float_info.max or value != value or value < minimum:  # also for integers beyond floats
         raise InvalidValueError(f"{name} must be finite and at least {minimum:g}, got {value!r}")
     return float(value)
 

@@ -214,7 +214,7 @@ def _parse(text: str) -> Schedule:
 
     try:
         value = value_of(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         if isinstance(error, InvalidValueError | UnknownNameError):
             raise
         raise InvalidValueError(
