@@ -28,7 +28,8 @@ from entrocraft.engines.trl import with_entropy_control
 from entrocraft.models import load_model, resolve_model
 from entrocraft.tasks import Countdown
 
-REPEATS, STEPS = 5, 3  # the first step of each run warms up and is not counted
+REPEATS = 5
+STEPS = {"embedded": 6, "large": 3}  # the first step of each run warms up and is not counted
 
 
 class KeepHalf(ec.Controller):
@@ -97,7 +98,7 @@ def run(variant, model_name, num_iterations, scratch):
         reward_funcs=task.reward,
         args=GRPOConfig(
             output_dir=scratch,
-            max_steps=STEPS * num_iterations,
+            max_steps=STEPS[model_name] * num_iterations,
             per_device_train_batch_size=rows,
             num_generations=8,
             num_iterations=num_iterations,

@@ -156,6 +156,7 @@ def test_a_model_that_cannot_be_loaded_leaves_no_run_behind(cli):
             ["train", "run.yaml", "train.trl={beta: 0.1}", "train.algorithm=rloo", "control.estimator=grpo"],
             "set beta=0.0",
         ),
+        (["train", "run.yaml", "control.rule=aligned"], "does not make yet"),
         (["train", "run.yaml", "task.num_problems=3"], "at least 4, the prompts of one batch"),
         (["train", "run.yaml", "control={method: [rejection]}"], "method must be a name"),
         (["train", "run.yaml", "control={reward_baseline: none}"], "reward_baseline must be a number"),

@@ -54,7 +54,8 @@ def test_the_authors_variant_warns_where_rewards_of_0_and_1_leave_it_nothing():
 def test_the_predicted_rule_looks_at_the_change_and_not_at_the_advantage():
     change = torch.tensor([0.2, 0.0, -0.1, -0.3])
     assert decide(ABOVE, "predicted", predicted_change=change).keep.tolist() == [False, True, True, True]
-    assert decide(BELOW, "predicted", predicted_change=change).keep.tolist() == [True, True, False, False]
+    for rule in ("predicted", "aligned"):
+        assert decide(BELOW, rule, predicted_change=change).keep.tolist() == [True, True, False, False]
 
 
 def test_on_the_edge_of_the_band_nothing_is_rejected():
@@ -174,7 +175,7 @@ finite = st.floats(-10, 10)
 @given(
     st.floats(0.0, 2.0),
     st.lists(st.tuples(finite, finite, finite), min_size=1, max_size=20),
-    st.sampled_from(["advantage", "reward", "predicted"]),
+    st.sampled_from(["advantage", "reward", "predicted", "aligned"]),
     st.sampled_from(["kept", "all"]),
 )
 def test_no_decision_is_ever_inconsistent(entropy, rows, rule, normalize):

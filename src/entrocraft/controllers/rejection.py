@@ -1,7 +1,7 @@
 """Rejection of rollouts: the paper's Algorithm 1, the authors' variant of it, and a sharper rule."""
 
 import warnings
-from typing import Literal, cast
+from typing import Literal, cast, get_args
 
 import torch
 
@@ -9,7 +9,7 @@ from entrocraft.controllers.base import BatchStats, Controller, Decision, Normal
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules import Band
 
-Rule = Literal["advantage", "reward", "predicted"]
+Rule = Literal["advantage", "reward", "predicted", "aligned"]
 
 
 class RejectionController(Controller):
@@ -24,6 +24,8 @@ class RejectionController(Controller):
       `min(R, 0)` (NSR), on raw rewards of -1 and 1. Set `reward_baseline=0.5` for rewards of 0 and 1.
     - `predicted`: keep iff `m * dH_i <= 0`. It follows from the same theory with no assumption about
       confidence, and keeps rare successes below the band and rare failures above it.
+    - `aligned`: the same, for predictions that also see what rollouts share, parameters and visitation.
+      It is here for callers who bring such predictions; the TRL engine does not make them yet.
 
     Inside the band (m = 0) everything is kept, whatever the rule. A rollout of zero advantage is always
     kept by `advantage` and `predicted`. If nothing is kept, the decision is empty, says so in a warning
@@ -56,12 +58,12 @@ class RejectionController(Controller):
         reward_baseline: float = 0.0,
     ):
         super().__init__(band)
-        if rule not in ("advantage", "reward", "predicted"):
-            raise UnknownNameError.of("rejection rule", rule, ["advantage", "reward", "predicted"])
+        if rule not in get_args(Rule):
+            raise UnknownNameError.of("rejection rule", rule, get_args(Rule))
         self.rule = rule
         self.normalize = check_normalize(normalize)
         self.reward_baseline = reward_baseline
-        self.predictor_needed = rule == "predicted"
+        self.predictor_needed = rule in ("predicted", "aligned")
         self.rewards_needed = rule == "reward"
         self._warned_no_negative = False
 
@@ -71,10 +73,10 @@ class RejectionController(Controller):
             keep = torch.ones_like(advantages, dtype=torch.bool)
         elif self.rule == "advantage":
             keep = direction * advantages >= 0
-        elif self.rule == "predicted":
+        elif self.predictor_needed:
             if stats.predicted_change is None:
                 raise InvalidValueError(
-                    "rule 'predicted' needs BatchStats.predicted_change: compute it with "
+                    f"rule {self.rule!r} needs BatchStats.predicted_change: compute it with "
                     "predicted_entropy_change, or use rule 'advantage'"
                 )
             keep = direction * stats.predicted_change <= 0
@@ -91,14 +93,14 @@ class RejectionController(Controller):
         )
 
     def _warn_if_rewards_cannot_raise_entropy(self, stats: BatchStats, direction: int) -> None:
-        rewards = cast(torch.Tensor, stats.rewards)
-        if self._warned_no_negative or direction > 0 or bool((rewards < self.reward_baseline).any()):
+        rewards = cast(torch.Tensor, stats.rewards) - self.reward_baseline
+        failures_score_zero = bool((rewards >= 0).all()) and bool((rewards == 0).any())
+        if direction > 0 or not failures_score_zero or self._warned_no_negative:
             return
         self._warned_no_negative = True
-        if bool((rewards == self.reward_baseline).any()):
-            warnings.warn(
-                f"rule 'reward': entropy is below the band and no reward is below {self.reward_baseline:g}, so "
-                "nothing can raise it. The rule expects failures to score less than `reward_baseline`: "
-                "for rewards of 0 and 1 set reward_baseline=0.5.",
-                stacklevel=2,
-            )
+        warnings.warn(
+            f"rule 'reward': entropy is below the band and no reward is below {self.reward_baseline:g}, so "
+            "nothing can raise it. The rule expects failures to score less than `reward_baseline`: "
+            "for rewards of 0 and 1 set reward_baseline=0.5.",
+            stacklevel=2,
+        )

@@ -28,6 +28,8 @@ LOSS_DENOMINATOR = {
 
 def check_trainer_args(control: EntropyControl, trainer_args: Any) -> None:
     """Raise `InvalidValueError` if `control` cannot be right under TRL's arguments."""
+    if control.rule == "aligned":
+        raise InvalidValueError("rule 'aligned' needs predictions that this engine does not make yet; use 'predicted'")
     is_rloo = not hasattr(trainer_args, "loss_type")
     if control.rejected == "drop":
         loss_type = getattr(trainer_args, "loss_type", "rloo")
