@@ -92,6 +92,16 @@ def test_a_band_that_holds_everything_gives_trls_own_trajectory_to_the_bit(make_
         assert torch.equal(mine, reference)
 
 
+def test_measuring_entropy_does_not_disturb_dropout(make_trainer, tiny_model):
+    losses = []
+    for trainer_class, options in ((EntropyControlledGRPOTrainer, {"entropy_control": WIDE}), (GRPOTrainer, {})):
+        model = AutoModelForCausalLM.from_pretrained(tiny_model, attention_dropout=0.3)
+        trainer = make_trainer(trainer_class, model=model, config={"max_steps": 2}, **options)
+        trainer.train()
+        losses.append([line["loss"] for line in train_logs(trainer)])
+    assert losses[0] == losses[1]
+
+
 @pytest.mark.parametrize("normalize", ["kept", "all"])
 @pytest.mark.parametrize("loss_type", [*ROW_LOSSES, *TOKEN_LOSSES])
 def test_dropping_is_masking_by_hand_for_every_loss(make_trainer, loss_type, normalize):
@@ -162,6 +172,38 @@ def test_dropping_is_masking_by_hand_for_every_geometry(make_trainer, config, lo
     reference = by_hand(make_trainer, lambda batch: batch["advantages"] >= 0, "kept", config)
     assert 0 < train_logs(ours)[0]["entrocraft/kept_fraction"] < 1
     assert_same_gradients(ours, reference, atol=2e-6)
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "bnpo"])
+def test_what_tools_wrote_counts_neither_for_entropy_nor_for_the_loss(make_trainer, loss_type):
+    def add_tool_mask(batch):
+        batch["tool_mask"] = torch.ones_like(batch["completion_mask"])
+        batch["tool_mask"][:, 1:3] = 0
+        return batch
+
+    class WithTools(GRPOTrainer):
+        def _generate_and_score_completions(self, inputs):
+            return add_tool_mask(super()._generate_and_score_completions(inputs))
+
+    class Reference(GRPOTrainer):
+        def _generate_and_score_completions(self, inputs):
+            batch = add_tool_mask(super()._generate_and_score_completions(inputs))
+            keep, counted = batch["advantages"] >= 0, (batch["completion_mask"] * batch["tool_mask"]).sum(-1)
+            factor = len(keep) / keep.sum() if loss_type == "grpo" else counted.sum() / counted[keep].sum()
+            batch["advantages"] = batch["advantages"] * keep * factor
+            return batch
+
+    ours = make_trainer(
+        with_entropy_control(WithTools),
+        config={"loss_type": loss_type},
+        entropy_control=EntropyControl(**LOW, rule="advantage"),
+    )
+    ours.train()
+    reference = make_trainer(Reference, config={"loss_type": loss_type})
+    reference.train()
+    assert_same_gradients(ours, reference)
+    # TRL's metric is over the counted tokens of all rows in the reference.
+    assert train_logs(ours)[0]["entrocraft/entropy"] == pytest.approx(train_logs(reference)[0]["entropy"], abs=1e-5)
 
 
 def test_masking_and_dropping_agree_where_there_is_no_kl(make_trainer):

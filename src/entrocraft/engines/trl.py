@@ -276,7 +276,8 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
 
     def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
         if _KEEP not in inputs:
-            self._rows_of_step += len(inputs["completion_ids"])
+            if self.model.training:
+                self._rows_of_step += len(inputs["completion_ids"])
             return super()._compute_loss(model, inputs)
         inputs = dict(inputs)
         keep_B, factor = inputs.pop(_KEEP), inputs.pop(_SCALE)
