@@ -39,6 +39,7 @@ def main() -> None:
     """Draw the entropy curve; reinforcement learning follows it."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     warnings.showwarning = lambda message, *_, **__: click.echo(f"entrocraft: warning: {message}", err=True)
 
 

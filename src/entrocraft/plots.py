@@ -29,7 +29,7 @@ def draw_schedule(
         ax = Figure(figsize=(7, 3.5), layout="constrained").add_subplot()
     steps = range(total_steps + 1)
     if isinstance(schedule, Band):
-        lower, upper = zip(*(schedule(step, total_steps) for step in steps), strict=True)
+        lower, upper = zip(*schedule.values(total_steps), strict=True)
         ax.fill_between(steps, lower, upper, color=_TARGET, alpha=0.2, linewidth=0, label="band")
         target = [schedule.target(step, total_steps) for step in steps]
     else:

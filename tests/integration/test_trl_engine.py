@@ -441,6 +441,32 @@ def test_an_advantage_estimator_of_ours_replaces_the_trainers(make_trainer):
     torch.testing.assert_close(seen["advantages"], expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "trainer_class", "config"),
+    [
+        ("grpo", GRPOTrainer, {}),
+        ("dr_grpo", GRPOTrainer, {"scale_rewards": "none"}),
+        ("rloo", RLOOTrainer, {"normalize_advantages": False}),
+    ],
+)
+def test_our_estimators_agree_with_trls_own(make_trainer, name, trainer_class, config):
+    class Watching(trainer_class):
+        def _calculate_rewards(self, *args, **kwargs):
+            self.raw = super()._calculate_rewards(*args, **kwargs)[:, 0]
+            return self.raw[:, None]
+
+        def _generate_and_score_completions(self, inputs):
+            batch = super()._generate_and_score_completions(inputs)
+            ours = ec.advantages.estimate(name, self.raw.view(-1, NUM_ROLLOUTS)).flatten()
+            torch.testing.assert_close(batch["advantages"], ours, atol=1e-6, rtol=1e-5)
+            self.compared = True
+            return batch
+
+    trainer = make_trainer(Watching, config=config)
+    trainer.train()
+    assert trainer.compared
+
+
 def test_token_level_advantages_of_a_subclass_survive(make_trainer):
     class TokenLevel(GRPOTrainer):
         def _generate_and_score_completions(self, inputs):

@@ -179,6 +179,7 @@ def test_a_band_is_a_centre_line_and_a_width_or_two_lines():
     edges = ec.Band(lower=ec.linear(0.6, 0.1), upper=ec.linear(0.7, 0.2))
     assert edges(50, 100) == pytest.approx((0.35, 0.45))
     assert edges.target(50, 100) == pytest.approx(0.4)
+    assert edges.values(4)[2] == edges(2, 4) and len(edges.values(4)) == 5
 
 
 @pytest.mark.parametrize("band", [ec.Band("linear(0.6, 0.2)", 0.1), ec.Band(lower=0.5, upper="linear(0.6, 0.5)")])

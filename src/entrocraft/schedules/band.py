@@ -88,6 +88,10 @@ class Band:
         lower, upper = self(step, total_steps)
         return (lower + upper) / 2
 
+    def values(self, total_steps: int) -> list[tuple[float, float]]:
+        """Return both edges over the whole run: `values(n)[i] == self(i, n)` for `i` from 0 to `n`."""
+        return [self(step, total_steps) for step in range(total_steps + 1)]
+
     def plot(self, total_steps: int = 100, observed: Sequence[float] | None = None, ax: Any = None) -> Any:
         """Draw the band and its target; see `Schedule.plot`."""
         from entrocraft.plots import draw_schedule
