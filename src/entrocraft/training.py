@@ -189,8 +189,8 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outc
         checkpoint = run.last_checkpoint()
         step = checkpoint[0] if checkpoint else 0
         run.rewind_to(step)
-        if checkpoint:
-            model = load_model(str(checkpoint[1]))
+        if checkpoint and step == config.train.steps:
+            model = load_model(str(checkpoint[1]))  # otherwise TRL does, after it has copied the reference
         progress = Progress(config.train.steps, step)
         evaluator = _Evaluator(plan, run, model, tokenizer, progress)
         if step == 0:

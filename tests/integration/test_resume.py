@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 CONFIG = """
 task: {num_problems: 20} # less than three steps an epoch
 control: {schedule: "linear(1.0, 0.8, unit='initial')", width: 0.02}
-train: {steps: 12, prompts_per_step: 8, rollouts_per_prompt: 4, save_every: 3}
+train: {steps: 12, prompts_per_step: 8, rollouts_per_prompt: 4, save_every: 3, trl: {beta: 0.05}}
 eval: {every: 4, num_problems: 5, num_samples: 4, k: [1, 4]}
 """
 
