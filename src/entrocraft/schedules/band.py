@@ -88,7 +88,7 @@ class Band:
         lower, upper = self(step, total_steps)
         return (lower + upper) / 2
 
-    def values(self, total_steps: int) -> list[tuple[float, float]]:
+    def values(self, total_steps: int = 100) -> list[tuple[float, float]]:
         """Return both edges over the whole run: `values(n)[i] == self(i, n)` for `i` from 0 to `n`."""
         return [self(step, total_steps) for step in range(total_steps + 1)]
 

@@ -64,7 +64,7 @@ class Schedule(ABC):
             raise InvalidValueError(f"total_steps must be finite and more than 0, got {total_steps!r}")
         return self.at(min(1.0, step / total_steps))
 
-    def values(self, total_steps: int) -> list[float]:
+    def values(self, total_steps: int = 100) -> list[float]:
         """Return the whole curve: `values(n)[i] == self(i, n)` for `i` from 0 to `n`.
 
         Example:
