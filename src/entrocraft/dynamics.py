@@ -15,19 +15,20 @@ is negative, a rare token, the sign turns, which a rule that looks at A alone ca
 import torch
 from torch import Tensor
 
+from entrocraft.entropy import chunk_tokens, safe_log_softmax
 from entrocraft.errors import InvalidValueError
 
-_CHUNK_TOKENS = 256  # the exact sensitivity holds four float32 copies of a chunk of logits
 _MIN_TOKENS_PER_BIN = 16  # fewer would compare a token with little but itself
 
 
-def entropy_sensitivity(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int = _CHUNK_TOKENS) -> Tensor:
+def entropy_sensitivity(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int | None = None) -> Tensor:
     """Return `S_t = X_y - E[X]` of each sampled token, exactly.
 
     Args:
         logits_BTV: Logits, any floating dtype; `-inf` allowed.
         tokens_BT: The sampled tokens, integers in [0, V).
-        chunk_size: Tokens per chunk; the extra memory is a few times `chunk_size * V` floats.
+        chunk_size: Tokens per chunk; see `entropy.chunk_tokens`. The extra memory is a few times
+            `chunk_size * V` floats.
 
     Returns:
         Sensitivities (B, T), float32: nats of entropy lost per unit of `eta * A`. Zero where the
@@ -42,6 +43,7 @@ def entropy_sensitivity(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int =
         tensor([[ 0.1070, -0.3960]])
     """
     rows, tokens = logits_BTV.reshape(-1, logits_BTV.shape[-1]), tokens_BT.reshape(-1, 1)
+    chunk_size = chunk_tokens(chunk_size, rows.shape[-1])
     chunks = [
         _sensitivity_rows(chunk, index)
         for chunk, index in zip(rows.split(chunk_size), tokens.split(chunk_size), strict=True)
@@ -50,12 +52,11 @@ def entropy_sensitivity(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int =
 
 
 def _sensitivity_rows(logits_NV: Tensor, tokens_N1: Tensor) -> Tensor:
-    log_probs = torch.log_softmax(logits_NV.float(), dim=-1)
+    log_probs = safe_log_softmax(logits_NV)
     probs = log_probs.exp()
-    log_probs = log_probs.masked_fill(log_probs == -torch.inf, 0.0)  # 0 * log 0 = 0
-    plogp = probs * log_probs
-    entropy = -plogp.sum(-1, keepdim=True)
-    x = plogp + probs * entropy
+    x = probs * log_probs
+    entropy = -x.sum(-1, keepdim=True)
+    x = torch.addcmul(x, probs, entropy)  # X = p log p + p H
     return x.gather(-1, tokens_N1).squeeze(-1) - (probs * x).sum(-1)
 
 
@@ -129,7 +130,7 @@ def predicted_entropy_change(
     tokens_BT: Tensor,
     advantages_B: Tensor,
     mask_BT: Tensor,
-    chunk_size: int = _CHUNK_TOKENS,
+    chunk_size: int | None = None,
 ) -> Tensor:
     """Return how much one unit step on each rollout would change its mean entropy, exactly.
 
@@ -141,7 +142,7 @@ def predicted_entropy_change(
         tokens_BT: The sampled tokens.
         advantages_B: One advantage per rollout.
         mask_BT: True where a token counts.
-        chunk_size: Tokens per chunk.
+        chunk_size: Tokens per chunk; see `entropy.chunk_tokens`.
 
     Returns:
         Predicted changes (B,), in nats per token per unit step; positive raises entropy. Zero for a

@@ -12,10 +12,29 @@ from entrocraft.errors import InvalidValueError, MeasurementError, UnknownNameEr
 
 Aggregation = Literal["token_mean", "sequence_mean"]
 
-_CHUNK_TOKENS = 1024  # 0.6 GiB of float32 at V = 152,000
+_CHUNK_LOGITS = 2**22  # 16 MiB of float32: small enough for allocators to reuse rather than map anew
+_LOWEST = torch.finfo(torch.float32).min
 
 
-def token_entropy(logits_BTV: Tensor, chunk_size: int = _CHUNK_TOKENS) -> Tensor:
+def chunk_tokens(chunk_size: int | None, vocabulary: int) -> int:
+    """Return how many tokens to work on at once; by default as many as 4 million logits hold.
+
+    Raises:
+        InvalidValueError: `chunk_size` is not positive.
+    """
+    if chunk_size is None:
+        return max(1, _CHUNK_LOGITS // max(vocabulary, 1))
+    if chunk_size < 1:
+        raise InvalidValueError(f"chunk_size must be at least 1, got {chunk_size}")
+    return chunk_size
+
+
+def safe_log_softmax(logits_NV: Tensor) -> Tensor:
+    """Return float32 log-probabilities, finite where a probability is 0, so that 0 * log 0 is 0 and not NaN."""
+    return torch.log_softmax(logits_NV.float(), dim=-1).clamp(min=_LOWEST)
+
+
+def token_entropy(logits_BTV: Tensor, chunk_size: int | None = None) -> Tensor:
     """Return the entropy of each next-token distribution.
 
     `H_t = -sum_v p_v log p_v`, with `p = softmax(logits)` over the full vocabulary.
@@ -23,7 +42,8 @@ def token_entropy(logits_BTV: Tensor, chunk_size: int = _CHUNK_TOKENS) -> Tensor
     Args:
         logits_BTV: Logits, any floating dtype, with any leading shape; `-inf` marks a token that cannot
             be sampled. Divide by the sampling temperature first if the tempered policy is meant.
-        chunk_size: Tokens per chunk. The extra memory is `chunk_size * V` floats, whatever B and T are.
+        chunk_size: Tokens per chunk; see `chunk_tokens`. The extra memory is a few times `chunk_size * V`
+            floats, whatever B and T are.
 
     Returns:
         Entropies (B, T), float32, in nats. Differentiable.
@@ -37,26 +57,23 @@ def token_entropy(logits_BTV: Tensor, chunk_size: int = _CHUNK_TOKENS) -> Tensor
         >>> token_entropy(torch.zeros(1, 2, 4))  # uniform over 4 tokens: log 4
         tensor([[1.3863, 1.3863]])
     """
-    if chunk_size < 1:
-        raise InvalidValueError(f"chunk_size must be at least 1, got {chunk_size}")
     rows = logits_BTV.reshape(-1, logits_BTV.shape[-1])
-    chunks = [_entropy_rows(chunk) for chunk in rows.split(chunk_size)]
+    chunks = [_entropy_rows(chunk) for chunk in rows.split(chunk_tokens(chunk_size, rows.shape[-1]))]
     return torch.cat(chunks).reshape(logits_BTV.shape[:-1]) if chunks else rows.new_zeros(0).float()
 
 
 def _entropy_rows(logits_NV: Tensor) -> Tensor:
-    log_probs = torch.log_softmax(logits_NV.float(), dim=-1)
-    # 0 * log 0 is 0, where the product of floats would be NaN.
-    return -(log_probs.exp() * log_probs.masked_fill(log_probs == -torch.inf, 0.0)).sum(-1)
+    log_probs = safe_log_softmax(logits_NV)
+    return -(log_probs.exp() * log_probs).sum(-1)
 
 
-def token_log_probs(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int = _CHUNK_TOKENS) -> Tensor:
+def token_log_probs(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int | None = None) -> Tensor:
     """Return the log-probability of each sampled token, `log p_t[y_t]`.
 
     Args:
         logits_BTV: Logits, any floating dtype.
         tokens_BT: The sampled tokens, integers in [0, V).
-        chunk_size: Tokens per chunk; see `token_entropy`.
+        chunk_size: Tokens per chunk; see `chunk_tokens`.
 
     Returns:
         Log-probabilities (B, T), float32.
@@ -66,6 +83,7 @@ def token_log_probs(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int = _CH
         tensor([[-1.3863]])
     """
     rows, tokens = logits_BTV.reshape(-1, logits_BTV.shape[-1]), tokens_BT.reshape(-1, 1)
+    chunk_size = chunk_tokens(chunk_size, rows.shape[-1])
     chunks = [
         torch.log_softmax(chunk.float(), dim=-1).gather(-1, index)
         for chunk, index in zip(rows.split(chunk_size), tokens.split(chunk_size), strict=True)
