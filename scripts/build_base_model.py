@@ -4,7 +4,7 @@ Supervised training on random solved problems of the training split, from random
 must leave room for reinforcement learning (pass@1 of 10 to 30 %) and have diversity to lose
 (pass@32 of 80 % or more): `entrocraft eval` measures both, and the model card records them.
 
-    python scripts/build_base_model.py                 # about 8 minutes on two cores
+    python scripts/build_base_model.py                 # about 9 minutes on two cores
     python scripts/build_base_model.py --steps 20 --output /tmp/base    # a smoke test
 """
 
