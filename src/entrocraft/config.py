@@ -4,7 +4,6 @@ Unknown keys are refused with the nearest known one, so a typing error cannot si
 default. `key.path=value` overrides are applied to the YAML before it is checked.
 """
 
-import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
@@ -16,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, 
 
 from entrocraft import tasks
 from entrocraft.control import EntropyControl
-from entrocraft.errors import EntrocraftError, InvalidValueError
+from entrocraft.errors import EntrocraftError, InvalidValueError, did_you_mean
 from entrocraft.sampling import SamplingConfig
 from entrocraft.schedules import Schedule
 from entrocraft.tasks import Task
@@ -203,9 +202,8 @@ def _explain(problem: Any) -> str:
     path = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
     if problem["type"] == "extra_forbidden":
         known = _fields_at(problem["loc"][:-1])
-        close = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-        hint = f", did you mean {close[0]!r}?" if close else ""
-        return f"unknown key {path!r}{hint} Known here: {', '.join(sorted(known))}"
+        hint = did_you_mean(problem["loc"][-1], known)
+        return f"unknown key {path!r}{',' if hint else ''}{hint} Known here: {', '.join(sorted(known))}"
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, EntrocraftError):
         return f"{path}: {cause}"

@@ -8,6 +8,12 @@ import difflib
 from collections.abc import Iterable
 
 
+def did_you_mean(name: object, known: Iterable[str]) -> str:
+    """Return a hint at the nearest known name, or nothing if none is near."""
+    close = difflib.get_close_matches(str(name), sorted(known), n=1)
+    return f" did you mean {close[0]!r}?" if close else ""
+
+
 class EntrocraftError(Exception):
     """Base of every error this library raises on purpose."""
 
@@ -28,9 +34,7 @@ class UnknownNameError(EntrocraftError, ValueError):
             "unknown schedule 'linaer': did you mean 'linear'? Known: cosine, linear"
         """
         names = sorted(known)
-        close = difflib.get_close_matches(str(name), names, n=1)
-        hint = f" did you mean {close[0]!r}?" if close else ""
-        return cls(f"unknown {kind} {str(name)!r}:{hint} Known: {', '.join(names)}")
+        return cls(f"unknown {kind} {str(name)!r}:{did_you_mean(name, names)} Known: {', '.join(names)}")
 
 
 class MissingDependencyError(EntrocraftError, ImportError):

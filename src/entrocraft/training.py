@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from entrocraft.config import RunConfig
-from entrocraft.engines.dropping import LOSS_DENOMINATOR, check_trainer_args
+from entrocraft.engines.dropping import LOSS_DENOMINATOR, check_trainer_args, loss_type_of
 from entrocraft.engines.trl import STATE_FILE, with_entropy_control
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.evaluation import score_metrics
@@ -25,7 +25,7 @@ from entrocraft.progress import Progress
 from entrocraft.report import write_report
 from entrocraft.runs import RunDirectory
 from entrocraft.sampling import sample_correctness
-from entrocraft.tasks import Task
+from entrocraft.tasks import Problem, Task
 
 _TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
 
@@ -72,13 +72,19 @@ class Plan:
     config: RunConfig
     task: Task
     trl_args: GRPOConfig | RLOOConfig
+    train_problems: list[Problem]
+    test_problems: list[Problem]
+
+    @property
+    def _passes_per_generation(self) -> int:
+        """Micro-batches made of one batch of rollouts, all iterations over it included."""
+        return self.trl_args.steps_per_generation * self.trl_args.num_iterations
 
     @property
     def steps_between_checkpoints(self) -> int:
         """Optimizer steps after which a batch of rollouts is used up, so that nothing in flight is lost."""
-        passes = self.trl_args.steps_per_generation * self.trl_args.num_iterations
         accumulation = self.trl_args.gradient_accumulation_steps
-        return math.lcm(passes, accumulation) // accumulation
+        return math.lcm(self._passes_per_generation, accumulation) // accumulation
 
     @property
     def prompts_per_generation(self) -> int:
@@ -91,13 +97,12 @@ class Plan:
         The order is a function of the configuration alone. TRL's sampler would shuffle, too, but forgets
         on resumption how many epochs it has shuffled.
         """
-        passes = self.trl_args.steps_per_generation * self.trl_args.num_iterations
         micro_batches = self.trl_args.max_steps * self.trl_args.gradient_accumulation_steps
-        needed = math.ceil(micro_batches / passes) * self.prompts_per_generation
+        needed = math.ceil(micro_batches / self._passes_per_generation) * self.prompts_per_generation
         rng = random.Random(self.config.seed)
         order: list[int] = []
         while len(order) < needed:
-            epoch = list(range(self.config.task.num_problems))
+            epoch = list(range(len(self.train_problems)))
             rng.shuffle(epoch)
             order += epoch
         return order[:needed]
@@ -137,18 +142,19 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
         "logging_steps": 1,
         "disable_tqdm": True,
     }
-    clashes = sorted(set(train.trl) & (set(arguments) - _DEFAULTS.keys()))
+    clashes = sorted(set(train.trl) & set(arguments))
     if clashes:
         raise InvalidValueError(f"train.trl.{clashes[0]} is set elsewhere in the configuration; see `--dry-run`")
     try:
         trl_args = _TRAINERS[train.algorithm][1](**_DEFAULTS | arguments | train.trl)
     except (TypeError, ValueError, ImportError) as error:
         raise InvalidValueError(f"TRL refuses the training arguments: {error}") from error
-    if getattr(trl_args, "loss_type", "rloo") not in LOSS_DENOMINATOR:
+    if loss_type_of(trl_args) not in LOSS_DENOMINATOR:
         raise UnknownNameError.of("train.trl.loss_type", trl_args.loss_type, set(LOSS_DENOMINATOR) - {"rloo"})
     if config.control is not None:
         check_trainer_args(config.control, trl_args)
-    plan = Plan(config, task, trl_args)
+    train_problems = task.problems("train", config.task.num_problems, config.seed)
+    plan = Plan(config, task, trl_args, train_problems, task.problems("test", config.eval.num_problems))
     if train.save_every % plan.steps_between_checkpoints:
         raise InvalidValueError(
             f"train.save_every must be a multiple of {plan.steps_between_checkpoints}, the optimizer steps after which "
@@ -159,8 +165,6 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
             f"task.num_problems must be at least {plan.prompts_per_generation}, the prompts of one batch of rollouts, "
             f"got {config.task.num_problems}"
         )
-    task.problems("train", config.task.num_problems, config.seed)
-    task.problems("test", config.eval.num_problems)
     return plan
 
 
@@ -216,13 +220,12 @@ def _build_trainer(plan: Plan, model: Any, tokenizer: Any) -> Any:
     if config.control is not None:
         trainer_class = with_entropy_control(trainer_class)
         options["entropy_control"] = config.control
-    problems = plan.task.problems("train", config.task.num_problems, config.seed)
     try:
         trainer = trainer_class(
             model=model,
             reward_funcs=plan.task.reward,
             args=plan.trl_args,
-            train_dataset=Dataset.from_list(problems).select(plan.prompt_order()),
+            train_dataset=Dataset.from_list(plan.train_problems).select(plan.prompt_order()),
             processing_class=tokenizer,
             **options,
         )
@@ -280,7 +283,7 @@ class _Evaluator(TrainerCallback):
     def __init__(self, plan: Plan, run: RunDirectory, model: Any, tokenizer: Any, progress: Progress):
         self._config, self._task, self._run, self._progress = plan.config.eval, plan.task, run, progress
         self._model, self._tokenizer = model, tokenizer
-        self._problems = plan.task.problems("test", self._config.num_problems)
+        self._problems = plan.test_problems
         self._done = {line["step"] for line in run.eval_metrics()}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -26,13 +26,17 @@ LOSS_DENOMINATOR = {
 }
 
 
+def loss_type_of(trainer_or_args: Any) -> str:
+    """Return the name of the loss; RLOO, which has but one, does not name it."""
+    return getattr(trainer_or_args, "loss_type", "rloo")
+
+
 def check_trainer_args(control: EntropyControl, trainer_args: Any) -> None:
     """Raise `InvalidValueError` if `control` cannot be right under TRL's arguments."""
     if control.rule == "aligned":
         raise InvalidValueError("rule 'aligned' needs predictions that this engine does not make yet; use 'predicted'")
-    is_rloo = not hasattr(trainer_args, "loss_type")
+    loss_type = loss_type_of(trainer_args)
     if control.rejected == "drop":
-        loss_type = getattr(trainer_args, "loss_type", "rloo")
         if loss_type not in LOSS_DENOMINATOR:
             raise InvalidValueError(
                 f"dropping rollouts is not known to be right for loss_type={loss_type!r}; known: "
@@ -44,7 +48,7 @@ def check_trainer_args(control: EntropyControl, trainer_args: Any) -> None:
                 "entropy; turn it off, or use EntropyControl(rejected='mask')"
             )
     raw_rewards = control.estimator is not None or (control.method == "rejection" and control.rule == "reward")
-    if is_rloo and raw_rewards and (trainer_args.beta != 0.0 or trainer_args.reward_clip_range):
+    if loss_type == "rloo" and raw_rewards and (trainer_args.beta != 0.0 or trainer_args.reward_clip_range):
         raise InvalidValueError(
             "RLOOTrainer puts its KL penalty and reward clipping into the advantages, which `estimator` and rule "
             "'reward' replace by the raw rewards; set beta=0.0 and reward_clip_range=None, or use GRPOTrainer"
@@ -58,17 +62,23 @@ def per_rollout(advantages: Tensor, mask_BT: Tensor) -> Tensor:
     return (advantages * mask_BT).sum(-1) / mask_BT.sum(-1).clamp(min=1)
 
 
-def num_loss_tokens(batch: Batch) -> Tensor:
-    """Return how many tokens the loss counts: neither padding nor a tool's output."""
+def loss_mask(batch: Batch) -> Tensor:
+    """Return (B, T) 1 for the tokens the loss counts: neither padding nor a tool's output."""
     mask = batch["completion_mask"]
-    return (mask * batch["tool_mask"] if "tool_mask" in batch else mask).sum()
+    return mask * batch["tool_mask"] if "tool_mask" in batch else mask
+
+
+def num_loss_tokens(batch: Batch) -> Tensor:
+    """Return how many tokens the loss counts."""
+    return loss_mask(batch).sum()
 
 
 def keep_rows(batch: Batch, keep_B: Tensor, num_rows: int) -> Batch:
     """Return `batch` with the kept rows only, filled up to `num_rows` with rows that count for nothing.
 
-    Columns that no kept completion reaches are cut off, except with images, whose tokens must all stay. If nothing is kept, what is left is one filler
-    of one prompt and one completion token: enough to run the collectives of a pass, and all but free.
+    Columns that no kept completion reaches are cut off, except with images, whose tokens must all stay.
+    If nothing is kept, what is left is one filler of one prompt and one completion token: enough to run
+    the collectives of a pass, and all but free.
     """
     kept = keep_B.nonzero().flatten()
     fillers = torch.zeros(num_rows - len(kept), dtype=torch.long, device=kept.device)

@@ -45,6 +45,8 @@ from entrocraft.engines.dropping import (
     Batch,
     check_trainer_args,
     keep_rows,
+    loss_mask,
+    loss_type_of,
     num_loss_tokens,
     per_rollout,
 )
@@ -144,8 +146,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         with self._measuring():
             log_probs, entropies, _ = super()._get_per_token_logps_and_entropies(
                 self.model,
-                torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
-                torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
+                *_sequences(batch),
                 batch["completion_ids"].size(1),
                 batch_size=self.args.per_device_train_batch_size,
                 compute_entropy=True,
@@ -169,8 +170,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         """Return scores and exact sensitivities (B, T) from full logits, in one pass."""
         if "pixel_values" in batch:
             raise InvalidValueError("predictor 'exact' reads text only; use predictor 'estimate' with images")
-        prompt_completion_ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-        attention_mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+        prompt_completion_ids, attention_mask = _sequences(batch)
         num_columns = batch["completion_ids"].size(1)
         parts = []
         rows = self.args.per_device_train_batch_size
@@ -194,9 +194,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
 
     def _control(self, batch: Batch) -> tuple[Batch, Decision]:
         """Return the batch as the update must use it, and the decision behind it."""
-        mask_BT = batch["completion_mask"]
-        if "tool_mask" in batch:
-            mask_BT = mask_BT * batch["tool_mask"]
+        mask_BT = loss_mask(batch)
         if self.entropy_control.estimator is not None:
             batch["advantages"] = self._estimate_advantages(self.entropy_control.estimator)
         advantages_B = per_rollout(batch["advantages"], mask_BT)
@@ -257,7 +255,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
 
     @property
     def _loss_denominator(self) -> str:
-        return LOSS_DENOMINATOR.get(getattr(self, "loss_type", "rloo"), "rows")
+        return LOSS_DENOMINATOR.get(loss_type_of(self), "rows")
 
     def _apply(self, batch: Batch, decision: Decision, stats: BatchStats) -> Batch:
         """Return the batch with the decision's advantages, and with what `_compute_loss` needs to drop rows."""
@@ -354,6 +352,14 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
                 "run from its weights, or resume it with the trainer that saved it."
             )
         self.entropy_controller.load_state_dict(json.loads(path.read_text()))
+
+
+def _sequences(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return token ids and attention mask of prompts and completions together, as the model reads them."""
+    return (
+        torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
+        torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
+    )
 
 
 class _BeforeOptimizerStep(TrainerCallback):
