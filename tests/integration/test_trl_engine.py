@@ -1,14 +1,16 @@
 """The TRL engine against TRL itself: same numbers where nothing is rejected, masking by hand where something is."""
 
+import functools
 import json
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import NUM_PROMPTS, NUM_ROLLOUTS, train_logs
+from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, TrainerCallback
-from trl import GRPOTrainer, RLOOTrainer
+from trl import GRPOTrainer, RLOOConfig, RLOOTrainer
 
 import entrocraft as ec
 from entrocraft.control import EntropyControl
@@ -540,6 +542,21 @@ def test_a_loss_that_is_not_known_can_only_be_masked(make_trainer):
     control = EntropyControl(rejected="drop")
     with pytest.raises(InvalidValueError, match="loss_type='brand_new'"):
         make_trainer(with_entropy_control(NewLoss), config={"loss_type": "brand_new"}, entropy_control=control)
+
+
+def test_the_arguments_that_trl_fills_in_are_checked_too(tiny_model, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    trainer_class = with_entropy_control(RLOOTrainer)
+    # RLOOConfig's default beta is not 0, which an estimator of ours would lose.
+    monkeypatch.setattr("trl.trainer.rloo_trainer.RLOOConfig", functools.partial(RLOOConfig, use_cpu=True, bf16=False))
+    with pytest.raises(InvalidValueError, match=r"set beta=0\.0"):
+        trainer_class(
+            model=tiny_model,
+            reward_funcs=lambda completions, **kwargs: [0.0] * len(completions),
+            train_dataset=Dataset.from_dict({"prompt": ["1,2,3,4=5:"] * 8}),
+            processing_class=tokenizer,
+            entropy_control=EntropyControl(estimator="grpo"),
+        )
 
 
 def test_only_trainers_of_the_right_kind_can_be_controlled():

@@ -95,7 +95,8 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self.entropy_control = EntropyControl.of(entropy_control)
         self.entropy_controller = entropy_controller or self.entropy_control.build()
         trainer_args = kwargs.get("args") or next((a for a in args if hasattr(a, "per_device_train_batch_size")), None)
-        check_trainer_args(self.entropy_control, trainer_args)
+        if trainer_args is not None:
+            check_trainer_args(self.entropy_control, trainer_args)  # before the model loads
         self._scoring = False
         self._trl_scores: _Scores | None = None
         self._rewards_per_func: Tensor | None = None
@@ -104,6 +105,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self._rows_of_step = 0
         self._tag_names = [*self._tag_names, "entrocraft"]
         super().__init__(*args, **kwargs)
+        check_trainer_args(self.entropy_control, self.args)  # also TRL's defaults, where none were given
         self.add_callback(_BeforeOptimizerStep(self))
 
     # ---- measure -------------------------------------------------------------------------------------
