@@ -17,6 +17,7 @@ from entrocraft.evaluation import pass_at_k
 from entrocraft.schedules import (
     Band,
     Schedule,
+    adaptive,
     constant,
     cosine,
     cyclic,
@@ -40,6 +41,7 @@ __all__ = [
     "EntrocraftError",
     "RejectionController",
     "Schedule",
+    "adaptive",
     "advantages",
     "batch_entropy",
     "constant",

@@ -4,7 +4,6 @@ Unknown keys are refused with the nearest known one, so a typing error cannot si
 default. `key.path=value` overrides are applied to the YAML before it is checked.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, 
 from entrocraft import tasks
 from entrocraft.control import EntropyControl
 from entrocraft.errors import EntrocraftError, InvalidValueError, did_you_mean
+from entrocraft.plain_yaml import read_yaml
 from entrocraft.sampling import SamplingConfig
 from entrocraft.schedules import Schedule
 from entrocraft.tasks import Task
@@ -41,20 +41,6 @@ def _control_to(control: EntropyControl | None) -> dict[str, Any] | None:
 
 
 Control = Annotated[InstanceOf[EntropyControl] | None, BeforeValidator(_control_from), PlainSerializer(_control_to)]
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML as people write it: `1e-4` is a number, which YAML 1.1 takes for text."""
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-
-def read_yaml(text: str) -> Any:
-    """Return what `text` says; raises `yaml.YAMLError`."""
-    return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain data only
 
 
 class _Section(BaseModel):

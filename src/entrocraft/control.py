@@ -48,6 +48,14 @@ class EntropyControl:
     """What the loss is averaged over: `kept` rollouts (Eq. 5) or `all`."""
     reward_baseline: float = 0.0
     """For rule `reward`: what a neutral reward is."""
+    visitation: bool = False
+    """Add what the policy visits to the predicted change; see `RejectionController`."""
+    min_kept: float = 0.25
+    """For rule `budget`: share of the rollouts with a gradient that is kept at least."""
+    fallback: str = "skip"
+    """When no rollout moves entropy back: `skip` the update, or `escalate`; see `controllers.Fallback`."""
+    entropy_bonus: float = 0.0
+    """Coefficient of the entropy bonus that `escalate` may end in; 0 forbids it."""
     rejected: str = "drop"
     """What the engine does with rejected rollouts: `drop` leaves them out of the forward and backward
     passes; `mask` keeps them with zero advantage, so that they pay compute and still feel a KL term."""
@@ -118,13 +126,22 @@ class EntropyControl:
             DEFAULT_WIDTH if self.width is None else self.width,
         )
 
-    def build(self) -> Controller:
-        """Return a fresh controller."""
+    def build(self, momentum: float = 0.9) -> Controller:
+        """Return a fresh controller.
+
+        Args:
+            momentum: Share of an update's effect that the optimizer carries to the next decision.
+        """
         options: dict[str, Any] = {}
         if self.method == "rejection":
             options = {
                 "rule": self.rule,
                 "normalize": self.normalize,
                 "reward_baseline": self.reward_baseline,
+                "visitation": self.visitation,
+                "min_kept": self.min_kept,
+                "fallback": self.fallback,
+                "entropy_bonus": self.entropy_bonus,
+                "momentum": momentum,
             }
         return controllers.build(self.method, self.band(), **options)

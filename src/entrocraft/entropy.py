@@ -146,3 +146,34 @@ def entropy_from_sums(sums_B: Tensor, counts_B: Tensor, aggregation: Aggregation
         rows = (~torch.isfinite(sums_B)).nonzero().flatten().tolist()
         raise MeasurementError(f"the entropy of the batch is {entropy}: rollouts {rows[:8]} are not finite")
     return entropy
+
+
+def entropy_standard_error(sums_B: Tensor, counts_B: Tensor, groups_B: Tensor) -> float | None:
+    """Return the standard error of the token-mean entropy as a reading of the policy's.
+
+    Prompts, not rollouts, are the independent draws: rollouts of one prompt are alike. For a ratio of sums, with
+    `r_p = sum_{i of p} (h_i - H n_i)` over the P prompts,
+
+        stderr = sqrt(P / (P - 1) * sum_p r_p^2) / sum_i n_i
+
+    Args:
+        sums_B: Sum of counted token entropies of each rollout, in nats.
+        counts_B: Counted tokens of each rollout.
+        groups_B: Index of the prompt that each rollout answers.
+
+    Returns:
+        The standard error, in nats per token; None with fewer than two prompts, which show no spread.
+
+    Example:
+        >>> sums, counts = torch.tensor([1.0, 1.0, 3.0, 3.0]), torch.tensor([2, 2, 2, 2])
+        >>> entropy_standard_error(sums, counts, torch.tensor([0, 0, 1, 1]))  # prompts at 0.5 and 1.5 nats per token
+        0.5
+    """
+    sums_B, counts_B = sums_B.double(), counts_B.double()
+    prompts, index_B = groups_B.unique(return_inverse=True)
+    num_prompts, num_tokens = len(prompts), counts_B.sum()
+    if num_prompts < 2 or not num_tokens:
+        return None
+    residual_B = sums_B - sums_B.sum() / num_tokens * counts_B
+    residual_P = torch.zeros(num_prompts, dtype=torch.float64).index_add_(0, index_B, residual_B)
+    return float((num_prompts / (num_prompts - 1) * residual_P.square().sum()).sqrt() / num_tokens)

@@ -256,9 +256,8 @@ class _MetricsWriter(TrainerCallback):
             "tokens": self._num_tokens(args, logs),
             "seconds": now - self._last,
         }
-        for name in ("kept_token_fraction", "out_of_band_batches", "empty_batches", "skipped"):
-            if f"entrocraft/{name}" in logs:
-                line[name] = logs[f"entrocraft/{name}"]
+        ours = {name.removeprefix("entrocraft/"): value for name, value in logs.items() if "entrocraft/" in name}
+        line |= {name: value for name, value in ours.items() if name not in line}
         line |= {name: logs[name] for name in _KEPT_TRL_METRICS if name in logs}
         self._last = now
         self._run.append_metrics(line)

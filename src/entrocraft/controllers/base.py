@@ -9,7 +9,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor
@@ -47,8 +47,20 @@ class BatchStats:
     """(B,) counted tokens of each rollout."""
     predicted_change: Tensor | None = None
     """(B,) predicted entropy change of each rollout, from whatever predictor the rule asks for."""
+    visitation_change: Tensor | None = None
+    """(B,) its part that comes from what the policy visits; see `dynamics.visitation_entropy_change`."""
+    entropy_stderr: float | None = None
+    """Standard error of `entropy` as a reading of the policy's, over prompts; see `entropy_standard_error`."""
     num_ranks: int = 1
     """Ranks that contributed rows, equally many each; used to name the culprit in errors."""
+
+    _PER_ROLLOUT: ClassVar[tuple[str, ...]] = (
+        "rewards",
+        "groups",
+        "num_tokens",
+        "predicted_change",
+        "visitation_change",
+    )
 
     def __post_init__(self) -> None:
         if self.step < 0 or self.total_steps < 1:
@@ -58,12 +70,12 @@ class BatchStats:
                 f"step {self.step}: the entropy of the batch is {self.entropy}; look for NaN or infinite "
                 "logits: a learning rate too high, or half precision"
             )
-        for name in ("advantages", "rewards", "groups", "num_tokens", "predicted_change"):
+        for name in ("advantages", *self._PER_ROLLOUT):
             value = getattr(self, name)
             if value is None:
                 continue
             object.__setattr__(self, name, torch.as_tensor(value))
-        for name in ("rewards", "groups", "num_tokens", "predicted_change"):
+        for name in self._PER_ROLLOUT:
             value = getattr(self, name)
             if value is not None and value.shape != self.advantages.shape:
                 raise InvalidValueError(
@@ -78,7 +90,7 @@ class BatchStats:
             raise InvalidValueError(
                 f"{len(self.advantages)} rollouts cannot come from {self.num_ranks} ranks, equally many each"
             )
-        for name in ("advantages", "predicted_change"):
+        for name in ("advantages", "predicted_change", "visitation_change"):
             self._refuse_non_finite(name)
 
     def _refuse_non_finite(self, name: str) -> None:
@@ -105,6 +117,10 @@ class Decision:
     """(B,) what the update must use; 0 where rejected."""
     normalize: Normalize = "kept"
     """What the loss is averaged over; see `loss_scale`."""
+    token_direction: int = 0
+    """Not 0: also leave out the tokens whose own predicted entropy change has this sign."""
+    entropy_coef: float = 0.0
+    """Coefficient of an entropy bonus in the loss (a penalty, if negative); only ever a last resort."""
     metrics: dict[str, float] = field(default_factory=dict)
     """What to log, every value finite."""
 
@@ -146,6 +162,8 @@ class Controller(ABC):
 
     predictor_needed: bool = False
     """True if `BatchStats.predicted_change` must be given."""
+    visitation_needed: bool = False
+    """True if `BatchStats.visitation_change` must be given."""
     rewards_needed: bool = False
     """True if `BatchStats.rewards` must be given."""
 
@@ -162,9 +180,8 @@ class Controller(ABC):
         """Return the decision for one batch. Same state and same statistics, same decision."""
         if self.initial_entropy is None:
             self.initial_entropy = stats.entropy
-        unit = self.initial_entropy if self.band.unit == "initial" else 1.0
-        lower, upper = (bound * unit for bound in self.band(stats.step, stats.total_steps))
-        target = self.band.target(stats.step, stats.total_steps) * unit
+        lower, upper = self._bounds(stats)
+        target = self._target(stats.step, stats.total_steps)
         direction = int(stats.entropy > upper) - int(stats.entropy < lower)
 
         decision = self._decide(stats, direction)
@@ -196,6 +213,22 @@ class Controller(ABC):
             kept_tokens = num_tokens[decision.keep.to(num_tokens.device)].sum().item()
             decision.metrics["kept_token_fraction"] = kept_tokens / max(num_tokens.sum().item(), 1.0)
         return decision
+
+    @property
+    def _unit(self) -> float:
+        """Nats in one unit of the band."""
+        return cast(float, self.initial_entropy) if self.band.unit == "initial" else 1.0
+
+    def _bounds(self, stats: BatchStats) -> tuple[float, float]:
+        lower, upper = self.band(stats.step, stats.total_steps)
+        return lower * self._unit, upper * self._unit
+
+    def _target(self, step: int, total_steps: int) -> float:
+        return self.band.target(step, total_steps) * self._unit
+
+    def _targets_ahead(self, stats: BatchStats, horizon: int) -> list[float]:
+        """Return the targets, in nats, of the next `horizon` decisions."""
+        return [self._target(stats.step + ahead, stats.total_steps) for ahead in range(1, horizon + 1)]
 
     @abstractmethod
     def _decide(self, stats: BatchStats, direction: int) -> Decision:

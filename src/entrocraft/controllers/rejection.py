@@ -1,19 +1,30 @@
-"""Rejection of rollouts: the paper's Algorithm 1, the authors' variant of it, and a sharper rule."""
+"""Rejection of rollouts: the paper's Algorithm 1, the authors' variant of it, and sharper rules."""
 
 import warnings
-from typing import Literal, cast, get_args
+from collections.abc import Mapping
+from typing import Any, Literal, cast, get_args
 
 import torch
+from torch import Tensor
 
+from entrocraft.controllers.acceptance import by_budget, by_chance, by_sign
 from entrocraft.controllers.base import BatchStats, Controller, Decision, Normalize, check_normalize
+from entrocraft.controllers.fallback import Fallback
+from entrocraft.controllers.plant import EntropyPlant
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules import Band
+from entrocraft.schedules.base import checked_number
 
-Rule = Literal["advantage", "reward", "predicted", "aligned"]
+Rule = Literal["advantage", "reward", "predicted", "aligned", "token", "probabilistic", "budget"]
+
+_NEEDS = {
+    "predicted_change": "compute it with predicted_entropy_change, or use rule 'advantage'",
+    "visitation_change": "compute it with dynamics.visitation_entropy_change, or set visitation=False",
+}
 
 
 class RejectionController(Controller):
-    """Out of the band, keep only the rollouts that move entropy back towards it.
+    """Keep the rollouts that move entropy where the band wants it.
 
     With `m = 1[H > upper] - 1[H < lower]`, rollout i of advantage A_i and predicted entropy change dH_i:
 
@@ -25,11 +36,15 @@ class RejectionController(Controller):
     - `predicted`: keep iff `m * dH_i <= 0`. It follows from the same theory with no assumption about
       confidence, and keeps rare successes below the band and rare failures above it.
     - `aligned`: the same, for predictions that also see what rollouts share, parameters and visitation.
-      It is here for callers who bring such predictions; the TRL engine does not make them yet.
+    - `token`: the same, token by token: a rollout stays, without the tokens that move entropy away.
+    - `probabilistic`: as `predicted`, but a rollout that moves entropy away is accepted with probability
+      `max(0, 1 - distance from the band / width of the band)` (the paper's wording, section 4).
+    - `budget`: reject only as many as the wanted change needs, the most contrary first, and never more than
+      `1 - min_kept`. What is wanted, and what a rejection changes, comes from a model of the plant that is
+      learnt on the way (`EntropyPlant`); it acts before the band is left, and so inside it, too.
 
-    Inside the band (m = 0) everything is kept, whatever the rule. A rollout of zero advantage is always
-    kept by `advantage` and `predicted`. If nothing is kept, the decision is empty, says so in a warning
-    once, and is counted.
+    Inside the band (m = 0) every rule but `budget` keeps everything. A rollout that changes nothing (zero
+    advantage) is always kept, except by `reward`. `fallback` says what happens if no rollout moves entropy back.
 
     Args:
         band: Where entropy should be.
@@ -37,10 +52,17 @@ class RejectionController(Controller):
         normalize: What the loss is averaged over: `kept` rollouts (Eq. 5), or `all`, as the authors'
             code does, where rejecting also shortens the step.
         reward_baseline: For rule `reward` only: what a neutral reward is.
+        visitation: Add what the policy visits to the predicted change, each of the two with a gain learnt from
+            the changes measured. For the rules that predict.
+        min_kept: For rule `budget`: share of the rollouts with a gradient that is kept at least.
+        fallback: What to do when no rollout moves entropy back: `skip` the update, or `escalate`; see `Fallback`.
+        entropy_bonus: Coefficient of the entropy bonus that `escalate` may end in; 0 forbids it.
+        momentum: Share of an update's effect that the optimizer carries to the next decision; see `EntropyPlant`.
+        seed: Of rule `probabilistic`.
 
     Raises:
-        UnknownNameError: There is no such rule or normalisation.
-        InvalidValueError: At decision time, the statistics lack what the rule needs.
+        UnknownNameError: There is no such rule, normalisation or fallback.
+        InvalidValueError: A value is out of range; at decision time, the statistics lack what the rule needs.
 
     Example:
         >>> from entrocraft import Band, BatchStats, RejectionController, constant
@@ -56,6 +78,13 @@ class RejectionController(Controller):
         rule: Rule = "advantage",
         normalize: Normalize = "kept",
         reward_baseline: float = 0.0,
+        *,
+        visitation: bool = False,
+        min_kept: float = 0.25,
+        fallback: str = "skip",
+        entropy_bonus: float = 0.0,
+        momentum: float = 0.9,
+        seed: int = 0,
     ):
         super().__init__(band)
         if rule not in get_args(Rule):
@@ -63,37 +92,100 @@ class RejectionController(Controller):
         self.rule = rule
         self.normalize = check_normalize(normalize)
         self.reward_baseline = reward_baseline
-        self.predictor_needed = rule in ("predicted", "aligned")
-        self.rewards_needed = rule == "reward"
+        self.min_kept = checked_number("min_kept", min_kept)
+        if not 0.0 < self.min_kept <= 1.0:
+            raise InvalidValueError(f"min_kept must lie in (0, 1], got {min_kept}")
+        self.seed = seed
+        self.predictor_needed = rule not in ("advantage", "reward")
+        self.rewards_needed = self.rewards_needed or rule == "reward"
+        if visitation and not self.predictor_needed:
+            raise InvalidValueError(f"visitation is a part of predictions, which rule {rule!r} does not use")
+        if visitation and rule in ("aligned", "token"):
+            raise InvalidValueError(
+                f"rule {rule!r} takes no visitation: "
+                + ("its predictions hold it already" if rule == "aligned" else "visiting is done by whole rollouts")
+            )
+        self.visitation_needed = visitation
+        self._plant = EntropyPlant(1 + visitation, momentum) if rule == "budget" or visitation else None
+        self._fallback = Fallback(fallback, self.min_kept, entropy_bonus)
         self._warned_no_negative = False
 
     def _decide(self, stats: BatchStats, direction: int) -> Decision:
-        advantages = stats.advantages
+        if self.rule == "reward":
+            return self._decide_by_reward(stats, direction)
+        change = self._change(stats)
+        saturated = False
+        match self.rule:
+            case "budget":
+                plant = cast(EntropyPlant, self._plant)
+                wanted = plant.wanted(self._targets_ahead(stats, plant.horizon))
+                keep, saturated = by_budget(change, wanted, self.min_kept)
+            case "probabilistic":
+                generator = torch.Generator().manual_seed(self.seed * 1_000_003 + stats.step)
+                keep = by_chance(change, direction, self._acceptance(stats), generator)
+            case "token":
+                keep = torch.ones_like(change, dtype=torch.bool)
+            case _:
+                keep = by_sign(change, direction)
+        decision = Decision(
+            keep=keep,
+            advantages=torch.where(keep, stats.advantages, torch.zeros_like(stats.advantages)),
+            normalize=self.normalize,
+            token_direction=direction if self.rule == "token" else 0,
+        )
+        decision = self._fallback.applied(decision, stats.advantages, change, direction, stats.step)
+        if self._plant is not None:
+            self._plant.advance(self._applied(decision))
+            decision.metrics.update(self._plant.metrics(), saturated=float(saturated))
+        return decision
+
+    def _change(self, stats: BatchStats) -> Tensor:
+        """Return what each rollout would change entropy by, in whatever unit; the sign is what most rules use."""
+        if not self.predictor_needed:
+            return -stats.advantages
+        terms = [self._required(stats, "predicted_change")]
+        if self.visitation_needed:
+            terms.append(self._required(stats, "visitation_change"))
+        if self._plant is None:
+            return terms[0]
+        self._plant.observe(stats.entropy, stats.entropy_stderr)
+        self._terms = self._plant.scaled(torch.stack(terms, dim=1).double().cpu())
+        return (self._terms @ self._plant.gains).to(stats.advantages.device)
+
+    def _required(self, stats: BatchStats, name: str) -> Tensor:
+        value: Tensor | None = getattr(stats, name)
+        if value is None:
+            raise InvalidValueError(f"rule {self.rule!r} needs BatchStats.{name}: {_NEEDS[name]}")
+        return value
+
+    def _applied(self, decision: Decision) -> Tensor:
+        """Return the mean change, per term, of what enters the gradient."""
+        moving = decision.keep.cpu() & self._terms.any(dim=1)
+        if not moving.any():
+            return torch.zeros_like(self._terms[0])
+        return self._terms[moving].mean(dim=0)
+
+    def _acceptance(self, stats: BatchStats) -> float:
+        """Return the chance of a rollout that moves entropy away: 1 at the edge, 0 a band's width from it."""
+        lower, upper = self._bounds(stats)
+        distance = max(lower - stats.entropy, stats.entropy - upper, 0.0)
+        return max(0.0, 1.0 - distance / (upper - lower)) if upper > lower else float(distance == 0.0)
+
+    def _decide_by_reward(self, stats: BatchStats, direction: int) -> Decision:
         if direction == 0:
-            keep = torch.ones_like(advantages, dtype=torch.bool)
-        elif self.rule == "advantage":
-            keep = direction * advantages >= 0
-        elif self.predictor_needed:
-            if stats.predicted_change is None:
-                raise InvalidValueError(
-                    f"rule {self.rule!r} needs BatchStats.predicted_change: compute it with "
-                    "predicted_entropy_change, or use rule 'advantage'"
-                )
-            keep = direction * stats.predicted_change <= 0
+            keep, advantages = torch.ones_like(stats.advantages, dtype=torch.bool), stats.advantages
         else:
             if stats.rewards is None:
                 raise InvalidValueError("rule 'reward' needs BatchStats.rewards, the raw rewards")
-            advantages = (stats.rewards - self.reward_baseline).to(advantages.dtype)
-            keep = direction * advantages > 0
+            rewards = (stats.rewards - self.reward_baseline).to(stats.advantages.dtype)
+            keep = direction * rewards > 0
+            advantages = torch.where(keep, rewards, torch.zeros_like(rewards))
             self._warn_if_rewards_cannot_raise_entropy(stats, direction)
-        return Decision(
-            keep=keep,
-            advantages=torch.where(keep, advantages, torch.zeros_like(advantages)),
-            normalize=self.normalize,
-        )
+        decision = Decision(keep=keep, advantages=advantages, normalize=self.normalize)
+        return decision
 
     def _warn_if_rewards_cannot_raise_entropy(self, stats: BatchStats, direction: int) -> None:
-        rewards = cast(torch.Tensor, stats.rewards) - self.reward_baseline
+        rewards = cast(Tensor, stats.rewards) - self.reward_baseline
         failures_score_zero = bool((rewards >= 0).all()) and bool((rewards == 0).any())
         if direction > 0 or not failures_score_zero or self._warned_no_negative:
             return
@@ -104,3 +196,19 @@ class RejectionController(Controller):
             "for rewards of 0 and 1 set reward_baseline=0.5.",
             stacklevel=2,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs, as plain JSON data."""
+        state = super().state_dict() | {"fallback": self._fallback.state_dict()}
+        return state if self._plant is None else state | {"plant": self._plant.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned.
+
+        Raises:
+            InvalidValueError: The state is not one that this controller saved.
+        """
+        super().load_state_dict(state)
+        self._fallback.load_state_dict(state["fallback"])
+        if self._plant is not None:
+            self._plant.load_state_dict(state["plant"])

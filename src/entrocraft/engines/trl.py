@@ -22,7 +22,7 @@ import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +38,10 @@ from entrocraft.controllers import BatchStats, Controller, Decision
 from entrocraft.dynamics import (
     entropy_sensitivity,
     estimated_entropy_sensitivity,
+    estimated_self_kernel,
     rollout_entropy_change,
+    self_kernel,
+    visitation_entropy_change,
 )
 from entrocraft.engines.dropping import (
     LOSS_DENOMINATOR,
@@ -50,7 +53,7 @@ from entrocraft.engines.dropping import (
     num_loss_tokens,
     per_rollout,
 )
-from entrocraft.entropy import entropy_from_sums, entropy_sums, token_entropy, token_log_probs
+from entrocraft.entropy import entropy_from_sums, entropy_standard_error, entropy_sums, token_entropy, token_log_probs
 from entrocraft.errors import InvalidValueError, MeasurementError
 
 STATE_FILE = "entrocraft.json"
@@ -64,6 +67,8 @@ class _Scores:
 
     log_probs_BT: Tensor
     entropy_BT: Tensor
+    sensitivity_BT: Tensor | None = None
+    self_kernel_BT: Tensor | None = None
 
 
 class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ignore[misc]
@@ -168,8 +173,20 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         ):
             yield
 
-    def _exact_scores(self, batch: Batch) -> tuple[_Scores, Tensor]:
-        """Return scores and exact sensitivities (B, T) from full logits, in one pass."""
+    def _scores(self, batch: Batch, mask_BT: Tensor) -> _Scores:
+        """Return log-probabilities, entropies and what the predictions of the controller are made of."""
+        controller = self.entropy_controller
+        if controller.predictor_needed and self.entropy_control.predictor == "exact":
+            return self._exact_scores(batch)
+        scores = self._policy_scores(batch)
+        if controller.predictor_needed:
+            scores.sensitivity_BT = estimated_entropy_sensitivity(scores.log_probs_BT, scores.entropy_BT, mask_BT)
+        if controller.visitation_needed:
+            scores.self_kernel_BT = estimated_self_kernel(scores.log_probs_BT, scores.entropy_BT, mask_BT)
+        return scores
+
+    def _exact_scores(self, batch: Batch) -> _Scores:
+        """Return scores with exact sensitivities and self-kernels from full logits, in one pass."""
         if "pixel_values" in batch:
             raise InvalidValueError("predictor 'exact' reads text only; use predictor 'estimate' with images")
         prompt_completion_ids, attention_mask = _sequences(batch)
@@ -187,10 +204,10 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
                         token_log_probs(logits, tokens),
                         token_entropy(logits),
                         entropy_sensitivity(logits, tokens),
+                        self_kernel(logits, tokens),
                     )
                 )
-        log_probs, entropies, sensitivities = (torch.cat(column) for column in zip(*parts, strict=True))
-        return _Scores(log_probs, entropies), sensitivities
+        return _Scores(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     # ---- decide --------------------------------------------------------------------------------------
 
@@ -201,21 +218,10 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             batch["advantages"] = self._estimate_advantages(self.entropy_control.estimator)
         advantages_B = per_rollout(batch["advantages"], mask_BT)
 
-        predicted_B = None
-        if self.entropy_controller.predictor_needed and self.entropy_control.predictor == "exact":
-            scores, sensitivity_BT = self._exact_scores(batch)
-            predicted_B = rollout_entropy_change(sensitivity_BT, advantages_B, mask_BT)
-        else:
-            scores = self._policy_scores(batch)
-            if self.entropy_controller.predictor_needed:
-                sensitivity_BT = estimated_entropy_sensitivity(scores.log_probs_BT, scores.entropy_BT, mask_BT)
-                predicted_B = rollout_entropy_change(sensitivity_BT, advantages_B, mask_BT)
-
-        sums_B, counts_B = entropy_sums(scores.entropy_BT, mask_BT)
-        columns = [sums_B, counts_B, advantages_B, torch.zeros_like(sums_B) if predicted_B is None else predicted_B]
-        table = self.accelerator.gather(torch.stack([column.float() for column in columns], dim=1)).cpu().double()
-        sums, counts, advantages, predicted = table.unbind(dim=1)
+        scores = self._scores(batch, mask_BT)
         step = self.state.global_step + 1
+        sums, counts, advantages = self._gathered(*entropy_sums(scores.entropy_BT, mask_BT), advantages_B)
+        groups = torch.arange(len(advantages)) // self.num_generations
         try:
             entropy = entropy_from_sums(sums, counts, self.entropy_control.aggregation)
         except MeasurementError as error:
@@ -226,14 +232,38 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             entropy=entropy,
             advantages=advantages,
             rewards=self._rewards() if self.entropy_controller.rewards_needed else None,
-            groups=torch.arange(len(advantages)) // self.num_generations,
+            groups=groups,
             num_tokens=counts,
-            predicted_change=None if predicted_B is None else predicted,
+            entropy_stderr=entropy_standard_error(sums, counts, groups),
             num_ranks=self.accelerator.num_processes,
+            **self._predictions(scores, advantages_B, mask_BT, entropy),
         )
         decision = self.entropy_controller.decide(stats)
         decision.metrics["num_tokens"] = counts.sum().item()
+        if decision.token_direction:
+            decision, batch = self._without_tokens(batch, decision, scores, mask_BT)
         return self._apply(batch, decision, stats), decision
+
+    def _gathered(self, *columns_B: Tensor) -> tuple[Tensor, ...]:
+        """Return each column for the rollouts of all ranks, rank after rank."""
+        table = self.accelerator.gather(torch.stack([column.float() for column in columns_B], dim=1)).cpu().double()
+        return table.unbind(dim=1)
+
+    def _predictions(
+        self, scores: _Scores, advantages_B: Tensor, mask_BT: Tensor, entropy: float
+    ) -> dict[str, Tensor]:
+        """Return the predicted changes that the controller asks for, over all ranks."""
+        predictions = {}
+        if self.entropy_controller.predictor_needed:
+            change_B = rollout_entropy_change(scores.sensitivity_BT, advantages_B, mask_BT)
+            predictions["predicted_change"] = change_B
+        if self.entropy_controller.visitation_needed:
+            predictions["visitation_change"] = visitation_entropy_change(
+                scores.self_kernel_BT, scores.entropy_BT, advantages_B, mask_BT, entropy
+            )
+        if not predictions:
+            return {}
+        return dict(zip(predictions, self._gathered(*predictions.values()), strict=True))
 
     def _rewards(self) -> Tensor:
         """Return the global weighted sum of rewards, one per rollout, as TRL sums them."""
@@ -255,13 +285,34 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
 
     # ---- carry out -----------------------------------------------------------------------------------
 
+    def _without_tokens(
+        self, batch: Batch, decision: Decision, scores: _Scores, mask_BT: Tensor
+    ) -> tuple[Decision, Batch]:
+        """Leave out the tokens that move entropy away, and the rollouts that have no others.
+
+        The factor that `normalize="kept"` asks for is over tokens, or, where the loss averages over rollouts, over
+        the share of each rollout that is left; it goes into the advantages, which alone feel the mask.
+        """
+        advantages_BT = batch["advantages"].view(len(mask_BT), -1).expand_as(mask_BT)
+        keep_BT = (mask_BT > 0) & (decision.token_direction * -advantages_BT * scores.sensitivity_BT <= 0)
+        counts, kept_counts = self._gathered(mask_BT.sum(-1), keep_BT.sum(-1))
+        factor = 1.0
+        if decision.normalize == "kept":
+            sizes = counts.clamp(min=1) if self._loss_denominator == "rows" else torch.ones_like(counts)
+            factor = float((counts / sizes).sum() / (kept_counts / sizes).sum().clamp(min=1e-9))
+        keep = decision.keep & (kept_counts > 0)
+        decision.metrics["kept_token_fraction"] = float(kept_counts.sum() / counts.sum())
+        decision.metrics["kept_fraction"] = keep.double().mean().item()
+        batch = batch | {"advantages": factor * advantages_BT * keep_BT}
+        return replace(decision, keep=keep, normalize="all"), batch
+
     @property
     def _loss_denominator(self) -> str:
         return LOSS_DENOMINATOR.get(loss_type_of(self), "rows")
 
     def _apply(self, batch: Batch, decision: Decision, stats: BatchStats) -> Batch:
         """Return the batch with the decision's advantages, and with what `_compute_loss` needs to drop rows."""
-        if decision.keep.all() and torch.equal(decision.advantages, stats.advantages):
+        if decision.keep.all() and torch.equal(decision.advantages, stats.advantages) and not decision.entropy_coef:
             return batch  # in band: the trainer's own step, untouched to the bit
         scale = decision.loss_scale(None if self._loss_denominator == "rows" else stats.num_tokens)
         device = batch["completion_ids"].device

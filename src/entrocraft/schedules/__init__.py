@@ -8,6 +8,7 @@ evaluates the curve at `progress = step / total_steps`, and holds its last value
 from entrocraft.schedules.band import Band
 from entrocraft.schedules.base import Interpolation, Knots, Schedule, ScheduleLike, Unit
 from entrocraft.schedules.builders import (
+    adaptive,
     constant,
     cosine,
     cyclic,
@@ -28,6 +29,7 @@ __all__ = [
     "Schedule",
     "ScheduleLike",
     "Unit",
+    "adaptive",
     "constant",
     "cosine",
     "cyclic",

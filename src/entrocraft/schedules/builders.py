@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from entrocraft.errors import InvalidValueError, UnknownNameError
+from entrocraft.schedules.adaptive import DEFAULT_PATIENCE, DEFAULT_SPEED, Adaptive
 from entrocraft.schedules.base import Interpolation, Knots, Schedule, ScheduleLike, Unit, checked_number
 from entrocraft.schedules.shapes import Constant, Cosine, Cyclic, Exponential, Join, Linear, Piecewise, Polynomial
 
@@ -99,13 +100,19 @@ def join(schedules: Sequence["ScheduleLike"], at: Sequence[float]) -> Schedule:
         at: The fractions of the run at which the next one takes over, one fewer than `schedules`.
 
     Raises:
-        InvalidValueError: The counts do not fit, the fractions do not increase, or units are mixed.
+        InvalidValueError: The counts do not fit, the fractions do not increase, units are mixed, or a part
+            is adaptive: a run has one clock, so `adaptive` goes around the whole.
 
     Example:
         >>> join([constant(0.6), linear(0.6, 0.2)], at=[0.5])(75, 100)
         0.4
     """
     parts = tuple(schedule_from(part) for part in schedules)
+    if any(isinstance(part, Adaptive) for part in parts):
+        raise InvalidValueError(
+            "a part of join or warmup cannot be adaptive, as a run has one clock; "
+            "put it around the whole: adaptive(join(...)) or adaptive(warmup(...))"
+        )
     units = {part.unit for part in parts}
     if len(units) != 1:
         raise InvalidValueError(f"join: expected one or more schedules of one unit, got units {sorted(units)}")
@@ -133,9 +140,38 @@ def cyclic(start: float, end: float, num_cycles: float = 4.0, *, unit: Unit = "n
     return Cyclic(start, end, num_cycles, unit=unit)
 
 
+def adaptive(curve: "ScheduleLike", patience: int = DEFAULT_PATIENCE, speed: float = DEFAULT_SPEED) -> Schedule:
+    """Return `curve`, walked along only while the mean training reward has stalled.
+
+    While the reward improves, entropy is worth what it costs, and the target holds. Once it has stalled
+    the target moves on, `speed` times as fast as the run's own clock. Whether it has is read from the
+    trend of the last `2 * patience` rewards, see `controllers.pace.AdaptivePace`; every change of mind
+    lasts at least `patience` steps. A run whose reward improves to its end never finishes the curve.
+
+    Called with a step, as in `schedule(step, total_steps)`, it gives the curve of a run that never holds.
+
+    Args:
+        curve: Any schedule that is not adaptive itself, in its own unit.
+        patience: Optimizer steps, 2 or more. More of them see slower improvements and answer later: a
+            plateau is noticed some `1.5 * patience` steps after it begins.
+        speed: How fast the clock runs while the reward has stalled, in ordinary clocks. With 2, a run
+            that stalls for half of its steps still ends its curve.
+
+    Raises:
+        InvalidValueError: The curve is adaptive, or a number is out of range.
+
+    Example:
+        >>> adaptive(linear(0.6, 0.2), patience=10).at(0.5)
+        0.4
+    """
+    inner = schedule_from(curve)
+    return Adaptive(inner, patience, speed, unit=inner.unit)
+
+
 _BUILDERS: dict[str, Callable[..., Schedule]] = {
     builder.__name__: builder
     for builder in (
+        adaptive,
         constant,
         cosine,
         cyclic,

@@ -1,0 +1,173 @@
+"""Predict what each rollout does to entropy by looking at what it teaches the whole model.
+
+The entropy of a policy is an expectation over what it visits, `H = E[h] / E[len]` with h(y) the summed token
+entropies of a rollout. To first order, an update `dtheta` changes the entropy of the batch by
+
+    dH = <grad H, dtheta>,    grad H = sum_i [ grad h_i + (h_i - H len_i) grad log pi(y_i) ] / sum_i len_i
+
+(local and visitation term). The policy gradient of rollout i, as the optimizer applies it, moves the weights
+along `A_i P grad log pi(y_i)`, P the optimizer's preconditioner. So with the *ascent step* `v = P grad H`
+
+    dH_i = A_i <v, grad log pi(y_i)> = A_i * (change of log pi(y_i) when the weights move along v).
+
+One gradient, of a few rollouts, gives v; one pass without gradient at the shifted weights gives every
+rollout's change. Unlike the per-token forms of `dynamics` this sees that rollouts share parameters.
+
+Shapes: B rollouts, T tokens.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from entrocraft.errors import InvalidValueError
+
+Score = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Takes row indices and returns those rows' log-probabilities and token entropies, (rows, T) each, of the policy as its
+weights are at the call; differentiable when gradients are on."""
+
+
+def last_blocks(model: nn.Module, num_blocks: int | None) -> list[nn.Parameter]:
+    """Return the trainable parameters of the model's last blocks, or all of them if `num_blocks` is None.
+
+    The blocks are the model's longest `ModuleList`, as in every transformer of `transformers`; what comes
+    after them (the last norm) belongs to them, embeddings and output layer do not.
+
+    Raises:
+        InvalidValueError: The model has no list of blocks, or nothing in the last ones is trainable.
+    """
+    if num_blocks is None:
+        return [p for p in model.parameters() if p.requires_grad]
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    if not lists:
+        raise InvalidValueError("the model has no list of blocks to take the last ones of; use aligned_blocks=null")
+    blocks = max(lists, key=len)
+    chosen = [p for block in list(blocks)[-num_blocks:] for p in block.parameters() if p.requires_grad]
+    if not chosen:
+        raise InvalidValueError(
+            f"the last {num_blocks} blocks of the model have no trainable parameter; use aligned_blocks=null"
+        )
+    return chosen
+
+
+def entropy_gradient(
+    score: Score,
+    row_batches: Sequence[Tensor],
+    parameters: Sequence[nn.Parameter],
+    mask_BT: Tensor,
+    sums_B: Tensor,
+    counts_B: Tensor,
+    mean_entropy: float,
+) -> list[Tensor]:
+    """Return the gradient of the entropy that the given rows stand for, local and visitation term.
+
+    Whatever gradients the parameters hold is put aside and put back. Under FSDP each gradient is this rank's
+    shard, summed over ranks as FSDP does; otherwise it is this rank's own, and the caller adds up.
+
+    Args:
+        score: See `Score`.
+        row_batches: Rows to use, in batches that fit a backward pass.
+        parameters: What to differentiate by.
+        mask_BT: 1 where a token counts.
+        sums_B: Sum of counted token entropies of each rollout, in nats.
+        counts_B: Counted tokens of each rollout.
+        mean_entropy: Entropy of the batch over all ranks, in nats per token.
+
+    Returns:
+        One gradient per parameter, in nats per token per unit of the parameter.
+    """
+    aside = [p.grad for p in parameters]
+    for p in parameters:
+        p.grad = None
+    excess_B = sums_B - mean_entropy * counts_B
+    num_tokens = counts_B[torch.cat(list(row_batches))].sum().clamp(min=1)
+    try:
+        with torch.enable_grad():
+            for rows in row_batches:
+                log_probs, entropies = score(rows)
+                mask = mask_BT[rows].to(entropies.dtype)
+                local = (entropies * mask).sum()
+                visiting = (excess_B[rows].to(entropies.dtype) * (log_probs * mask).sum(-1)).sum()
+                ((local + visiting) / num_tokens).backward(inputs=list(parameters))
+        return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    finally:
+        for p, grad in zip(parameters, aside, strict=True):
+            p.grad = grad
+
+
+def ascent_step(
+    gradients: Sequence[Tensor],
+    parameters: Sequence[nn.Parameter],
+    optimizer: torch.optim.Optimizer | None,
+    length: float,
+) -> list[Tensor]:
+    """Return the gradients as the optimizer would scale them, `length` long in root mean square.
+
+    For an optimizer with second moments (Adam and its kin), `g / (sqrt(v) + eps)` with its own, bias-corrected v; for
+    any other, or before its first step, the gradient itself.
+
+    Args:
+        gradients: From `entropy_gradient`, the same on all ranks (or their shards).
+        parameters: Their parameters.
+        optimizer: The optimizer that holds their state.
+        length: Root mean square over all entries of the step, such as the learning rate.
+    """
+    steps = [_preconditioned(g, p, optimizer) for g, p in zip(gradients, parameters, strict=True)]
+    square, count = 0.0, 0
+    for step in steps:
+        total = step.float().square().sum()
+        square += float(total.full_tensor() if hasattr(total, "full_tensor") else total)  # a shard knows its part only
+        count += step.numel()
+    scale = length * math.sqrt(count / square) if square > 0 else 0.0
+    return [step * scale for step in steps]
+
+
+def _preconditioned(gradient: Tensor, parameter: nn.Parameter, optimizer: torch.optim.Optimizer | None) -> Tensor:
+    state = optimizer.state.get(parameter, {}) if optimizer is not None else {}
+    if "exp_avg_sq" not in state:
+        return gradient
+    group = next(group for group in optimizer.param_groups if any(p is parameter for p in group["params"]))
+    correction = 1.0 - group["betas"][1] ** int(state["step"])
+    second_moment = state["exp_avg_sq"] / max(correction, 1e-12)
+    return gradient / (second_moment.sqrt() + group["eps"])
+
+
+@contextmanager
+def shifted(parameters: Sequence[nn.Parameter], steps: Sequence[Tensor]) -> Iterator[None]:
+    """Move the parameters by the steps for the duration, and put them back bit for bit."""
+    saved = [p.detach().clone() for p in parameters]
+    try:
+        with torch.no_grad():
+            for p, step in zip(parameters, steps, strict=True):
+                p.add_(step.to(p.dtype))
+        yield
+    finally:
+        with torch.no_grad():
+            for p, value in zip(parameters, saved, strict=True):
+                p.copy_(value)
+
+
+def log_prob_change(
+    score: Score,
+    row_batches: Sequence[Tensor],
+    log_probs_BT: Tensor,
+    parameters: Sequence[nn.Parameter],
+    steps: Sequence[Tensor],
+) -> Tensor:
+    """Return how each token's log-probability changes when the weights move by `steps`.
+
+    Args:
+        score: See `Score`.
+        row_batches: All rows, in batches that fit a forward pass, in order.
+        log_probs_BT: Log-probabilities at the weights as they are.
+        parameters: What to move.
+        steps: How far.
+
+    Returns:
+        Changes (B, T), in nats.
+    """
+    with shifted(parameters, steps), torch.no_grad():
+        return torch.cat([score(rows)[0] for rows in row_batches]) - log_probs_BT

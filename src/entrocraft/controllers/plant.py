@@ -1,0 +1,179 @@
+"""How entropy answers to what is kept: a model learnt online, and what to ask of the next updates.
+
+An update does not act at once. The optimizer's momentum spreads it over the next steps, training drifts by
+itself, and how much a predicted change really changes is not known beforehand. So one step of the plant is
+
+    E_k = (1 - w) E_{k-1} + w s_k,        H_{k+1} = H_k + b + sum_j g_j E_{k,j}
+
+with `s_k` the mean predicted change of what was kept (one per term j: local, visitation), `E` its average
+under the optimizer's memory, `b` the drift and `g` the gains. Entropy is read with a noise, because each
+batch asks other prompts. `(H, b, g)` is linear in its past once E is known: a Kalman filter follows it.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from entrocraft.errors import InvalidValueError
+
+# Multiples of the entropy at the first step, which sets the scale of everything else.
+_PRIOR_GAIN, _PRIOR_DRIFT_SD = 0.02, 0.01
+_ENTROPY_WALK_SD, _DRIFT_WALK_SD = 0.003, 0.0005
+_GAIN_WALK_SD = 0.03  # of the prior gain
+_UNKNOWN_READING_SD = 0.02
+_SIZE_MEMORY = 0.05  # share of the newest batch in the average size of a term
+_SURPRISE = 9.0  # squared standard deviations after which the model, not the reading, is doubted
+
+
+class EntropyPlant:
+    """A Kalman filter of entropy, its drift and the gain of each predicted term.
+
+    Args:
+        num_terms: Terms of the predicted change, each with a gain of its own.
+        momentum: Share of an update's effect that the optimizer carries to the next decision: Adam's beta1, to
+            the power of the optimizer steps that follow one decision. In [0, 1).
+        horizon: Decisions ahead over which the curve should be met.
+
+    Raises:
+        InvalidValueError: A value is out of range.
+    """
+
+    def __init__(self, num_terms: int = 1, momentum: float = 0.9, horizon: int = 8):
+        if not 0.0 <= momentum < 1.0 or horizon < 1 or num_terms < 1:
+            raise InvalidValueError(
+                f"expected 0 <= momentum < 1, horizon >= 1 and num_terms >= 1, got {momentum}, {horizon}, {num_terms}"
+            )
+        self.momentum, self.horizon = momentum, horizon
+        self._effect = torch.zeros(num_terms, dtype=torch.float64)
+        self._mean_square = torch.zeros(num_terms, dtype=torch.float64)
+        self._num_scaled = 0
+        self._num_updates = 0
+        self._scale = 0.0
+        self._mean: Tensor | None = None
+        self._covariance: Tensor | None = None
+
+    @property
+    def entropy(self) -> float:
+        """The filtered entropy, in nats per token."""
+        return float(self._state[0])
+
+    @property
+    def drift(self) -> float:
+        """What entropy changes by in a step on which nothing predicted happens."""
+        return float(self._state[1])
+
+    @property
+    def gains(self) -> Tensor:
+        """Nats per unit of each term's mean predicted change."""
+        return self._state[2:]
+
+    @property
+    def _state(self) -> Tensor:
+        assert self._mean is not None, "observe comes first"
+        return self._mean
+
+    def observe(self, entropy: float, standard_error: float | None = None) -> float:
+        """Take in a reading of the entropy and return how far off the prediction was, in nats."""
+        if self._mean is None or self._covariance is None:
+            self._scale = max(entropy, 1e-3)
+            sd = self._reading_sd(standard_error)
+            self._mean = torch.zeros(2 + len(self._effect), dtype=torch.float64)
+            self._mean[0], self._mean[2:] = entropy, _PRIOR_GAIN * self._scale
+            sds = [sd, _PRIOR_DRIFT_SD * self._scale] + [_PRIOR_GAIN * self._scale] * len(self._effect)
+            self._covariance = torch.tensor(sds, dtype=torch.float64).square().diag()
+            return 0.0
+        noise = self._reading_sd(standard_error) ** 2
+        surprise = entropy - float(self._mean[0])
+        variance = float(self._covariance[0, 0])
+        if surprise**2 > _SURPRISE * (variance + noise):
+            # The plant has changed faster than it is supposed to: trust the reading, relearn the rest.
+            self._covariance = self._covariance * (surprise**2 / (_SURPRISE * (variance + noise)))
+            variance = float(self._covariance[0, 0])
+        gain = self._covariance[:, 0] / (variance + noise)
+        self._mean = self._mean + gain * surprise
+        self._covariance = self._covariance - torch.outer(gain, self._covariance[0])
+        return surprise
+
+    def _reading_sd(self, standard_error: float | None) -> float:
+        return _UNKNOWN_READING_SD * self._scale if standard_error is None else max(standard_error, 1e-6)
+
+    @property
+    def _weight(self) -> float:
+        """The share of the next update in `E`, corrected for the first steps as Adam does."""
+        return (1 - self.momentum) / (1 - self.momentum ** (self._num_updates + 1))
+
+    def scaled(self, terms_BJ: Tensor) -> Tensor:
+        """Return the terms in units of their own recent size, so that gains need no tuning to the model.
+
+        The size is the root of a slow average of the mean square over rollouts that change anything.
+        """
+        moving = terms_BJ[terms_BJ.any(dim=1)]
+        if len(moving):
+            self._num_scaled += 1
+            share = max(1 / self._num_scaled, _SIZE_MEMORY)
+            self._mean_square += share * (moving.square().mean(dim=0) - self._mean_square)
+        return terms_BJ / self._mean_square.sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+
+    def wanted(self, targets: Sequence[float]) -> float:
+        """Return the effect to ask of the next updates, in nats per step.
+
+        The constant effect u that meets the targets best in least squares, after what momentum and drift
+        will do anyway: with `c_j = sum_{i<=j} (1 - (1-w)^i)`, `u = sum_j c_j (target_j - free_j) / sum_j c_j^2`.
+
+        Args:
+            targets: Target entropies of the next decisions, in nats; as many as `horizon`.
+        """
+        w, carried = self._weight, float(self.gains @ self._effect)
+        free, share, reach = self.entropy, 1.0, 0.0
+        numerator = denominator = 0.0
+        for target in targets:
+            share *= 1 - w
+            free += self.drift + share * carried
+            reach += 1 - share
+            numerator += reach * (target - free)
+            denominator += reach**2
+        return numerator / denominator
+
+    def advance(self, applied: Tensor) -> None:
+        """Move one update on; `applied` is the mean predicted change of what was kept, per term."""
+        assert self._covariance is not None, "observe comes first"
+        w = self._weight
+        self._effect = (1 - w) * self._effect + w * applied
+        self._num_updates += 1
+        size = len(self._state)
+        transition = torch.eye(size, dtype=torch.float64)
+        transition[0, 1], transition[0, 2:] = 1.0, self._effect
+        sds = [_ENTROPY_WALK_SD, _DRIFT_WALK_SD] + [_GAIN_WALK_SD * _PRIOR_GAIN] * len(self._effect)
+        walk = (torch.tensor(sds, dtype=torch.float64) * self._scale).square().diag()
+        self._mean = transition @ self._state
+        self._covariance = transition @ self._covariance @ transition.T + walk
+
+    def metrics(self) -> dict[str, float]:
+        """Return the filtered entropy, its drift and the gains, for logging."""
+        gains = {f"gain_{j}": gain for j, gain in enumerate(self.gains.tolist())}
+        return {"filtered_entropy": self.entropy, "drift": self.drift, **gains}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain JSON data."""
+        return {
+            "effect": self._effect.tolist(),
+            "mean_square": self._mean_square.tolist(),
+            "num_scaled": self._num_scaled,
+            "num_updates": self._num_updates,
+            "scale": self._scale,
+            "mean": None if self._mean is None else self._mean.tolist(),
+            "covariance": None if self._covariance is None else self._covariance.tolist(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        if set(state) != set(self.state_dict()) or len(state["effect"]) != len(self._effect):
+            raise InvalidValueError(f"state of the plant: expected the keys {sorted(self.state_dict())}, got {state!r}")
+        self._effect = torch.tensor(state["effect"], dtype=torch.float64)
+        self._mean_square = torch.tensor(state["mean_square"], dtype=torch.float64)
+        self._num_updates, self._num_scaled, self._scale = state["num_updates"], state["num_scaled"], state["scale"]
+        for name in ("mean", "covariance"):
+            value = state[name]
+            setattr(self, f"_{name}", None if value is None else torch.tensor(value, dtype=torch.float64))

@@ -1,0 +1,92 @@
+"""Estimates that need no pass over the vocabulary: from the sampled token's log-probability and the entropy."""
+
+import torch
+from torch import Tensor
+
+from entrocraft.errors import InvalidValueError
+
+_MIN_TOKENS_PER_BIN = 16  # fewer would compare a token with little but itself
+
+
+def estimated_entropy_sensitivity(
+    log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor, num_bins: int = 12
+) -> Tensor:
+    """Estimate `S_t` from the sampled token's log-probability and the entropy alone.
+
+    `X_y = p_y (log p_y + H)` is exact. `E[X]` is estimated by the mean of `X_y` over the batch's tokens of
+    similar entropy, since each `y` is itself a draw from `p`: counted tokens are sorted by entropy
+    into `num_bins` bins of equal size. No pass over the vocabulary is needed.
+
+    Args:
+        log_probs_BT: Log-probabilities of the sampled tokens, in nats.
+        entropy_BT: Token entropies, in nats, of the same (tempered) distribution.
+        mask_BT: True where a token counts.
+        num_bins: Bins at most; a bin holds no fewer than 16 tokens, unless there is only one.
+
+    Returns:
+        Estimated sensitivities (B, T), float32; zero where the mask is.
+
+    Raises:
+        InvalidValueError: `num_bins` is not positive.
+
+    Source: FINDINGS of this project; not in the paper.
+
+    Example:
+        >>> log_probs, entropy = torch.tensor([[-0.1, -3.0]]), torch.tensor([[0.4, 0.4]])
+        >>> estimated_entropy_sensitivity(log_probs, entropy, torch.ones(1, 2)).round(decimals=3)
+        tensor([[ 0.2000, -0.2000]])
+    """
+    counted = mask_BT.bool()
+    log_probs_N, entropy_N = log_probs_BT[counted].float(), entropy_BT[counted].float()
+    x_N = log_probs_N.exp() * (log_probs_N + entropy_N)
+    return _spread(x_N - _mean_at_similar_entropy(x_N, entropy_N, num_bins), counted)
+
+
+def estimated_self_kernel(log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor, num_bins: int = 12) -> Tensor:
+    """Estimate `K_t = 1 - 2 p_y + sum_v p_v^2` from the sampled token's log-probability and the entropy alone.
+
+    `sum_v p_v^2 = E[p_y]` is estimated by the mean of `p_y` over the batch's tokens of similar entropy, as in
+    `estimated_entropy_sensitivity`, but by no less than `p_y^2`, which it contains: `K_t >= (1 - p_y)^2`.
+
+    Args:
+        log_probs_BT: Log-probabilities of the sampled tokens, in nats.
+        entropy_BT: Token entropies, in nats, of the same (tempered) distribution.
+        mask_BT: True where a token counts.
+        num_bins: Bins at most; a bin holds no fewer than 16 tokens, unless there is only one.
+
+    Returns:
+        Estimated kernels (B, T), float32; zero where the mask is.
+
+    Raises:
+        InvalidValueError: `num_bins` is not positive.
+
+    Source: FINDINGS section 5; not in the paper.
+
+    Example:
+        >>> log_probs, entropy = torch.tensor([[0.7, 0.3]]).log(), torch.tensor([[0.6, 0.6]])
+        >>> estimated_self_kernel(log_probs, entropy, torch.ones(1, 2)).round(decimals=3)  # sum p^2: 0.5
+        tensor([[0.1000, 0.9000]])
+    """
+    counted = mask_BT.bool()
+    p_N = log_probs_BT[counted].float().exp()
+    collision_N = _mean_at_similar_entropy(p_N, entropy_BT[counted].float(), num_bins)
+    return _spread(1.0 - 2.0 * p_N + collision_N.maximum(p_N.square()), counted)
+
+
+def _mean_at_similar_entropy(x_N: Tensor, entropy_N: Tensor, num_bins: int) -> Tensor:
+    """Return for each token the mean of x over the tokens in its bin, of bins of equal size by entropy."""
+    if num_bins < 1:
+        raise InvalidValueError(f"num_bins must be at least 1, got {num_bins}")
+    num_tokens = x_N.numel()
+    rank_N = torch.empty_like(x_N, dtype=torch.long)
+    rank_N[entropy_N.argsort(stable=True)] = torch.arange(num_tokens, device=x_N.device)
+    num_bins = max(1, min(num_bins, num_tokens // _MIN_TOKENS_PER_BIN))
+    bin_N = rank_N * num_bins // max(num_tokens, 1)
+    sums = x_N.new_zeros(num_bins).index_add_(0, bin_N, x_N)
+    counts = x_N.new_zeros(num_bins).index_add_(0, bin_N, torch.ones_like(x_N))
+    return (sums / counts.clamp(min=1.0))[bin_N]
+
+
+def _spread(x_N: Tensor, counted_BT: Tensor) -> Tensor:
+    """Put the counted tokens' values back in their places, and zero elsewhere."""
+    return x_N.new_zeros(counted_BT.shape).masked_scatter_(counted_BT, x_N)
