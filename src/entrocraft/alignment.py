@@ -62,10 +62,10 @@ def entropy_gradient(
     counts_B: Tensor,
     mean_entropy: float,
 ) -> list[Tensor]:
-    """Return the gradient of the entropy that the given rows stand for, local and visitation term.
+    """Return the gradient of the rows' part in the batch's summed entropy, local and visitation term.
 
-    Whatever gradients the parameters hold is put aside and put back. Under FSDP each gradient is this rank's
-    shard, summed over ranks as FSDP does; otherwise it is this rank's own, and the caller adds up.
+    Whatever gradients the parameters hold are put aside and put back. Under FSDP each gradient is this rank's
+    shard, averaged over ranks as FSDP does; otherwise it is this rank's own, and the caller adds up.
 
     Args:
         score: See `Score`.
@@ -77,13 +77,12 @@ def entropy_gradient(
         mean_entropy: Entropy of the batch over all ranks, in nats per token.
 
     Returns:
-        One gradient per parameter, in nats per token per unit of the parameter.
+        One gradient per parameter, in nats per unit of the parameter.
     """
     aside = [p.grad for p in parameters]
     for p in parameters:
         p.grad = None
     excess_B = sums_B - mean_entropy * counts_B
-    num_tokens = counts_B[torch.cat(list(row_batches))].sum().clamp(min=1)
     try:
         with torch.enable_grad():
             for rows in row_batches:
@@ -91,7 +90,7 @@ def entropy_gradient(
                 mask = mask_BT[rows].to(entropies.dtype)
                 local = (entropies * mask).sum()
                 visiting = (excess_B[rows].to(entropies.dtype) * (log_probs * mask).sum(-1)).sum()
-                ((local + visiting) / num_tokens).backward(inputs=list(parameters))
+                (local + visiting).backward(inputs=list(parameters))
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     finally:
         for p, grad in zip(parameters, aside, strict=True):

@@ -50,36 +50,54 @@ class EntropyControl:
     """For rule `reward`: what a neutral reward is."""
     visitation: bool = False
     """Add what the policy visits to the predicted change; see `RejectionController`."""
-    min_kept: float = 0.25
+    min_kept: float = 0.1
     """For rule `budget`: share of the rollouts with a gradient that is kept at least."""
     fallback: str = "skip"
     """When no rollout moves entropy back: `skip` the update, or `escalate`; see `controllers.Fallback`."""
     entropy_bonus: float = 0.0
     """Coefficient of the entropy bonus that `escalate` may end in; 0 forbids it."""
+    guard: str | None = None
+    """Whether to watch for a target that is out of reach or does harm: `off`, `warn` (the default under control) or
+    `relax`; see `Guard`."""
     rejected: str = "drop"
     """What the engine does with rejected rollouts: `drop` leaves them out of the forward and backward
     passes; `mask` keeps them with zero advantage, so that they pay compute and still feel a KL term."""
     predictor: str = "estimate"
-    """How rule `predicted` gets its numbers: `estimate` needs log-probabilities and entropies only,
-    `exact` needs the logits of the whole vocabulary."""
+    """How predictions are made: `estimate` needs log-probabilities and entropies only, `exact` the logits of the whole
+    vocabulary, `aligned` a gradient and a pass of its own (see `alignment`). Rule `aligned` implies `aligned`."""
+    aligned_blocks: int | None = None
+    """Predictor `aligned`: look at the weights of the last blocks alone; by default at all trainable ones."""
+    aligned_share: float = 0.25
+    """Predictor `aligned`: share of the rollouts that its direction is taken from."""
     estimator: str | None = None
     """Advantage estimator, one of `advantages.available()`; by default the trainer's own."""
     aggregation: Aggregation = "token_mean"
     """How token entropies become the batch's: see `batch_entropy`."""
 
     def __post_init__(self) -> None:
-        for name in ("method", "rule", "normalize", "rejected", "predictor", "estimator", "aggregation"):
+        for name in ("method", "rule", "normalize", "fallback", "guard", "rejected", "predictor", "estimator", "aggregation"):
             value = getattr(self, name)
-            if not isinstance(value, str) and not (name == "estimator" and value is None):
+            if not isinstance(value, str) and not (name in ("estimator", "guard") and value is None):
                 raise InvalidValueError(f"{name} must be a name, got {value!r}")
         checked_number("reward_baseline", self.reward_baseline, minimum=-math.inf)
         for name, known in (
             ("rejected", ("drop", "mask")),
-            ("predictor", ("estimate", "exact")),
+            ("predictor", ("estimate", "exact", "aligned")),
             ("aggregation", ("token_mean", "sequence_mean")),
         ):
             if getattr(self, name) not in known:
                 raise UnknownNameError.of(f"{name} mode", getattr(self, name), known)
+        if (self.rule == "aligned" and self.predictor == "exact") or (self.rule == "token" and self.predictor == "aligned"):
+            raise InvalidValueError(
+                f"rule {self.rule!r} does not go with predictor {self.predictor!r}: "
+                + ("it brings its own" if self.rule == "aligned" else "it needs a prediction for each token")
+            )
+        if self.aligned and self.visitation:
+            raise InvalidValueError("predictor 'aligned' sees visitation already; set visitation=False")
+        if not 0.0 < checked_number("aligned_share", self.aligned_share) <= 1.0:
+            raise InvalidValueError(f"aligned_share must lie in (0, 1], got {self.aligned_share}")
+        if self.aligned_blocks is not None and (not isinstance(self.aligned_blocks, int) or self.aligned_blocks < 1):
+            raise InvalidValueError(f"aligned_blocks must be a whole number of at least 1, or null, got {self.aligned_blocks!r}")
         if self.estimator is not None:
             advantages.check_estimator(self.estimator)
         self.build()
@@ -117,6 +135,11 @@ class EntropyControl:
                     f"EntropyControl, got {value!r}"
                 )
 
+    @property
+    def aligned(self) -> bool:
+        """True if predictions come from the model's own response; see `alignment`."""
+        return self.method == "rejection" and (self.rule == "aligned" or self.predictor == "aligned")
+
     def band(self) -> Band:
         """Return the band that the settings describe."""
         if self.lower is not None or self.upper is not None:
@@ -144,4 +167,6 @@ class EntropyControl:
                 "entropy_bonus": self.entropy_bonus,
                 "momentum": momentum,
             }
+        if self.guard is not None:
+            options["guard"] = self.guard
         return controllers.build(self.method, self.band(), **options)

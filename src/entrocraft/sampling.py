@@ -50,7 +50,8 @@ def sample_correctness(
 
 
 def _sample(model: Any, tokenizer: Any, task: Task, problems: list[Problem], config: SamplingConfig) -> Iterator[str]:
-    prompts = [problem["prompt"] for problem in problems for _ in range(config.num_samples)]
+    texts = [_as_text(tokenizer, problem["prompt"]) for problem in problems]
+    prompts = [text for text in texts for _ in range(config.num_samples)]
     was_training = model.training
     model.eval()
     for start in range(0, len(prompts), config.batch_size):
@@ -60,6 +61,7 @@ def _sample(model: Any, tokenizer: Any, task: Task, problems: list[Problem], con
             padding=True,
             padding_side="left",
             return_token_type_ids=False,
+            add_special_tokens=isinstance(problems[0]["prompt"], str),  # a chat template brings its own
         ).to(model.device)
         with torch.no_grad():
             tokens = model.generate(
@@ -74,3 +76,9 @@ def _sample(model: Any, tokenizer: Any, task: Task, problems: list[Problem], con
         completions = tokens[:, batch["input_ids"].shape[1] :]
         yield from tokenizer.batch_decode(completions, skip_special_tokens=True)
     model.train(was_training)
+
+
+def _as_text(tokenizer: Any, prompt: Any) -> str:
+    if isinstance(prompt, str):
+        return prompt
+    return tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from entrocraft.controllers.base import BatchStats, Controller, Decision, NoControl, Normalize
+from entrocraft.controllers.base import BatchStats, Controller, Decision, NoControl, Normalize, Prediction
 from entrocraft.controllers.rejection import RejectionController, Rule
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules import Band
@@ -45,6 +45,7 @@ __all__ = [
     "Decision",
     "NoControl",
     "Normalize",
+    "Prediction",
     "RejectionController",
     "Rule",
     "available",

@@ -7,18 +7,24 @@ are deterministic, so every rank reaches the same decision without another excha
 import math
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 
+from entrocraft.controllers.guard import Guard, GuardAction
+from entrocraft.controllers.pace import pace_of
 from entrocraft.errors import InvalidValueError, MeasurementError, UnknownNameError
 from entrocraft.schedules import Band
 
 Normalize = Literal["kept", "all"]
 """What the loss is averaged over: `kept`, the kept rollouts (Eq. 5); `all`, rejected ones included."""
+
+
+Prediction = Tensor | Callable[[], Tensor]
+"""One number per rollout, or a function that makes them: called only if the decision depends on them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,22 +51,14 @@ class BatchStats:
     """(B,) index of the prompt a rollout answers."""
     num_tokens: Tensor | None = None
     """(B,) counted tokens of each rollout."""
-    predicted_change: Tensor | None = None
+    predicted_change: Prediction | None = None
     """(B,) predicted entropy change of each rollout, from whatever predictor the rule asks for."""
-    visitation_change: Tensor | None = None
+    visitation_change: Prediction | None = None
     """(B,) its part that comes from what the policy visits; see `dynamics.visitation_entropy_change`."""
     entropy_stderr: float | None = None
     """Standard error of `entropy` as a reading of the policy's, over prompts; see `entropy_standard_error`."""
     num_ranks: int = 1
     """Ranks that contributed rows, equally many each; used to name the culprit in errors."""
-
-    _PER_ROLLOUT: ClassVar[tuple[str, ...]] = (
-        "rewards",
-        "groups",
-        "num_tokens",
-        "predicted_change",
-        "visitation_change",
-    )
 
     def __post_init__(self) -> None:
         if self.step < 0 or self.total_steps < 1:
@@ -70,18 +68,7 @@ class BatchStats:
                 f"step {self.step}: the entropy of the batch is {self.entropy}; look for NaN or infinite "
                 "logits: a learning rate too high, or half precision"
             )
-        for name in ("advantages", *self._PER_ROLLOUT):
-            value = getattr(self, name)
-            if value is None:
-                continue
-            object.__setattr__(self, name, torch.as_tensor(value))
-        for name in self._PER_ROLLOUT:
-            value = getattr(self, name)
-            if value is not None and value.shape != self.advantages.shape:
-                raise InvalidValueError(
-                    f"{name} must have one entry per advantage, got {tuple(value.shape)} "
-                    f"for {tuple(self.advantages.shape)}"
-                )
+        object.__setattr__(self, "advantages", torch.as_tensor(self.advantages))
         if self.advantages.ndim != 1 or not len(self.advantages):
             raise InvalidValueError(
                 f"advantages must be a vector with one entry per rollout, got shape {tuple(self.advantages.shape)}"
@@ -90,13 +77,35 @@ class BatchStats:
             raise InvalidValueError(
                 f"{len(self.advantages)} rollouts cannot come from {self.num_ranks} ranks, equally many each"
             )
-        for name in ("advantages", "predicted_change", "visitation_change"):
-            self._refuse_non_finite(name)
+        self._refuse_non_finite("advantages", self.advantages)
+        for name in ("rewards", "groups", "num_tokens", "predicted_change", "visitation_change"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                object.__setattr__(self, name, self._checked(name, torch.as_tensor(value)))
 
-    def _refuse_non_finite(self, name: str) -> None:
-        value = getattr(self, name)
-        if value is None:
-            return
+    def prediction(self, name: str) -> Tensor | None:
+        """Return `predicted_change` or `visitation_change`, made now if it was left for later.
+
+        Raises:
+            InvalidValueError: It has not one entry per rollout.
+            MeasurementError: It is not finite.
+        """
+        value: Prediction | None = getattr(self, name)
+        if callable(value):
+            value = self._checked(name, value())
+            object.__setattr__(self, name, value)
+        return value
+
+    def _checked(self, name: str, value: Tensor) -> Tensor:
+        if value.shape != self.advantages.shape:
+            raise InvalidValueError(
+                f"{name} must have one entry per advantage, got {tuple(value.shape)} for {tuple(self.advantages.shape)}"
+            )
+        if name.endswith("_change"):
+            self._refuse_non_finite(name, value)
+        return value
+
+    def _refuse_non_finite(self, name: str, value: Tensor) -> None:
         broken = (~torch.isfinite(value)).nonzero().flatten().tolist()
         if broken:
             per_rank = len(value) // self.num_ranks
@@ -169,19 +178,23 @@ class Controller(ABC):
 
     _COUNTERS = ("decisions", "out_of_band", "empty")
 
-    def __init__(self, band: Band):
-        if not isinstance(band, Band):
-            raise InvalidValueError(f"expected a Band, such as Band(linear(0.6, 0.2), width=0.04), got {band!r}")
-        self.band = band
+    def __init__(self, band: Band, *, guard: GuardAction = "warn"):
+        self.guard = Guard(guard)
         self.initial_entropy: float | None = None
+        self._progress = 0.0
+        self._grad_norm: float | None = None
+        self._steered = False
+        self._follow(band)
         self.counts = dict.fromkeys(self._COUNTERS, 0)
 
     def decide(self, stats: BatchStats) -> Decision:
         """Return the decision for one batch. Same state and same statistics, same decision."""
         if self.initial_entropy is None:
             self.initial_entropy = stats.entropy
-        lower, upper = self._bounds(stats)
-        target = self._target(stats.step, stats.total_steps)
+        self._progress = self.pace.progress(stats.step, stats.total_steps, _mean(stats.rewards))
+        drawn = self._in_nats(self.band(self._progress, 1.0))
+        lower, upper = self._bounds = self.guard.relaxed(*drawn, stats.entropy)
+        target = self._target_at(self._progress)
         direction = int(stats.entropy > upper) - int(stats.entropy < lower)
 
         decision = self._decide(stats, direction)
@@ -197,14 +210,30 @@ class Controller(ABC):
                     "target or raise the number of rollouts. Counted from now on in `empty_batches`.",
                     stacklevel=2,
                 )
+        negative = (stats.advantages < 0).double().mean().item()
+        kept_fraction = decision.keep.double().mean().item()
+        self.guard.observe(
+            step=stats.step,
+            entropy=stats.entropy,
+            lower=drawn[0],
+            upper=drawn[1],
+            kept_fraction=kept_fraction,
+            negative_fraction=negative,
+            grad_norm=self._grad_norm,
+        )
+        self._grad_norm = None
+        if stats.entropy_stderr is not None:
+            decision.metrics["entropy_stderr"] = stats.entropy_stderr
         decision.metrics.update(
+            **self.pace.metrics(),
+            **self.guard.metrics(),
             entropy=stats.entropy,
             target=target,
             lower=lower,
             upper=upper,
             direction=float(direction),
             tracking_error=stats.entropy - target,
-            kept_fraction=decision.keep.double().mean().item(),
+            kept_fraction=kept_fraction,
             out_of_band_batches=float(self.counts["out_of_band"]),
             empty_batches=float(self.counts["empty"]),
         )
@@ -214,21 +243,46 @@ class Controller(ABC):
             decision.metrics["kept_token_fraction"] = kept_tokens / max(num_tokens.sum().item(), 1.0)
         return decision
 
+    def steer(self, band: Band) -> None:
+        """Follow another band from the next decision on; it is saved with the state.
+
+        Raises:
+            InvalidValueError: It is no band, or it needs rewards that this run does not pass.
+        """
+        if pace_of(band).rewards_needed and not self.rewards_needed:
+            raise InvalidValueError(
+                "an adaptive schedule needs the rewards, which this run was not started with; steer to its inner curve"
+            )
+        self._follow(band)
+        self._steered = True
+
+    def _follow(self, band: Band) -> None:
+        if not isinstance(band, Band):
+            raise InvalidValueError(f"expected a Band, such as Band(linear(0.6, 0.2), width=0.04), got {band!r}")
+        self.band, self.pace = band, pace_of(band, start=self._progress)
+        self.rewards_needed = self.rewards_needed or self.pace.rewards_needed
+
+    def note_gradient_norm(self, norm: float) -> None:
+        """Tell the guard the gradient norm of the update that the last decision led to, before clipping."""
+        # A norm that overflowed is half precision's way of skipping a step, which its loss scaler deals with.
+        self._grad_norm = norm if math.isfinite(norm) else None
+
+    def _in_nats(self, bounds: tuple[float, float]) -> tuple[float, float]:
+        lower, upper = bounds
+        return lower * self._unit, upper * self._unit
+
     @property
     def _unit(self) -> float:
         """Nats in one unit of the band."""
         return cast(float, self.initial_entropy) if self.band.unit == "initial" else 1.0
 
-    def _bounds(self, stats: BatchStats) -> tuple[float, float]:
-        lower, upper = self.band(stats.step, stats.total_steps)
-        return lower * self._unit, upper * self._unit
-
-    def _target(self, step: int, total_steps: int) -> float:
-        return self.band.target(step, total_steps) * self._unit
+    def _target_at(self, progress: float) -> float:
+        return self.band.target(progress, 1.0) * self._unit + self.guard.offset
 
     def _targets_ahead(self, stats: BatchStats, horizon: int) -> list[float]:
-        """Return the targets, in nats, of the next `horizon` decisions."""
-        return [self._target(stats.step + ahead, stats.total_steps) for ahead in range(1, horizon + 1)]
+        """Return the targets, in nats, of the next `horizon` decisions; an adaptive curve is taken to stand still."""
+        step = 0.0 if self.pace.rewards_needed else 1 / stats.total_steps
+        return [self._target_at(min(1.0, self._progress + ahead * step)) for ahead in range(1, horizon + 1)]
 
     @abstractmethod
     def _decide(self, stats: BatchStats, direction: int) -> Decision:
@@ -236,7 +290,15 @@ class Controller(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as plain JSON data."""
-        return {"initial_entropy": self.initial_entropy, "counts": dict(self.counts)}
+        return {
+            "initial_entropy": self.initial_entropy,
+            "counts": dict(self.counts),
+            "progress": self._progress,
+            "pace": self.pace.state_dict(),
+            "guard": self.guard.state_dict(),
+            "grad_norm": self._grad_norm,
+            "steered_to": self.band.to_dict() if self._steered else None,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned.
@@ -250,12 +312,24 @@ class Controller(ABC):
                 f"controller state: expected keys {sorted(expected)} with counts {sorted(self._COUNTERS)}, "
                 f"got {dict(state)!r}; the state was saved by another version or another method"
             )
+        if state["steered_to"] is not None:
+            self.steer(Band.from_dict(state["steered_to"]))
         self.initial_entropy = state["initial_entropy"]
         self.counts = dict(state["counts"])
+        self._progress, self._grad_norm = state["progress"], state["grad_norm"]
+        self.pace.load_state_dict(state["pace"])
+        self.guard.load_state_dict(state["guard"])
+
+
+def _mean(values: Tensor | None) -> float | None:
+    return None if values is None else values.double().mean().item()
 
 
 class NoControl(Controller):
     """Keep everything and report where entropy is: the baseline of every comparison."""
+
+    def __init__(self, band: Band, *, guard: GuardAction = "off"):
+        super().__init__(band, guard=guard)
 
     def _decide(self, stats: BatchStats, direction: int) -> Decision:
         keep = torch.ones_like(stats.advantages, dtype=torch.bool)

@@ -24,6 +24,8 @@ _ENTROPY_WALK_SD, _DRIFT_WALK_SD = 0.003, 0.0005
 _GAIN_WALK_SD = 0.03  # of the prior gain
 _UNKNOWN_READING_SD = 0.02
 _SIZE_MEMORY = 0.05  # share of the newest batch in the average size of a term
+RELUCTANCE = 0.5  # what a nat of effect by rejection costs, against a nat of distance from the curve
+_SWEEPS = 30
 _SURPRISE = 9.0  # squared standard deviations after which the model, not the reading, is doubted
 
 
@@ -40,7 +42,7 @@ class EntropyPlant:
         InvalidValueError: A value is out of range.
     """
 
-    def __init__(self, num_terms: int = 1, momentum: float = 0.9, horizon: int = 8):
+    def __init__(self, num_terms: int = 1, momentum: float = 0.9, horizon: int = 12):
         if not 0.0 <= momentum < 1.0 or horizon < 1 or num_terms < 1:
             raise InvalidValueError(
                 f"expected 0 <= momentum < 1, horizon >= 1 and num_terms >= 1, got {momentum}, {horizon}, {num_terms}"
@@ -116,25 +118,35 @@ class EntropyPlant:
             self._mean_square += share * (moving.square().mean(dim=0) - self._mean_square)
         return terms_BJ / self._mean_square.sqrt().clamp(min=torch.finfo(torch.float64).tiny)
 
-    def wanted(self, targets: Sequence[float]) -> float:
-        """Return the effect to ask of the next updates, in nats per step.
+    def plan(self, targets: Sequence[float], free: float, low: float, high: float) -> float:
+        """Return the effect to ask of the next update, in nats per step.
 
-        The constant effect u that meets the targets best in least squares, after what momentum and drift
-        will do anyway: with `c_j = sum_{i<=j} (1 - (1-w)^i)`, `u = sum_j c_j (target_j - free_j) / sum_j c_j^2`.
+        Model predictive control: of all plans `u_1 ... u_n` within reach, the one that keeps entropy closest to the
+        targets ahead at the least rejection, of which only the first step is ever made:
+
+            minimise  sum_j (H_j - target_j)^2 + r sum_j (u_j - free)^2    subject to  low <= u_j <= high,
+            H_j = H + j b + sum_{i<=j} (1-w)^i g.E + sum_{m<=j} (1 - (1-w)^(j-m+1)) u_m
 
         Args:
             targets: Target entropies of the next decisions, in nats; as many as `horizon`.
+            free: The effect of keeping everything.
+            low: The lowest effect within reach.
+            high: The highest.
         """
-        w, carried = self._weight, float(self.gains @ self._effect)
-        free, share, reach = self.entropy, 1.0, 0.0
-        numerator = denominator = 0.0
-        for target in targets:
-            share *= 1 - w
-            free += self.drift + share * carried
-            reach += 1 - share
-            numerator += reach * (target - free)
-            denominator += reach**2
-        return numerator / denominator
+        n, w = len(targets), self._weight
+        ahead = torch.arange(1, n + 1, dtype=torch.float64)
+        carried = float(self.gains @ self._effect) * ((1 - w) ** ahead).cumsum(0)
+        drifted = self.entropy + self.drift * ahead + carried
+        response = 1 - (1 - w) ** (ahead[:, None] - ahead[None, :] + 1).clamp(min=0)  # 0 for steps yet to come
+        wanted = torch.tensor(targets, dtype=torch.float64) - drifted
+        curvature = response.T @ response + RELUCTANCE * torch.eye(n, dtype=torch.float64)
+        slope = response.T @ wanted + RELUCTANCE * free
+        plan = torch.full((n,), free, dtype=torch.float64).clamp(low, high)
+        for _ in range(_SWEEPS):  # coordinate descent: exact for a convex quadratic in a box
+            for j in range(n):
+                rest = slope[j] - curvature[j] @ plan + curvature[j, j] * plan[j]
+                plan[j] = (rest / curvature[j, j]).clamp(low, high)
+        return float(plan[0])
 
     def advance(self, applied: Tensor) -> None:
         """Move one update on; `applied` is the mean predicted change of what was kept, per term."""
@@ -153,7 +165,8 @@ class EntropyPlant:
     def metrics(self) -> dict[str, float]:
         """Return the filtered entropy, its drift and the gains, for logging."""
         gains = {f"gain_{j}": gain for j, gain in enumerate(self.gains.tolist())}
-        return {"filtered_entropy": self.entropy, "drift": self.drift, **gains}
+        effects = {f"effect_{j}": effect for j, effect in enumerate(self._effect.tolist())}
+        return {"filtered_entropy": self.entropy, "drift": self.drift, **gains, **effects}
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain JSON data."""

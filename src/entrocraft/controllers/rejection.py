@@ -7,9 +7,10 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from entrocraft.controllers.acceptance import by_budget, by_chance, by_sign
+from entrocraft.controllers.acceptance import by_budget, by_chance, by_sign, reach
 from entrocraft.controllers.base import BatchStats, Controller, Decision, Normalize, check_normalize
 from entrocraft.controllers.fallback import Fallback
+from entrocraft.controllers.guard import GuardAction
 from entrocraft.controllers.plant import EntropyPlant
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules import Band
@@ -59,6 +60,7 @@ class RejectionController(Controller):
         entropy_bonus: Coefficient of the entropy bonus that `escalate` may end in; 0 forbids it.
         momentum: Share of an update's effect that the optimizer carries to the next decision; see `EntropyPlant`.
         seed: Of rule `probabilistic`.
+        guard: Whether to watch for a target that is out of reach or does harm, and to ease it; see `Guard`.
 
     Raises:
         UnknownNameError: There is no such rule, normalisation or fallback.
@@ -80,13 +82,14 @@ class RejectionController(Controller):
         reward_baseline: float = 0.0,
         *,
         visitation: bool = False,
-        min_kept: float = 0.25,
+        min_kept: float = 0.1,
         fallback: str = "skip",
         entropy_bonus: float = 0.0,
         momentum: float = 0.9,
         seed: int = 0,
+        guard: GuardAction = "warn",
     ):
-        super().__init__(band)
+        super().__init__(band, guard=guard)
         if rule not in get_args(Rule):
             raise UnknownNameError.of("rejection rule", rule, get_args(Rule))
         self.rule = rule
@@ -113,13 +116,21 @@ class RejectionController(Controller):
     def _decide(self, stats: BatchStats, direction: int) -> Decision:
         if self.rule == "reward":
             return self._decide_by_reward(stats, direction)
+        if direction == 0 and self._plant is None:
+            return Decision(
+                keep=torch.ones_like(stats.advantages, dtype=torch.bool),
+                advantages=stats.advantages,
+                normalize=self.normalize,
+            )
         change = self._change(stats)
         saturated = False
         match self.rule:
             case "budget":
                 plant = cast(EntropyPlant, self._plant)
-                wanted = plant.wanted(self._targets_ahead(stats, plant.horizon))
-                keep, saturated = by_budget(change, wanted, self.min_kept)
+                low, free, high = reach(change, self.min_kept)
+                wanted = plant.plan(self._targets_ahead(stats, plant.horizon), free, low, high)
+                keep = by_budget(change, wanted, self.min_kept)
+                saturated = low < high and not low < wanted < high
             case "probabilistic":
                 generator = torch.Generator().manual_seed(self.seed * 1_000_003 + stats.step)
                 keep = by_chance(change, direction, self._acceptance(stats), generator)
@@ -153,7 +164,7 @@ class RejectionController(Controller):
         return (self._terms @ self._plant.gains).to(stats.advantages.device)
 
     def _required(self, stats: BatchStats, name: str) -> Tensor:
-        value: Tensor | None = getattr(stats, name)
+        value = stats.prediction(name)
         if value is None:
             raise InvalidValueError(f"rule {self.rule!r} needs BatchStats.{name}: {_NEEDS[name]}")
         return value
@@ -167,7 +178,7 @@ class RejectionController(Controller):
 
     def _acceptance(self, stats: BatchStats) -> float:
         """Return the chance of a rollout that moves entropy away: 1 at the edge, 0 a band's width from it."""
-        lower, upper = self._bounds(stats)
+        lower, upper = self._bounds
         distance = max(lower - stats.entropy, stats.entropy - upper, 0.0)
         return max(0.0, 1.0 - distance / (upper - lower)) if upper > lower else float(distance == 0.0)
 

@@ -33,8 +33,6 @@ def loss_type_of(trainer_or_args: Any) -> str:
 
 def check_trainer_args(control: EntropyControl, trainer_args: Any) -> None:
     """Raise `InvalidValueError` if `control` cannot be right under TRL's arguments."""
-    if control.rule == "aligned":
-        raise InvalidValueError("rule 'aligned' needs predictions that this engine does not make yet; use 'predicted'")
     loss_type = loss_type_of(trainer_args)
     if control.rejected == "drop":
         if loss_type not in LOSS_DENOMINATOR:
@@ -53,6 +51,21 @@ def check_trainer_args(control: EntropyControl, trainer_args: Any) -> None:
             "RLOOTrainer puts its KL penalty and reward clipping into the advantages, which `estimator` and rule "
             "'reward' replace by the raw rewards; set beta=0.0 and reward_clip_range=None, or use GRPOTrainer"
         )
+
+
+def carried_effect(trainer_args: Any) -> float:
+    """Return the share of an update's effect that the optimizer carries to the next decision.
+
+    Adam's beta1 to the power of the optimizer steps that follow one batch of rollouts; SGD's momentum is not in
+    TRL's arguments, so other optimizers are taken to carry nothing.
+    """
+    if trainer_args is None:
+        return 0.9
+    optimizer = str(getattr(trainer_args.optim, "value", trainer_args.optim))
+    if "adam" not in optimizer:
+        return 0.0
+    passes = trainer_args.steps_per_generation * trainer_args.num_iterations
+    return float(trainer_args.adam_beta1 ** max(1, passes // trainer_args.gradient_accumulation_steps))
 
 
 def per_rollout(advantages: Tensor, mask_BT: Tensor) -> Tensor:

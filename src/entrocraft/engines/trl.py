@@ -34,7 +34,7 @@ from trl.models.utils import disable_gradient_checkpointing
 
 from entrocraft import advantages as estimators
 from entrocraft.control import EntropyControl
-from entrocraft.controllers import BatchStats, Controller, Decision
+from entrocraft.controllers import BatchStats, Controller, Decision, Prediction
 from entrocraft.dynamics import (
     entropy_sensitivity,
     estimated_entropy_sensitivity,
@@ -43,9 +43,11 @@ from entrocraft.dynamics import (
     self_kernel,
     visitation_entropy_change,
 )
+from entrocraft.engines.aligning import Aligner, sequences
 from entrocraft.engines.dropping import (
     LOSS_DENOMINATOR,
     Batch,
+    carried_effect,
     check_trainer_args,
     keep_rows,
     loss_mask,
@@ -98,10 +100,10 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         **kwargs: Any,
     ):
         self.entropy_control = EntropyControl.of(entropy_control)
-        self.entropy_controller = entropy_controller or self.entropy_control.build()
         trainer_args = kwargs.get("args") or next((a for a in args if hasattr(a, "per_device_train_batch_size")), None)
         if trainer_args is not None:
             check_trainer_args(self.entropy_control, trainer_args)  # before the model loads
+        self.entropy_controller = entropy_controller or self.entropy_control.build(carried_effect(trainer_args))
         self._scoring = False
         self._trl_scores: _Scores | None = None
         self._rewards_per_func: Tensor | None = None
@@ -111,6 +113,8 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self._tag_names = [*self._tag_names, "entrocraft"]
         super().__init__(*args, **kwargs)
         check_trainer_args(self.entropy_control, self.args)  # also TRL's defaults, where none were given
+        control = self.entropy_control
+        self._aligner = Aligner(self, control.aligned_blocks, control.aligned_share) if control.aligned else None
         self.add_callback(_BeforeOptimizerStep(self))
 
     # ---- measure -------------------------------------------------------------------------------------
@@ -153,7 +157,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         with self._measuring():
             log_probs, entropies, _ = super()._get_per_token_logps_and_entropies(
                 self.model,
-                *_sequences(batch),
+                *sequences(batch),
                 batch["completion_ids"].size(1),
                 batch_size=self.args.per_device_train_batch_size,
                 compute_entropy=True,
@@ -179,7 +183,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         if controller.predictor_needed and self.entropy_control.predictor == "exact":
             return self._exact_scores(batch)
         scores = self._policy_scores(batch)
-        if controller.predictor_needed:
+        if controller.predictor_needed and self._aligner is None:
             scores.sensitivity_BT = estimated_entropy_sensitivity(scores.log_probs_BT, scores.entropy_BT, mask_BT)
         if controller.visitation_needed:
             scores.self_kernel_BT = estimated_self_kernel(scores.log_probs_BT, scores.entropy_BT, mask_BT)
@@ -189,7 +193,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         """Return scores with exact sensitivities and self-kernels from full logits, in one pass."""
         if "pixel_values" in batch:
             raise InvalidValueError("predictor 'exact' reads text only; use predictor 'estimate' with images")
-        prompt_completion_ids, attention_mask = _sequences(batch)
+        prompt_completion_ids, attention_mask = sequences(batch)
         num_columns = batch["completion_ids"].size(1)
         parts = []
         rows = self.args.per_device_train_batch_size
@@ -236,7 +240,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             num_tokens=counts,
             entropy_stderr=entropy_standard_error(sums, counts, groups),
             num_ranks=self.accelerator.num_processes,
-            **self._predictions(scores, advantages_B, mask_BT, entropy),
+            **self._predictions(batch, scores, advantages_B, mask_BT, entropy),
         )
         decision = self.entropy_controller.decide(stats)
         decision.metrics["num_tokens"] = counts.sum().item()
@@ -250,20 +254,33 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         return table.unbind(dim=1)
 
     def _predictions(
-        self, scores: _Scores, advantages_B: Tensor, mask_BT: Tensor, entropy: float
-    ) -> dict[str, Tensor]:
-        """Return the predicted changes that the controller asks for, over all ranks."""
-        predictions = {}
-        if self.entropy_controller.predictor_needed:
-            change_B = rollout_entropy_change(scores.sensitivity_BT, advantages_B, mask_BT)
-            predictions["predicted_change"] = change_B
-        if self.entropy_controller.visitation_needed:
-            predictions["visitation_change"] = visitation_entropy_change(
+        self, batch: Batch, scores: _Scores, advantages_B: Tensor, mask_BT: Tensor, entropy: float
+    ) -> dict[str, Prediction]:
+        """Return what the controller may ask to be predicted, over all ranks, made when it asks."""
+        weights_B = self._loss_weights(mask_BT)
+
+        def local() -> Tensor:
+            if self._aligner is not None:
+                change_BT = self._aligner.change_in_log_probs(
+                    batch, scores.log_probs_BT, mask_BT, *entropy_sums(scores.entropy_BT, mask_BT), entropy
+                )
+                change_B = -rollout_entropy_change(change_BT, advantages_B, mask_BT)  # A * mean_t
+            else:
+                change_B = rollout_entropy_change(scores.sensitivity_BT, advantages_B, mask_BT)
+            return self._gathered(change_B * weights_B)[0]
+
+        def visitation() -> Tensor:
+            change_B = visitation_entropy_change(
                 scores.self_kernel_BT, scores.entropy_BT, advantages_B, mask_BT, entropy
             )
-        if not predictions:
-            return {}
-        return dict(zip(predictions, self._gathered(*predictions.values()), strict=True))
+            return self._gathered(change_B * weights_B)[0]
+
+        return {"predicted_change": local, "visitation_change": visitation}
+
+    def _loss_weights(self, mask_BT: Tensor) -> Tensor:
+        """Return what each rollout weighs in the loss: its tokens, or 1 if the loss averages over each rollout's."""
+        counts_B = mask_BT.sum(-1).float()
+        return torch.ones_like(counts_B) if self._loss_denominator == "rows" else counts_B
 
     def _rewards(self) -> Tensor:
         """Return the global weighted sum of rewards, one per rollout, as TRL sums them."""
@@ -407,14 +424,6 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self.entropy_controller.load_state_dict(json.loads(path.read_text()))
 
 
-def _sequences(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return token ids and attention mask of prompts and completions together, as the model reads them."""
-    return (
-        torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
-        torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
-    )
-
-
 class _BeforeOptimizerStep(TrainerCallback):
     """Calls the trainer between the last backward pass and the optimizer step."""
 
@@ -423,6 +432,10 @@ class _BeforeOptimizerStep(TrainerCallback):
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         self._trainer._before_optimizer_step(model)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if "grad_norm" in logs:
+            self._trainer.entropy_controller.note_gradient_norm(float(logs["grad_norm"]))
 
 
 _HOOKS = (

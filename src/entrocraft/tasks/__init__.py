@@ -4,10 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from entrocraft.errors import InvalidValueError, UnknownNameError
+from entrocraft.tasks.additions import Additions
 from entrocraft.tasks.base import Problem, Split, Task
 from entrocraft.tasks.countdown import Countdown
 
-_TASKS: dict[str, Callable[..., Task]] = {"countdown": Countdown}
+_TASKS: dict[str, Callable[..., Task]] = {"additions": Additions, "countdown": Countdown}
 
 
 def available() -> list[str]:
@@ -34,4 +35,4 @@ def build(name: str, **options: Any) -> Task:
         raise InvalidValueError(f"task {name!r}: {error}") from error
 
 
-__all__ = ["Countdown", "Problem", "Split", "Task", "available", "build"]
+__all__ = ["Additions", "Countdown", "Problem", "Split", "Task", "available", "build"]

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 Split = Literal["train", "test"]
 Problem = dict[str, Any]
-"""One problem: a `prompt` (what the model reads) and the columns that the verifier needs."""
+"""One problem: a `prompt`, text or chat messages, and the columns that the verifier needs."""
 
 
 class Task(ABC):
@@ -28,7 +28,7 @@ class Task(ABC):
     def score(self, completion: str, problem: Mapping[str, Any]) -> float:
         """Return the reward of `completion`: 1.0 if it solves `problem`, else 0.0."""
 
-    def reward(self, completions: Sequence[str], **columns: Any) -> list[float]:
+    def reward(self, completions: Sequence[Any], **columns: Any) -> list[float]:
         """Score a batch in TRL's reward-function signature: one list per column of the problems."""
         # TRL also passes scalars and objects of its own (trainer_state, log_metric, ...).
         per_sample = {
@@ -37,6 +37,11 @@ class Task(ABC):
             if isinstance(values, Sequence) and len(values) == len(completions)
         }
         return [
-            self.score(completion, {name: values[i] for name, values in per_sample.items()})
+            self.score(text_of(completion), {name: values[i] for name, values in per_sample.items()})
             for i, completion in enumerate(completions)
         ]
+
+
+def text_of(completion: Any) -> str:
+    """Return the text of a completion: itself, or, of a chat, what the last message says."""
+    return completion if isinstance(completion, str) else completion[-1]["content"]

@@ -1,0 +1,99 @@
+"""Rule `aligned` in a TRL trainer: rows of a batch in, each row's effect on entropy out."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from entrocraft.alignment import ascent_step, entropy_gradient, last_blocks, log_prob_change
+from entrocraft.engines.dropping import Batch
+from entrocraft.entropy import token_entropy, token_log_probs
+from entrocraft.errors import InvalidValueError
+
+
+def sequences(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return token ids and attention mask of prompts and completions together, as the model reads them."""
+    return (
+        torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
+        torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
+    )
+
+
+class Aligner:
+    """Scores the rollouts of a trainer's batch by what they do to the entropy of the whole model.
+
+    Args:
+        trainer: The TRL trainer.
+        num_blocks: Take the direction in the weights of the last blocks alone; None for all trainable weights.
+        share: Share of the rollouts from which the direction is taken, in (0, 1].
+
+    Raises:
+        InvalidValueError: The trainer shards its weights in a way that they cannot be moved.
+    """
+
+    def __init__(self, trainer: Any, num_blocks: int | None, share: float):
+        if trainer.is_deepspeed_enabled or (trainer.is_fsdp_enabled and not trainer.accelerator.is_fsdp2):
+            raise InvalidValueError(
+                "rule 'aligned' moves the weights for a moment, which works with DDP and FSDP2, not with DeepSpeed or "
+                "FSDP1; use rule 'budget', or fsdp_version: 2"
+            )
+        self._trainer, self._num_blocks, self._share = trainer, num_blocks, share
+
+    def change_in_log_probs(
+        self, batch: Batch, log_probs_BT: Tensor, mask_BT: Tensor, sums_B: Tensor, counts_B: Tensor, entropy: float
+    ) -> Tensor:
+        """Return how each token's log-probability (B, T) changes as the weights move one step towards more entropy.
+
+        Args:
+            batch: This rank's rows.
+            log_probs_BT: Their log-probabilities at the weights as they are.
+            mask_BT: 1 where a token counts.
+            sums_B: Sum of counted token entropies of each row, in nats.
+            counts_B: Counted tokens of each row.
+            entropy: Entropy of the batch over all ranks, in nats per token.
+        """
+        trainer = self._trainer
+        model = trainer.model if trainer.is_fsdp_enabled else trainer.accelerator.unwrap_model(trainer.model)
+        if "pixel_values" in batch:
+            raise InvalidValueError("rule 'aligned' reads text only; use rule 'budget' with images")
+        parameters = last_blocks(model, self._num_blocks)
+        rows_at_once = trainer.args.per_device_train_batch_size
+        all_rows = torch.arange(len(mask_BT), device=mask_BT.device)
+        every = max(1, round(1 / self._share))
+        was_training = model.training
+        model.eval()  # no dropout: one rollout must not look better than another by luck
+        try:
+            score = self._score(model, batch)
+            if any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()):
+                with torch.no_grad():
+                    log_probs_BT = torch.cat([score(rows)[0] for rows in all_rows.split(rows_at_once)])
+            gradients = entropy_gradient(
+                score, all_rows[::every].split(rows_at_once), parameters, mask_BT, sums_B, counts_B, entropy
+            )
+            if trainer.accelerator.num_processes > 1 and not trainer.is_fsdp_enabled:
+                gradients = [trainer.accelerator.reduce(gradient, "sum") for gradient in gradients]
+            steps = ascent_step(gradients, parameters, _inner(trainer.optimizer), self._step_length())
+            return log_prob_change(score, all_rows.split(rows_at_once), log_probs_BT, parameters, steps)
+        finally:
+            model.train(was_training)
+
+    def _step_length(self) -> float:
+        """The learning rate: an Adam step moves each weight about that far."""
+        return self._trainer.args.learning_rate
+
+    def _score(self, model: nn.Module, batch: Batch) -> Any:
+        ids, attention_mask = sequences(batch)
+        num_columns, temperature = batch["completion_ids"].size(1), self._trainer.temperature
+
+        def score(rows: Tensor) -> tuple[Tensor, Tensor]:
+            with self._trainer.accelerator.autocast():
+                logits = model(input_ids=ids[rows], attention_mask=attention_mask[rows]).logits
+            logits = logits[:, -num_columns - 1 : -1] / temperature
+            return token_log_probs(logits, ids[rows, -num_columns:]), token_entropy(logits)
+
+        return score
+
+
+def _inner(optimizer: Any) -> Any:
+    """Return the torch optimizer inside accelerate's wrapper."""
+    return getattr(optimizer, "optimizer", optimizer)
