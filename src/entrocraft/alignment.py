@@ -126,7 +126,7 @@ def ascent_step(
 
 def _preconditioned(gradient: Tensor, parameter: nn.Parameter, optimizer: torch.optim.Optimizer | None) -> Tensor:
     state = optimizer.state.get(parameter, {}) if optimizer is not None else {}
-    if "exp_avg_sq" not in state:
+    if optimizer is None or "exp_avg_sq" not in state:
         return gradient
     group = next(group for group in optimizer.param_groups if any(p is parameter for p in group["params"]))
     correction = 1.0 - group["betas"][1] ** int(state["step"])

@@ -138,6 +138,84 @@ def evaluate(
 
 
 @main.command()
+@click.argument("model", metavar="MODEL_OR_RUN")
+@click.option("--task", "task_name", required=True, help="The task.")
+@click.option("--num-prompts", type=click.IntRange(2), default=32, show_default=True)
+@click.option("--num-rollouts", type=click.IntRange(2), default=8, show_default=True, help="Rollouts per prompt.")
+@click.option("--max-tokens", type=click.IntRange(1), help="Of a rollout. [default: what the task needs]")
+@click.option("--temperature", type=float, default=1.0, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rollouts generated at once.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for diagnosis.json and diagnosis.png.")
+@_user_errors_exit_2
+def diagnose(
+    model: str,
+    task_name: str,
+    num_prompts: int,
+    num_rollouts: int,
+    max_tokens: int | None,
+    temperature: float,
+    batch_size: int,
+    seed: int,
+    output: Path | None,
+) -> None:
+    """Say, before training, where entropy starts, how noisy it is, which rule fits, and what to begin with."""
+    from entrocraft import diagnosis, tasks
+    from entrocraft.runs import model_path_of
+    from entrocraft.sampling import SamplingConfig
+
+    task = tasks.build(task_name)
+    SamplingConfig(temperature=temperature)  # refused before the model loads
+    if output is not None:
+        from entrocraft.plots import draw_diagnosis, write_picture
+
+        if output.exists() and not output.is_dir():
+            raise InvalidValueError(f"--output expects a folder, and {output} is a file")
+    source = model_path_of(model)
+
+    from entrocraft.models import load_model, load_tokenizer
+
+    settings: dict[str, Any] = {"num_prompts": num_prompts, "num_rollouts": num_rollouts, "max_tokens": max_tokens}
+    settings |= {"temperature": temperature, "batch_size": batch_size, "seed": seed}
+    tokenizer, policy = load_tokenizer(source), load_model(source)
+    found = diagnosis.diagnose(policy, tokenizer, task, **settings)
+    click.echo(f"{model} on {task.name}, temperature {temperature:g}")
+    click.echo(diagnosis.describe(found))
+    if output is not None:
+        options = " ".join(
+            f"--{name.replace('_', '-')} {value}" for name, value in settings.items() if value is not None
+        )
+        command = f"entrocraft diagnose {model} --task {task.name} {options}"
+        data = {"command": command, "model": model, "task": task.name} | settings | found.to_dict()
+        output.mkdir(parents=True, exist_ok=True)
+        (output / "diagnosis.json").write_text(json.dumps(data, allow_nan=False) + "\n")
+        write_picture(draw_diagnosis(found, f"{model} on {task.name}"), output / "diagnosis.png")
+        click.echo(f"wrote {output / 'diagnosis.json'} and {output / 'diagnosis.png'}")
+
+
+@main.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--momentum", type=float, default=0.9, show_default=True, help="The optimizer's: Adam's beta1.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it to this picture, too.")
+@_user_errors_exit_2
+def explain(run: Path, momentum: float, output: Path | None) -> None:
+    """Say why entropy moved in a run: by which quadrants, by drift, and what the filter did about it."""
+    from entrocraft import explanation
+    from entrocraft.runs import RunDirectory
+
+    directory = RunDirectory(run)
+    directory.config()  # refuses what is no run
+    lines = directory.step_metrics()
+    found = explanation.explain(lines, momentum)
+    click.echo(explanation.describe(found))
+    if output is not None:
+        from entrocraft.plots import draw_explanation, write_picture
+
+        write_picture(draw_explanation(found, lines, f"Why entropy moved: {directory.path.name}"), output)
+        click.echo(f"wrote {output}")
+
+
+@main.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .png, .svg or .pdf file.")
 @_user_errors_exit_2

@@ -50,7 +50,7 @@ class EntropyControl:
     """For rule `reward`: what a neutral reward is."""
     visitation: bool = False
     """Add what the policy visits to the predicted change; see `RejectionController`."""
-    min_kept: float = 0.1
+    min_kept: float = 0.25
     """For rule `budget`: share of the rollouts with a gradient that is kept at least."""
     fallback: str = "skip"
     """When no rollout moves entropy back: `skip` the update, or `escalate`; see `controllers.Fallback`."""
@@ -69,15 +69,29 @@ class EntropyControl:
     """Predictor `aligned`: look at the weights of the last blocks alone; by default at all trainable ones."""
     aligned_share: float = 0.25
     """Predictor `aligned`: share of the rollouts that its direction is taken from."""
+    steering: str | None = None
+    """A file that the running job looks at before each decision: write a schedule into it, and the run follows that
+    from then on. The command line sets it to `steering.yaml` in the run directory; see `steering`."""
     estimator: str | None = None
     """Advantage estimator, one of `advantages.available()`; by default the trainer's own."""
     aggregation: Aggregation = "token_mean"
     """How token entropies become the batch's: see `batch_entropy`."""
 
     def __post_init__(self) -> None:
-        for name in ("method", "rule", "normalize", "fallback", "guard", "rejected", "predictor", "estimator", "aggregation"):
+        for name in (
+            "method",
+            "rule",
+            "normalize",
+            "fallback",
+            "guard",
+            "steering",
+            "rejected",
+            "predictor",
+            "estimator",
+            "aggregation",
+        ):
             value = getattr(self, name)
-            if not isinstance(value, str) and not (name in ("estimator", "guard") and value is None):
+            if not isinstance(value, str) and not (name in ("estimator", "guard", "steering") and value is None):
                 raise InvalidValueError(f"{name} must be a name, got {value!r}")
         checked_number("reward_baseline", self.reward_baseline, minimum=-math.inf)
         for name, known in (
@@ -87,7 +101,9 @@ class EntropyControl:
         ):
             if getattr(self, name) not in known:
                 raise UnknownNameError.of(f"{name} mode", getattr(self, name), known)
-        if (self.rule == "aligned" and self.predictor == "exact") or (self.rule == "token" and self.predictor == "aligned"):
+        if (self.rule == "aligned" and self.predictor == "exact") or (
+            self.rule == "token" and self.predictor == "aligned"
+        ):
             raise InvalidValueError(
                 f"rule {self.rule!r} does not go with predictor {self.predictor!r}: "
                 + ("it brings its own" if self.rule == "aligned" else "it needs a prediction for each token")
@@ -97,7 +113,9 @@ class EntropyControl:
         if not 0.0 < checked_number("aligned_share", self.aligned_share) <= 1.0:
             raise InvalidValueError(f"aligned_share must lie in (0, 1], got {self.aligned_share}")
         if self.aligned_blocks is not None and (not isinstance(self.aligned_blocks, int) or self.aligned_blocks < 1):
-            raise InvalidValueError(f"aligned_blocks must be a whole number of at least 1, or null, got {self.aligned_blocks!r}")
+            raise InvalidValueError(
+                f"aligned_blocks must be a whole number of at least 1, or null, got {self.aligned_blocks!r}"
+            )
         if self.estimator is not None:
             advantages.check_estimator(self.estimator)
         self.build()

@@ -1,10 +1,11 @@
-"""Sampling answers from a transformers model, for evaluation."""
+"""Sampling answers from a transformers model, for evaluation and diagnosis."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from entrocraft.errors import InvalidValueError
 from entrocraft.tasks import Problem, Task
@@ -31,6 +32,21 @@ class SamplingConfig:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """A batch of answers: prompts of L tokens, padded on the left, and completions of T, padded on the right."""
+
+    texts: list[str]
+    prompt_ids_BL: Tensor
+    prompt_mask_BL: Tensor
+    """1 where a token is the prompt's, 0 where it is padding."""
+    completion_ids_BT: Tensor
+    completion_mask_BT: Tensor
+    """1 up to the first end token, that included; 0 after it."""
+    truncated_B: Tensor
+    """True where no end token came."""
+
+
 def sample_correctness(
     model: Any, tokenizer: Any, task: Task, problems: list[Problem], config: SamplingConfig, seed: int = 0
 ) -> list[list[bool]]:
@@ -39,21 +55,49 @@ def sample_correctness(
     The global random state is left as it was, so evaluating in the middle of training does not change
     the training that follows.
     """
-    devices = [model.device] if model.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        answers = list(_sample(model, tokenizer, task, problems, config))
+    batches = sample_answers(model, tokenizer, problems, config, task.max_completion_tokens, seed)
+    answers = [text for batch in batches for text in batch.texts]
     return [
         [task.score(answer, problem) > 0.5 for answer in answers[i : i + config.num_samples]]
         for i, problem in zip(range(0, len(answers), config.num_samples), problems, strict=True)
     ]
 
 
-def _sample(model: Any, tokenizer: Any, task: Task, problems: list[Problem], config: SamplingConfig) -> Iterator[str]:
-    texts = [_as_text(tokenizer, problem["prompt"]) for problem in problems]
-    prompts = [text for text in texts for _ in range(config.num_samples)]
+def sample_answers(
+    model: Any, tokenizer: Any, problems: list[Problem], config: SamplingConfig, max_tokens: int, seed: int = 0
+) -> list[Answers]:
+    """Draw `config.num_samples` answers to each problem, problem after problem, in batches.
+
+    The global random state and the model's mode are left as they were.
+
+    Args:
+        model: A causal language model of transformers.
+        tokenizer: Its tokenizer.
+        problems: With a `prompt` each, text or chat messages.
+        config: How to draw.
+        max_tokens: Where an answer is cut.
+        seed: Of the draws.
+
+    Returns:
+        The batches, of `config.batch_size` answers at most.
+    """
+    devices = [model.device] if model.device.type == "cuda" else []
     was_training = model.training
     model.eval()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(seed)
+            return list(_sample(model, tokenizer, problems, config, max_tokens))
+    finally:
+        model.train(was_training)
+
+
+def _sample(
+    model: Any, tokenizer: Any, problems: list[Problem], config: SamplingConfig, max_tokens: int
+) -> Iterator[Answers]:
+    texts = [_as_text(tokenizer, problem["prompt"]) for problem in problems]
+    prompts = [text for text in texts for _ in range(config.num_samples)]
+    ends = _end_tokens(model, tokenizer)
     for start in range(0, len(prompts), config.batch_size):
         batch = tokenizer(
             prompts[start : start + config.batch_size],
@@ -67,15 +111,30 @@ def _sample(model: Any, tokenizer: Any, task: Task, problems: list[Problem], con
             tokens = model.generate(
                 **batch,
                 do_sample=True,
-                max_new_tokens=task.max_completion_tokens,
+                max_new_tokens=max_tokens,
                 temperature=config.temperature,
                 top_p=config.top_p,
                 top_k=0,
+                eos_token_id=ends or None,
                 pad_token_id=tokenizer.pad_token_id,
             )
         completions = tokens[:, batch["input_ids"].shape[1] :]
-        yield from tokenizer.batch_decode(completions, skip_special_tokens=True)
-    model.train(was_training)
+        is_end_BT = torch.isin(completions, torch.tensor(ends, dtype=torch.long, device=completions.device))
+        yield Answers(
+            texts=tokenizer.batch_decode(completions, skip_special_tokens=True),
+            prompt_ids_BL=batch["input_ids"],
+            prompt_mask_BL=batch["attention_mask"],
+            completion_ids_BT=completions,
+            completion_mask_BT=(is_end_BT.cumsum(-1) - is_end_BT.long() == 0).long(),
+            truncated_B=~is_end_BT.any(-1),
+        )
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """Return every token that ends an answer: the model's own and the tokenizer's, as TRL does in training."""
+    ends = model.generation_config.eos_token_id
+    ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+    return sorted({*ends, tokenizer.eos_token_id} - {None})
 
 
 def _as_text(tokenizer: Any, prompt: Any) -> str:

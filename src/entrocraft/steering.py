@@ -68,11 +68,19 @@ class SteeringFile:
                 raise InvalidValueError(content)
             band = parse_steering(_decoded(content), self.width)
         except EntrocraftError as error:
-            self.refused += 1
-            warnings.warn(f"{self.path}: {error}. The curve stays as it was.", stacklevel=2)
+            self._warn(error)
             return None
         self.accepted += 1
         return band
+
+    def refuse(self, error: EntrocraftError) -> None:
+        """Take back the band returned last: the run cannot follow it."""
+        self.accepted -= 1
+        self._warn(error)
+
+    def _warn(self, error: EntrocraftError) -> None:
+        self.refused += 1
+        warnings.warn(f"{self.path}: {error}. The curve stays as it was.", stacklevel=3)
 
 
 def parse_steering(text: str, width: float) -> Band:

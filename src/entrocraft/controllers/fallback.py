@@ -42,7 +42,9 @@ class Fallback:
         self.min_kept = min_kept
         self.entropy_bonus = checked_number("entropy_bonus", entropy_bonus)
         if self.entropy_bonus and action == "skip":
-            raise InvalidValueError("entropy_bonus is the last rung of fallback='escalate'; with 'skip' it is never used")
+            raise InvalidValueError(
+                "entropy_bonus is the last rung of fallback='escalate'; with 'skip' it is never used"
+            )
         self._stuck_in_a_row = 0
         self.counts = dict.fromkeys(_STAGES, 0)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from entrocraft.errors import InvalidValueError
 
 # Multiples of the entropy at the first step, which sets the scale of everything else.
-_PRIOR_GAIN, _PRIOR_DRIFT_SD = 0.02, 0.01
+_PRIOR_GAIN, _PRIOR_DRIFT_SD = 0.03, 0.01
 _ENTROPY_WALK_SD, _DRIFT_WALK_SD = 0.003, 0.0005
 _GAIN_WALK_SD = 0.03  # of the prior gain
 _UNKNOWN_READING_SD = 0.02
@@ -49,7 +49,7 @@ class EntropyPlant:
             )
         self.momentum, self.horizon = momentum, horizon
         self._effect = torch.zeros(num_terms, dtype=torch.float64)
-        self._mean_square = torch.zeros(num_terms, dtype=torch.float64)
+        self._sum_of_squares = torch.zeros(num_terms, dtype=torch.float64)
         self._num_scaled = 0
         self._num_updates = 0
         self._scale = 0.0
@@ -109,14 +109,14 @@ class EntropyPlant:
     def scaled(self, terms_BJ: Tensor) -> Tensor:
         """Return the terms in units of their own recent size, so that gains need no tuning to the model.
 
-        The size is the root of a slow average of the mean square over rollouts that change anything.
+        The size is the root of a slow average of the sum of squares over the batch, so that the effect of a set of
+        rollouts (`acceptance.effect`) that all push alike is 1, however many there are.
         """
-        moving = terms_BJ[terms_BJ.any(dim=1)]
-        if len(moving):
+        if terms_BJ.any():
             self._num_scaled += 1
             share = max(1 / self._num_scaled, _SIZE_MEMORY)
-            self._mean_square += share * (moving.square().mean(dim=0) - self._mean_square)
-        return terms_BJ / self._mean_square.sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+            self._sum_of_squares += share * (terms_BJ.square().sum(dim=0) - self._sum_of_squares)
+        return terms_BJ / self._sum_of_squares.sqrt().clamp(min=torch.finfo(torch.float64).tiny)
 
     def plan(self, targets: Sequence[float], free: float, low: float, high: float) -> float:
         """Return the effect to ask of the next update, in nats per step.
@@ -172,7 +172,7 @@ class EntropyPlant:
         """Return the state as plain JSON data."""
         return {
             "effect": self._effect.tolist(),
-            "mean_square": self._mean_square.tolist(),
+            "sum_of_squares": self._sum_of_squares.tolist(),
             "num_scaled": self._num_scaled,
             "num_updates": self._num_updates,
             "scale": self._scale,
@@ -185,7 +185,7 @@ class EntropyPlant:
         if set(state) != set(self.state_dict()) or len(state["effect"]) != len(self._effect):
             raise InvalidValueError(f"state of the plant: expected the keys {sorted(self.state_dict())}, got {state!r}")
         self._effect = torch.tensor(state["effect"], dtype=torch.float64)
-        self._mean_square = torch.tensor(state["mean_square"], dtype=torch.float64)
+        self._sum_of_squares = torch.tensor(state["sum_of_squares"], dtype=torch.float64)
         self._num_updates, self._num_scaled, self._scale = state["num_updates"], state["num_scaled"], state["scale"]
         for name in ("mean", "covariance"):
             value = state[name]

@@ -7,7 +7,7 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from entrocraft.controllers.acceptance import by_budget, by_chance, by_sign, reach
+from entrocraft.controllers.acceptance import by_budget, by_chance, by_sign, effect, reach
 from entrocraft.controllers.base import BatchStats, Controller, Decision, Normalize, check_normalize
 from entrocraft.controllers.fallback import Fallback
 from entrocraft.controllers.guard import GuardAction
@@ -82,7 +82,7 @@ class RejectionController(Controller):
         reward_baseline: float = 0.0,
         *,
         visitation: bool = False,
-        min_kept: float = 0.1,
+        min_kept: float = 0.25,
         fallback: str = "skip",
         entropy_bonus: float = 0.0,
         momentum: float = 0.9,
@@ -170,11 +170,9 @@ class RejectionController(Controller):
         return value
 
     def _applied(self, decision: Decision) -> Tensor:
-        """Return the mean change, per term, of what enters the gradient."""
-        moving = decision.keep.cpu() & self._terms.any(dim=1)
-        if not moving.any():
-            return torch.zeros_like(self._terms[0])
-        return self._terms[moving].mean(dim=0)
+        """Return the effect, per term, of what enters the gradient; in units of keeping one rollout in B."""
+        kept = self._terms * decision.keep.cpu()[:, None]
+        return torch.stack([effect(term) for term in kept.T])
 
     def _acceptance(self, stats: BatchStats) -> float:
         """Return the chance of a rollout that moves entropy away: 1 at the edge, 0 a band's width from it."""

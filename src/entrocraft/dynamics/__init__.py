@@ -25,12 +25,13 @@ contexts that it visits, and those change too: `visitation`.
 
 from entrocraft.dynamics.conditions import output_space_baseline, sequence_condition, token_condition
 from entrocraft.dynamics.estimates import estimated_entropy_sensitivity, estimated_self_kernel
-from entrocraft.dynamics.quadrants import Quadrant, Quadrants, quadrants
+from entrocraft.dynamics.quadrants import QUADRANTS, Quadrant, Quadrants, quadrants
 from entrocraft.dynamics.sensitivity import entropy_sensitivity, predicted_entropy_change, rollout_entropy_change
 from entrocraft.dynamics.topk import topk_entropy_sensitivity, topk_self_kernel
 from entrocraft.dynamics.visitation import self_kernel, visitation_entropy_change
 
 __all__ = [
+    "QUADRANTS",
     "Quadrant",
     "Quadrants",
     "entropy_sensitivity",

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+QUADRANTS = ("positive_confident", "positive_rare", "negative_confident", "negative_rare")
+
 
 @dataclass(frozen=True)
 class Quadrant:
@@ -47,7 +49,7 @@ class Quadrants:
         return flat | {"zero_share": self.zero_share, "total": self.total, "num_tokens": float(self.num_tokens)}
 
     def _by_name(self) -> dict[str, Quadrant]:
-        return {name: value for name, value in vars(self).items() if isinstance(value, Quadrant)}
+        return {name: getattr(self, name) for name in QUADRANTS}
 
 
 def quadrants(sensitivity_BT: Tensor, advantages_B: Tensor, mask_BT: Tensor, keep_B: Tensor | None = None) -> Quadrants:

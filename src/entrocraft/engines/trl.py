@@ -18,27 +18,31 @@ What happens in a training step, all of it around TRL's own methods:
 
 import inspect
 import json
+import logging
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from transformers import TrainerCallback
 from trl import GRPOTrainer, RLOOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
 from entrocraft import advantages as estimators
-from entrocraft.control import EntropyControl
+from entrocraft.control import DEFAULT_WIDTH, EntropyControl
 from entrocraft.controllers import BatchStats, Controller, Decision, Prediction
 from entrocraft.dynamics import (
+    QUADRANTS,
     entropy_sensitivity,
     estimated_entropy_sensitivity,
     estimated_self_kernel,
+    quadrants,
     rollout_entropy_change,
     self_kernel,
     visitation_entropy_change,
@@ -57,8 +61,10 @@ from entrocraft.engines.dropping import (
 )
 from entrocraft.entropy import entropy_from_sums, entropy_standard_error, entropy_sums, token_entropy, token_log_probs
 from entrocraft.errors import InvalidValueError, MeasurementError
+from entrocraft.steering import SteeringFile, format_steering, parse_steering
 
 STATE_FILE = "entrocraft.json"
+logger = logging.getLogger(__name__)
 
 _KEEP, _SCALE = "entrocraft_keep", "entrocraft_scale"  # carried through TRL's shuffle and split
 
@@ -114,6 +120,9 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         super().__init__(*args, **kwargs)
         check_trainer_args(self.entropy_control, self.args)  # also TRL's defaults, where none were given
         control = self.entropy_control
+        self._steering = None
+        if control.steering is not None:
+            self._steering = SteeringFile(control.steering, DEFAULT_WIDTH if control.width is None else control.width)
         self._aligner = Aligner(self, control.aligned_blocks, control.aligned_share) if control.aligned else None
         self.add_callback(_BeforeOptimizerStep(self))
 
@@ -217,6 +226,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
 
     def _control(self, batch: Batch) -> tuple[Batch, Decision]:
         """Return the batch as the update must use it, and the decision behind it."""
+        self._follow_steering()
         mask_BT = loss_mask(batch)
         if self.entropy_control.estimator is not None:
             batch["advantages"] = self._estimate_advantages(self.entropy_control.estimator)
@@ -243,10 +253,33 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             **self._predictions(batch, scores, advantages_B, mask_BT, entropy),
         )
         decision = self.entropy_controller.decide(stats)
+        if self._steering is not None:
+            decision.metrics.update(
+                steering_accepted=float(self._steering.accepted), steering_refused=float(self._steering.refused)
+            )
         decision.metrics["num_tokens"] = counts.sum().item()
+        decision.metrics.update(self._quadrants(scores, advantages_B, mask_BT, decision))
         if decision.token_direction:
             decision, batch = self._without_tokens(batch, decision, scores, mask_BT)
         return self._apply(batch, decision, stats), decision
+
+    def _follow_steering(self) -> None:
+        """Follow the steering file if a person has changed it; rank 0 looks, and all ranks do the same."""
+        if self._steering is None:
+            return
+        band = self._steering.poll() if self.accelerator.is_main_process else None
+        texts = broadcast_object_list([None if band is None else format_steering(band)])
+        if texts[0] is None:
+            return
+        band = parse_steering(texts[0], self._steering.width)
+        if band == self.entropy_controller.band:
+            return
+        try:
+            self.entropy_controller.steer(band)
+        except InvalidValueError as error:
+            self._steering.refuse(error)
+            return
+        logger.info("step %d: following %r from %s", self.state.global_step + 1, band, self._steering.path)
 
     def _gathered(self, *columns_B: Tensor) -> tuple[Tensor, ...]:
         """Return each column for the rollouts of all ranks, rank after rank."""
@@ -266,16 +299,34 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
                 )
                 change_B = -rollout_entropy_change(change_BT, advantages_B, mask_BT)  # A * mean_t
             else:
-                change_B = rollout_entropy_change(scores.sensitivity_BT, advantages_B, mask_BT)
+                change_B = rollout_entropy_change(cast(Tensor, scores.sensitivity_BT), advantages_B, mask_BT)
             return self._gathered(change_B * weights_B)[0]
 
         def visitation() -> Tensor:
             change_B = visitation_entropy_change(
-                scores.self_kernel_BT, scores.entropy_BT, advantages_B, mask_BT, entropy
+                cast(Tensor, scores.self_kernel_BT), scores.entropy_BT, advantages_B, mask_BT, entropy
             )
             return self._gathered(change_B * weights_B)[0]
 
         return {"predicted_change": local, "visitation_change": visitation}
+
+    def _quadrants(
+        self, scores: _Scores, advantages_B: Tensor, mask_BT: Tensor, decision: Decision
+    ) -> dict[str, float]:
+        """Return what each quadrant contributes to the change of entropy, in the whole batch and in what is kept."""
+        sensitivity_BT = scores.sensitivity_BT
+        if sensitivity_BT is None:
+            sensitivity_BT = estimated_entropy_sensitivity(scores.log_probs_BT, scores.entropy_BT, mask_BT)
+        metrics: dict[str, float] = {}
+        for prefix, keep_B in (("quadrants", None), ("kept_quadrants", self._local(decision.keep))):
+            four = quadrants(sensitivity_BT, advantages_B, mask_BT, keep_B)
+            sums = [getattr(four, name).contribution * four.num_tokens for name in QUADRANTS]
+            row = torch.tensor([[*sums, four.num_tokens]], device=mask_BT.device)
+            *totals, num_tokens = self.accelerator.gather(row).sum(dim=0).tolist()
+            metrics |= {
+                f"{prefix}/{name}": total / max(num_tokens, 1) for name, total in zip(QUADRANTS, totals, strict=True)
+            }
+        return metrics
 
     def _loss_weights(self, mask_BT: Tensor) -> Tensor:
         """Return what each rollout weighs in the loss: its tokens, or 1 if the loss averages over each rollout's."""

