@@ -101,13 +101,8 @@ class EntropyControl:
         ):
             if getattr(self, name) not in known:
                 raise UnknownNameError.of(f"{name} mode", getattr(self, name), known)
-        if (self.rule == "aligned" and self.predictor == "exact") or (
-            self.rule == "token" and self.predictor == "aligned"
-        ):
-            raise InvalidValueError(
-                f"rule {self.rule!r} does not go with predictor {self.predictor!r}: "
-                + ("it brings its own" if self.rule == "aligned" else "it needs a prediction for each token")
-            )
+        if self.rule == "aligned" and self.predictor == "exact":
+            raise InvalidValueError("rule 'aligned' brings its own predictor; use rule 'predicted' with 'exact'")
         if self.aligned and self.visitation:
             raise InvalidValueError("predictor 'aligned' sees visitation already; set visitation=False")
         if not 0.0 < checked_number("aligned_share", self.aligned_share) <= 1.0:

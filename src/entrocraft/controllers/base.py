@@ -55,6 +55,8 @@ class BatchStats:
     """(B,) predicted entropy change of each rollout, from whatever predictor the rule asks for."""
     visitation_change: Prediction | None = None
     """(B,) its part that comes from what the policy visits; see `dynamics.visitation_entropy_change`."""
+    token_change: Prediction | None = None
+    """(K, 2) `ranking.binned` predicted entropy changes of the counted tokens, added up over ranks."""
     entropy_stderr: float | None = None
     """Standard error of `entropy` as a reading of the policy's, over prompts; see `entropy_standard_error`."""
     num_ranks: int = 1
@@ -78,16 +80,16 @@ class BatchStats:
                 f"{len(self.advantages)} rollouts cannot come from {self.num_ranks} ranks, equally many each"
             )
         self._refuse_non_finite("advantages", self.advantages)
-        for name in ("rewards", "groups", "num_tokens", "predicted_change", "visitation_change"):
+        for name in ("rewards", "groups", "num_tokens", "predicted_change", "visitation_change", "token_change"):
             value = getattr(self, name)
             if value is not None and not callable(value):
                 object.__setattr__(self, name, self._checked(name, torch.as_tensor(value)))
 
     def prediction(self, name: str) -> Tensor | None:
-        """Return `predicted_change` or `visitation_change`, made now if it was left for later.
+        """Return `predicted_change`, `visitation_change` or `token_change`, made now if it was left for later.
 
         Raises:
-            InvalidValueError: It has not one entry per rollout.
+            InvalidValueError: It has not one entry per rollout, or is no pair of sums and counts per bin.
             MeasurementError: It is not finite.
         """
         value: Prediction | None = getattr(self, name)
@@ -97,6 +99,10 @@ class BatchStats:
         return value
 
     def _checked(self, name: str, value: Tensor) -> Tensor:
+        if name == "token_change":
+            if value.ndim != 2 or value.shape[1] != 2:
+                raise InvalidValueError(f"token_change must come from `binned`, (K, 2), got {tuple(value.shape)}")
+            return value
         if value.shape != self.advantages.shape:
             raise InvalidValueError(
                 f"{name} must have one entry per advantage, got {tuple(value.shape)} for {tuple(self.advantages.shape)}"
@@ -126,8 +132,8 @@ class Decision:
     """(B,) what the update must use; 0 where rejected."""
     normalize: Normalize = "kept"
     """What the loss is averaged over; see `loss_scale`."""
-    token_direction: int = 0
-    """Not 0: also leave out the tokens whose own predicted entropy change has this sign."""
+    token_limits: tuple[float, float] | None = None
+    """Also leave out the tokens whose own predicted entropy change lies outside of these; None leaves out none."""
     entropy_coef: float = 0.0
     """Coefficient of an entropy bonus in the loss (a penalty, if negative); only ever a last resort."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -173,6 +179,8 @@ class Controller(ABC):
     """True if `BatchStats.predicted_change` must be given."""
     visitation_needed: bool = False
     """True if `BatchStats.visitation_change` must be given."""
+    tokens_needed: bool = False
+    """True if `BatchStats.token_change` must be given."""
     rewards_needed: bool = False
     """True if `BatchStats.rewards` must be given."""
 

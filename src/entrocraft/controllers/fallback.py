@@ -9,12 +9,23 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from entrocraft.controllers.base import Decision
+from entrocraft.controllers.base import BatchStats, Decision
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules.base import checked_number
 
 _SMALLER_STEP = 0.1  # of the ordinary advantages
 _STAGES = ("smaller_step", "fewer_rollouts", "entropy_bonus", "skip")
+
+
+def is_stuck(changes: Tensor, direction: int) -> bool:
+    """Return True if some changes move entropy away, and none moves it back.
+
+    Example:
+        >>> is_stuck(torch.tensor([0.2, 0.0, 0.1]), direction=1)
+        True
+    """
+    moves = direction * changes
+    return bool((moves > 0).any()) and not bool((moves < 0).any())
 
 
 class Fallback:
@@ -49,32 +60,30 @@ class Fallback:
         self.counts = dict.fromkeys(_STAGES, 0)
 
     def applied(
-        self, decision: Decision, advantages_B: Tensor, change_B: Tensor, direction: int, step: int
+        self, decision: Decision, stats: BatchStats, change_B: Tensor, direction: int, *, stuck: bool
     ) -> Decision:
         """Return the decision, replaced if no rollout moves entropy back.
 
         Args:
             decision: What the rule decided.
-            advantages_B: The advantages it was given.
+            stats: What it was decided on.
             change_B: Predicted entropy change of each rollout.
             direction: m: 1 above the band, -1 below, 0 inside.
-            step: For the warning.
+            stuck: True if nothing moves entropy back; see `is_stuck`.
         """
-        moves = direction * change_B
-        stuck = bool((moves > 0).any()) and not bool((moves < 0).any())
         self._stuck_in_a_row = self._stuck_in_a_row + 1 if stuck else 0
         if stuck:
             stage = self._stage()
             self.counts[stage] += 1
             if stage != "skip":
-                decision = self._weakened(decision, advantages_B, moves)
+                decision = self._weakened(decision, stats.advantages, direction * change_B)
                 if stage == "entropy_bonus":
                     decision = replace(decision, entropy_coef=-direction * self.entropy_bonus)
             elif self.action == "escalate":
                 nothing = torch.zeros_like(decision.keep)
                 decision = replace(decision, keep=nothing, advantages=torch.zeros_like(decision.advantages))
             if sum(self.counts.values()) == 1 and not decision.empty:
-                self._warn(direction, step)
+                self._warn(direction, stats.step)
         decision.metrics.update({f"fallback_{stage}": float(count) for stage, count in self.counts.items() if count})
         return decision
 
@@ -91,7 +100,7 @@ class Fallback:
             harmful = moves_B.nonzero().flatten()
             num_kept = max(1, math.ceil(self.min_kept * len(harmful)))
             keep[harmful[moves_B[harmful].argsort(stable=True)[num_kept:]]] = False
-        return replace(decision, keep=keep, advantages=_SMALLER_STEP * advantages_B * keep, token_direction=0)
+        return replace(decision, keep=keep, advantages=_SMALLER_STEP * advantages_B * keep, token_limits=None)
 
     def _warn(self, direction: int, step: int) -> None:
         warnings.warn(

@@ -5,7 +5,7 @@ itself, and how much a predicted change really changes is not known beforehand. 
 
     E_k = (1 - w) E_{k-1} + w s_k,        H_{k+1} = H_k + b + sum_j g_j E_{k,j}
 
-with `s_k` the mean predicted change of what was kept (one per term j: local, visitation), `E` its average
+with `s_k` the effect of what was kept (`Ranking.effect`; one per term j: local, visitation), `E` its average
 under the optimizer's memory, `b` the drift and `g` the gains. Entropy is read with a noise, because each
 batch asks other prompts. `(H, b, g)` is linear in its past once E is known: a Kalman filter follows it.
 """
@@ -20,8 +20,9 @@ from entrocraft.errors import InvalidValueError
 
 # Multiples of the entropy at the first step, which sets the scale of everything else.
 _PRIOR_GAIN, _PRIOR_DRIFT_SD = 0.03, 0.01
-_ENTROPY_WALK_SD, _DRIFT_WALK_SD = 0.003, 0.0005
-_GAIN_WALK_SD = 0.03  # of the prior gain
+_ENTROPY_WALK_SD, _DRIFT_WALK_SD = 0.008, 0.001
+_GAIN_WALK_SD = 0.05  # of the prior gain
+_LEAST_GAIN = 0.1  # of the prior gain
 _UNKNOWN_READING_SD = 0.02
 _SIZE_MEMORY = 0.05  # share of the newest batch in the average size of a term
 RELUCTANCE = 0.5  # what a nat of effect by rejection costs, against a nat of distance from the curve
@@ -68,7 +69,7 @@ class EntropyPlant:
 
     @property
     def gains(self) -> Tensor:
-        """Nats per unit of each term's mean predicted change."""
+        """Nats per unit of each term's effect."""
         return self._state[2:]
 
     @property
@@ -95,6 +96,8 @@ class EntropyPlant:
             variance = float(self._covariance[0, 0])
         gain = self._covariance[:, 0] / (variance + noise)
         self._mean = self._mean + gain * surprise
+        # The sign of a prediction is theory's; only its size is to be learnt.
+        self._mean[2:].clamp_(min=_LEAST_GAIN * _PRIOR_GAIN * self._scale)
         self._covariance = self._covariance - torch.outer(gain, self._covariance[0])
         return surprise
 
@@ -106,17 +109,20 @@ class EntropyPlant:
         """The share of the next update in `E`, corrected for the first steps as Adam does."""
         return (1 - self.momentum) / (1 - self.momentum ** (self._num_updates + 1))
 
-    def scaled(self, terms_BJ: Tensor) -> Tensor:
-        """Return the terms in units of their own recent size, so that gains need no tuning to the model.
+    def unit(self, sizes_J: Tensor) -> Tensor:
+        """Return what each term is to be divided by, so that gains need no tuning to the model.
 
-        The size is the root of a slow average of the sum of squares over the batch, so that the effect of a set of
-        rollouts (`acceptance.effect`) that all push alike is 1, however many there are.
+        It is the root of a slow average of the terms' sums of squares over the batch, so that the effect
+        (`Ranking.effect`) of changes that all push alike is about 1, however many there are.
+
+        Args:
+            sizes_J: `Ranking.size` of each term in this batch.
         """
-        if terms_BJ.any():
+        if sizes_J.any():
             self._num_scaled += 1
             share = max(1 / self._num_scaled, _SIZE_MEMORY)
-            self._sum_of_squares += share * (terms_BJ.square().sum(dim=0) - self._sum_of_squares)
-        return terms_BJ / self._sum_of_squares.sqrt().clamp(min=torch.finfo(torch.float64).tiny)
+            self._sum_of_squares += share * (sizes_J.double().square() - self._sum_of_squares)
+        return self._sum_of_squares.sqrt().clamp(min=torch.finfo(torch.float32).tiny)
 
     def plan(self, targets: Sequence[float], free: float, low: float, high: float) -> float:
         """Return the effect to ask of the next update, in nats per step.
@@ -149,7 +155,7 @@ class EntropyPlant:
         return float(plan[0])
 
     def advance(self, applied: Tensor) -> None:
-        """Move one update on; `applied` is the mean predicted change of what was kept, per term."""
+        """Move one update on; `applied` is the effect of what was kept, per term, in its unit."""
         assert self._covariance is not None, "observe comes first"
         w = self._weight
         self._effect = (1 - w) * self._effect + w * applied

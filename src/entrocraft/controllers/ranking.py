@@ -37,9 +37,9 @@ class Ranking:
 
     @classmethod
     def of(cls, change_B: Tensor) -> "Ranking":
-        """Rank changes exactly."""
-        ranked = change_B[change_B != 0].double().cpu().sort().values
-        return cls(ranked, ranked, ranked, torch.ones_like(ranked))
+        """Rank changes exactly; equal ones share their fate."""
+        values, counts = change_B[change_B != 0].double().cpu().unique(return_counts=True)
+        return cls(values, values, values * counts, counts.double())
 
     @classmethod
     def of_bins(cls, bins: Tensor) -> "Ranking":
@@ -51,6 +51,15 @@ class Ranking:
         filled = counts_K > 0
         return cls(lows_K[filled], highs_K[filled], sums_K[filled], counts_K[filled])
 
+    def times(self, factor: float) -> "Ranking":
+        """Return the ranking of the changes multiplied by a positive factor.
+
+        Example:
+            >>> Ranking.of(torch.tensor([-1.0, 3.0])).times(2.0).size() == math.sqrt(4.0 + 36.0)
+            True
+        """
+        return Ranking(self.lows_K * factor, self.highs_K * factor, self.sums_K * factor, self.counts_K)
+
     def reach(self, min_kept: float) -> tuple[float, float, float]:
         """Return the lowest effect that a kept set can have, that of keeping everything, and the highest.
 
@@ -58,8 +67,9 @@ class Ranking:
             min_kept: Share of the changes that is kept at least, in (0, 1].
 
         Example:
-            >>> Ranking.of(torch.tensor([-2.0, -2.0, 0.0, 2.0, 2.0, 2.0, 2.0])).reach(min_kept=0.5)
-            (-1.1547005383792517, 1.6329931618554523, 4.0)
+            >>> reach = Ranking.of(torch.tensor([-3.0, -1.0, 0.0, 2.0, 2.0, 2.0, 2.0])).reach(min_kept=0.25)
+            >>> [round(effect, 2) for effect in reach]  # -4 / sqrt(2), 4 / sqrt(6), 8 / sqrt(4)
+            [-2.83, 1.63, 4.0]
         """
         if not len(self.sums_K):
             return 0.0, 0.0, 0.0

@@ -7,11 +7,11 @@ from typing import Any, Literal, cast, get_args
 import torch
 from torch import Tensor
 
-from entrocraft.controllers.acceptance import by_budget, by_chance, by_sign, effect, reach
 from entrocraft.controllers.base import BatchStats, Controller, Decision, Normalize, check_normalize
-from entrocraft.controllers.fallback import Fallback
+from entrocraft.controllers.fallback import Fallback, is_stuck
 from entrocraft.controllers.guard import GuardAction
 from entrocraft.controllers.plant import EntropyPlant
+from entrocraft.controllers.ranking import EVERYTHING, Limits, Ranking
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules import Band
 from entrocraft.schedules.base import checked_number
@@ -21,6 +21,7 @@ Rule = Literal["advantage", "reward", "predicted", "aligned", "token", "probabil
 _NEEDS = {
     "predicted_change": "compute it with predicted_entropy_change, or use rule 'advantage'",
     "visitation_change": "compute it with dynamics.visitation_entropy_change, or set visitation=False",
+    "token_change": "compute it with controllers.ranking.binned, or use rule 'budget'",
 }
 
 
@@ -37,14 +38,14 @@ class RejectionController(Controller):
     - `predicted`: keep iff `m * dH_i <= 0`. It follows from the same theory with no assumption about
       confidence, and keeps rare successes below the band and rare failures above it.
     - `aligned`: the same, for predictions that also see what rollouts share, parameters and visitation.
-    - `token`: the same, token by token: a rollout stays, without the tokens that move entropy away.
     - `probabilistic`: as `predicted`, but a rollout that moves entropy away is accepted with probability
       `max(0, 1 - distance from the band / width of the band)` (the paper's wording, section 4).
     - `budget`: reject only as many as the wanted change needs, the most contrary first, and never more than
       `1 - min_kept`. What is wanted, and what a rejection changes, comes from a model of the plant that is
       learnt on the way (`EntropyPlant`); it acts before the band is left, and so inside it, too.
+    - `token`: the same with tokens instead of rollouts: the most contrary tokens are left out of the loss.
 
-    Inside the band (m = 0) every rule but `budget` keeps everything. A rollout that changes nothing (zero
+    Inside the band (m = 0) every rule but these two keeps everything. A rollout that changes nothing (zero
     advantage) is always kept, except by `reward`. `fallback` says what happens if no rollout moves entropy back.
 
     Args:
@@ -55,7 +56,8 @@ class RejectionController(Controller):
         reward_baseline: For rule `reward` only: what a neutral reward is.
         visitation: Add what the policy visits to the predicted change, each of the two with a gain learnt from
             the changes measured. For the rules that predict.
-        min_kept: For rule `budget`: share of the rollouts with a gradient that is kept at least.
+        min_kept: For the rules `budget` and `token`: share of the rollouts, or tokens, with a gradient that is kept
+            at least.
         fallback: What to do when no rollout moves entropy back: `skip` the update, or `escalate`; see `Fallback`.
         entropy_bonus: Coefficient of the entropy bonus that `escalate` may end in; 0 forbids it.
         momentum: Share of an update's effect that the optimizer carries to the next decision; see `EntropyPlant`.
@@ -109,46 +111,73 @@ class RejectionController(Controller):
                 + ("its predictions hold it already" if rule == "aligned" else "visiting is done by whole rollouts")
             )
         self.visitation_needed = visitation
-        self._plant = EntropyPlant(1 + visitation, momentum) if rule == "budget" or visitation else None
+        self.tokens_needed = rule == "token"
+        self._plant = EntropyPlant(1 + visitation, momentum) if rule in ("budget", "token") or visitation else None
         self._fallback = Fallback(fallback, self.min_kept, entropy_bonus)
         self._warned_no_negative = False
 
     def _decide(self, stats: BatchStats, direction: int) -> Decision:
         if self.rule == "reward":
             return self._decide_by_reward(stats, direction)
+        if self.rule == "token":
+            return self._decide_by_token(stats, direction)
         if direction == 0 and self._plant is None:
-            return Decision(
-                keep=torch.ones_like(stats.advantages, dtype=torch.bool),
-                advantages=stats.advantages,
-                normalize=self.normalize,
-            )
+            return self._kept(stats, torch.ones_like(stats.advantages, dtype=torch.bool))
         change = self._change(stats)
-        saturated = False
+        metrics: dict[str, float] = {}
         match self.rule:
             case "budget":
-                plant = cast(EntropyPlant, self._plant)
-                low, free, high = reach(change, self.min_kept)
-                wanted = plant.plan(self._targets_ahead(stats, plant.horizon), free, low, high)
-                keep = by_budget(change, wanted, self.min_kept)
-                saturated = low < high and not low < wanted < high
+                limits, metrics = self._spend(stats, Ranking.of(change))
+                keep = (change == 0) | ((change >= limits[0]) & (change <= limits[1]))
             case "probabilistic":
                 generator = torch.Generator().manual_seed(self.seed * 1_000_003 + stats.step)
-                keep = by_chance(change, direction, self._acceptance(stats), generator)
-            case "token":
-                keep = torch.ones_like(change, dtype=torch.bool)
+                lucky = torch.rand(len(change), generator=generator) < self._acceptance(stats)
+                keep = (direction * change <= 0) | lucky.to(change.device)
             case _:
-                keep = by_sign(change, direction)
-        decision = Decision(
-            keep=keep,
-            advantages=torch.where(keep, stats.advantages, torch.zeros_like(stats.advantages)),
-            normalize=self.normalize,
-            token_direction=direction if self.rule == "token" else 0,
-        )
-        decision = self._fallback.applied(decision, stats.advantages, change, direction, stats.step)
+                keep = direction * change <= 0
+        decision = self._kept(stats, keep, metrics=metrics)
+        decision = self._fallback.applied(decision, stats, change, direction, stuck=is_stuck(change, direction))
         if self._plant is not None:
-            self._plant.advance(self._applied(decision))
-            decision.metrics.update(self._plant.metrics(), saturated=float(saturated))
+            kept_terms = self._terms[decision.keep.cpu()]
+            self._plant.advance(torch.tensor([Ranking.of(term).effect(EVERYTHING) for term in kept_terms.T]))
+            decision.metrics.update(self._plant.metrics())
         return decision
+
+    def _kept(self, stats: BatchStats, keep: Tensor, **fields: Any) -> Decision:
+        advantages = torch.where(keep, stats.advantages, torch.zeros_like(stats.advantages))
+        return Decision(keep=keep, advantages=advantages, normalize=self.normalize, **fields)
+
+    def _decide_by_token(self, stats: BatchStats, direction: int) -> Decision:
+        """Return what rule `budget` decides on tokens instead of rollouts."""
+        plant = cast(EntropyPlant, self._plant)
+        plant.observe(stats.entropy, stats.entropy_stderr)
+        changes = Ranking.of_bins(self._required(stats, "token_change"))
+        unit = float(plant.unit(torch.tensor([changes.size()])))
+        scaled = changes.times(1 / unit)
+        gain = float(plant.gains)
+        limits, metrics = self._spend(stats, scaled.times(gain))
+        limits = (limits[0] / gain, limits[1] / gain)
+
+        decision = self._kept(
+            stats,
+            torch.ones_like(stats.advantages, dtype=torch.bool),
+            token_limits=None if limits == EVERYTHING else (limits[0] * unit, limits[1] * unit),
+            metrics=metrics,
+        )
+        stuck = is_stuck(changes.sums_K, direction)
+        change = self._required(stats, "predicted_change") if stuck else torch.zeros_like(stats.advantages)
+        decision = self._fallback.applied(decision, stats, change, direction, stuck=stuck)
+        plant.advance(torch.tensor([0.0 if decision.empty else scaled.effect(limits)], dtype=torch.float64))
+        decision.metrics.update(plant.metrics())
+        return decision
+
+    def _spend(self, stats: BatchStats, changes: Ranking) -> tuple[Limits, dict[str, float]]:
+        """Return which changes, in nats, to keep for entropy to follow the curve, and what to log of it."""
+        plant = cast(EntropyPlant, self._plant)
+        low, free, high = changes.reach(self.min_kept)
+        wanted = plant.plan(self._targets_ahead(stats, plant.horizon), free, low, high)
+        saturated = low < high and not low < wanted < high
+        return changes.limits(wanted, self.min_kept), {"wanted_effect": wanted, "saturated": float(saturated)}
 
     def _change(self, stats: BatchStats) -> Tensor:
         """Return what each rollout would change entropy by, in whatever unit; the sign is what most rules use."""
@@ -160,7 +189,8 @@ class RejectionController(Controller):
         if self._plant is None:
             return terms[0]
         self._plant.observe(stats.entropy, stats.entropy_stderr)
-        self._terms = self._plant.scaled(torch.stack(terms, dim=1).double().cpu())
+        sizes = torch.tensor([Ranking.of(term).size() for term in terms])
+        self._terms = torch.stack(terms, dim=1).double().cpu() / self._plant.unit(sizes)
         return (self._terms @ self._plant.gains).to(stats.advantages.device)
 
     def _required(self, stats: BatchStats, name: str) -> Tensor:
@@ -168,11 +198,6 @@ class RejectionController(Controller):
         if value is None:
             raise InvalidValueError(f"rule {self.rule!r} needs BatchStats.{name}: {_NEEDS[name]}")
         return value
-
-    def _applied(self, decision: Decision) -> Tensor:
-        """Return the effect, per term, of what enters the gradient; in units of keeping one rollout in B."""
-        kept = self._terms * decision.keep.cpu()[:, None]
-        return torch.stack([effect(term) for term in kept.T])
 
     def _acceptance(self, stats: BatchStats) -> float:
         """Return the chance of a rollout that moves entropy away: 1 at the edge, 0 a band's width from it."""

@@ -21,9 +21,10 @@ import json
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -36,14 +37,14 @@ from trl.models.utils import disable_gradient_checkpointing
 
 from entrocraft import advantages as estimators
 from entrocraft.control import DEFAULT_WIDTH, EntropyControl
-from entrocraft.controllers import BatchStats, Controller, Decision, Prediction
+from entrocraft.controllers import BatchStats, Controller, Decision, Normalize, Prediction
+from entrocraft.controllers.ranking import binned
 from entrocraft.dynamics import (
     QUADRANTS,
     entropy_sensitivity,
     estimated_entropy_sensitivity,
     estimated_self_kernel,
     quadrants,
-    rollout_entropy_change,
     self_kernel,
     visitation_entropy_change,
 )
@@ -240,6 +241,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             entropy = entropy_from_sums(sums, counts, self.entropy_control.aggregation)
         except MeasurementError as error:
             raise MeasurementError(f"step {step}: {error}") from error
+        change_BT, predictions = self._predictions(batch, scores, advantages_B, mask_BT, entropy)
         stats = BatchStats(
             step=step,
             total_steps=self.state.max_steps,
@@ -250,7 +252,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             num_tokens=counts,
             entropy_stderr=entropy_standard_error(sums, counts, groups),
             num_ranks=self.accelerator.num_processes,
-            **self._predictions(batch, scores, advantages_B, mask_BT, entropy),
+            **predictions,
         )
         decision = self.entropy_controller.decide(stats)
         if self._steering is not None:
@@ -258,9 +260,13 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
                 steering_accepted=float(self._steering.accepted), steering_refused=float(self._steering.refused)
             )
         decision.metrics["num_tokens"] = counts.sum().item()
-        decision.metrics.update(self._quadrants(scores, advantages_B, mask_BT, decision))
-        if decision.token_direction:
-            decision, batch = self._without_tokens(batch, decision, scores, mask_BT)
+        kept_BT = mask_BT * self._local(decision.keep).to(mask_BT)[:, None]
+        if decision.token_limits is not None:
+            low, high = decision.token_limits
+            kept_BT = kept_BT * ((change_BT() == 0) | ((change_BT() >= low) & (change_BT() <= high)))
+        decision.metrics.update(self._quadrants(scores, advantages_B, mask_BT, kept_BT, decision.normalize))
+        if decision.token_limits is not None:
+            decision, batch = self._without_tokens(batch, decision, mask_BT, kept_BT)
         return self._apply(batch, decision, stats), decision
 
     def _follow_steering(self) -> None:
@@ -288,45 +294,53 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
 
     def _predictions(
         self, batch: Batch, scores: _Scores, advantages_B: Tensor, mask_BT: Tensor, entropy: float
-    ) -> dict[str, Prediction]:
-        """Return what the controller may ask to be predicted, over all ranks, made when it asks."""
-        weights_B = self._loss_weights(mask_BT)
-
-        def local() -> Tensor:
-            if self._aligner is not None:
-                change_BT = self._aligner.change_in_log_probs(
-                    batch, scores.log_probs_BT, mask_BT, *entropy_sums(scores.entropy_BT, mask_BT), entropy
-                )
-                change_B = -rollout_entropy_change(change_BT, advantages_B, mask_BT)  # A * mean_t
-            else:
-                change_B = rollout_entropy_change(cast(Tensor, scores.sensitivity_BT), advantages_B, mask_BT)
-            return self._gathered(change_B * weights_B)[0]
+    ) -> tuple[Callable[[], Tensor], dict[str, Prediction]]:
+        """Return the change of each token, and what the controller may ask of all ranks; made when asked for."""
+        change_BT = cache(lambda: self._token_changes(batch, scores, mask_BT, entropy))
 
         def visitation() -> Tensor:
             change_B = visitation_entropy_change(
                 cast(Tensor, scores.self_kernel_BT), scores.entropy_BT, advantages_B, mask_BT, entropy
             )
-            return self._gathered(change_B * weights_B)[0]
+            return self._gathered(change_B * self._loss_weights(mask_BT))[0]
 
-        return {"predicted_change": local, "visitation_change": visitation}
+        return change_BT, {
+            "predicted_change": lambda: self._gathered(change_BT().sum(-1))[0],
+            "visitation_change": visitation,
+            "token_change": lambda: self.accelerator.reduce(binned(change_BT()[mask_BT.bool()]), "sum").cpu(),
+        }
+
+    def _token_changes(self, batch: Batch, scores: _Scores, mask_BT: Tensor, entropy: float) -> Tensor:
+        """Return what each token's part in the update would change entropy by (B, T), 0 where the mask is."""
+        if self._aligner is not None:
+            rise_BT = self._aligner.change_in_log_probs(
+                batch, scores.log_probs_BT, mask_BT, *entropy_sums(scores.entropy_BT, mask_BT), entropy
+            )
+        else:
+            rise_BT = -cast(Tensor, scores.sensitivity_BT)
+        advantages_BT = batch["advantages"].view(len(mask_BT), -1)
+        weights_B = self._loss_weights(mask_BT) / mask_BT.sum(-1).clamp(min=1)
+        return advantages_BT * rise_BT * mask_BT * weights_B[:, None]
 
     def _quadrants(
-        self, scores: _Scores, advantages_B: Tensor, mask_BT: Tensor, decision: Decision
+        self, scores: _Scores, advantages_B: Tensor, mask_BT: Tensor, kept_BT: Tensor, normalize: Normalize
     ) -> dict[str, float]:
         """Return what each quadrant contributes to the change of entropy, in the whole batch and in what is kept."""
         sensitivity_BT = scores.sensitivity_BT
         if sensitivity_BT is None:
             sensitivity_BT = estimated_entropy_sensitivity(scores.log_probs_BT, scores.entropy_BT, mask_BT)
-        metrics: dict[str, float] = {}
-        for prefix, keep_B in (("quadrants", None), ("kept_quadrants", self._local(decision.keep))):
-            four = quadrants(sensitivity_BT, advantages_B, mask_BT, keep_B)
-            sums = [getattr(four, name).contribution * four.num_tokens for name in QUADRANTS]
-            row = torch.tensor([[*sums, four.num_tokens]], device=mask_BT.device)
-            *totals, num_tokens = self.accelerator.gather(row).sum(dim=0).tolist()
-            metrics |= {
-                f"{prefix}/{name}": total / max(num_tokens, 1) for name, total in zip(QUADRANTS, totals, strict=True)
-            }
-        return metrics
+        rows = []
+        for counted_BT in (mask_BT, kept_BT):
+            four = quadrants(sensitivity_BT, advantages_B, counted_BT)
+            rows.append([getattr(four, name).contribution * four.num_tokens for name in QUADRANTS] + [four.num_tokens])
+        table = torch.tensor([rows], device=mask_BT.device)
+        sums, kept_sums = self.accelerator.gather(table).sum(dim=0).tolist()
+        num_tokens, num_kept = sums.pop(), kept_sums.pop()
+        divisor = num_tokens if normalize == "all" else num_kept
+        metrics = {f"quadrants/{name}": total / max(num_tokens, 1) for name, total in zip(QUADRANTS, sums, strict=True)}
+        return metrics | {
+            f"kept_quadrants/{name}": total / max(divisor, 1) for name, total in zip(QUADRANTS, kept_sums, strict=True)
+        }
 
     def _loss_weights(self, mask_BT: Tensor) -> Tensor:
         """Return what each rollout weighs in the loss: its tokens, or 1 if the loss averages over each rollout's."""
@@ -354,16 +368,14 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
     # ---- carry out -----------------------------------------------------------------------------------
 
     def _without_tokens(
-        self, batch: Batch, decision: Decision, scores: _Scores, mask_BT: Tensor
+        self, batch: Batch, decision: Decision, mask_BT: Tensor, kept_BT: Tensor
     ) -> tuple[Decision, Batch]:
-        """Leave out the tokens that move entropy away, and the rollouts that have no others.
+        """Leave out of the loss the tokens that are not kept, and of the pass the rollouts that have no others.
 
         The factor that `normalize="kept"` asks for is over tokens, or, where the loss averages over rollouts, over
         the share of each rollout that is left; it goes into the advantages, which alone feel the mask.
         """
-        advantages_BT = batch["advantages"].view(len(mask_BT), -1).expand_as(mask_BT)
-        keep_BT = (mask_BT > 0) & (decision.token_direction * -advantages_BT * scores.sensitivity_BT <= 0)
-        counts, kept_counts = self._gathered(mask_BT.sum(-1), keep_BT.sum(-1))
+        counts, kept_counts = self._gathered(mask_BT.sum(-1), kept_BT.sum(-1))
         factor = 1.0
         if decision.normalize == "kept":
             sizes = counts.clamp(min=1) if self._loss_denominator == "rows" else torch.ones_like(counts)
@@ -371,7 +383,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         keep = decision.keep & (kept_counts > 0)
         decision.metrics["kept_token_fraction"] = float(kept_counts.sum() / counts.sum())
         decision.metrics["kept_fraction"] = keep.double().mean().item()
-        batch = batch | {"advantages": factor * advantages_BT * keep_BT}
+        batch = batch | {"advantages": factor * batch["advantages"].view(len(mask_BT), -1) * kept_BT}
         return replace(decision, keep=keep, normalize="all"), batch
 
     @property
