@@ -50,7 +50,7 @@ def follow(target, num_steps=80, anticipate=True, momentum=MOMENTUM, seed=0):
 def test_drift_and_gain_are_learnt_from_what_is_measured():
     policy, plant = SimulatedPolicy(), EntropyPlant(1, MOMENTUM)
     generator = torch.Generator().manual_seed(1)
-    for block in range(20):
+    for _block in range(20):
         effect = torch.rand((), generator=generator).item() * 2 - 1
         for _ in range(10):
             plant.observe(policy.reading(), NOISE)

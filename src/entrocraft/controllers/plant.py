@@ -19,7 +19,7 @@ from torch import Tensor
 from entrocraft.errors import InvalidValueError
 
 # Multiples of the entropy at the first step, which sets the scale of everything else.
-_PRIOR_GAIN, _PRIOR_DRIFT_SD = 0.03, 0.01
+_PRIOR_GAIN, _PRIOR_DRIFT_SD = 0.05, 0.01
 _ENTROPY_WALK_SD, _DRIFT_WALK_SD = 0.008, 0.001
 _GAIN_WALK_SD = 0.05  # of the prior gain
 _LEAST_GAIN = 0.1  # of the prior gain

@@ -45,6 +45,12 @@ def check_trainer_args(control: EntropyControl, trainer_args: Any) -> None:
                 "use_adaptive_entropy would adapt to the kept rollouts alone, and is a second controller of the same "
                 "entropy; turn it off, or use EntropyControl(rejected='mask')"
             )
+    adapts = getattr(trainer_args, "use_adaptive_entropy", False)
+    if control.entropy_bonus and (loss_type == "rloo" or adapts or getattr(trainer_args, "use_liger_kernel", False)):
+        raise InvalidValueError(
+            "entropy_bonus is carried out by GRPOTrainer's own entropy bonus, which RLOOTrainer and Liger's loss do not "
+            "have and use_adaptive_entropy governs itself; set entropy_bonus=0.0, or use GRPOTrainer without them"
+        )
     raw_rewards = control.estimator is not None or (control.method == "rejection" and control.rule == "reward")
     if loss_type == "rloo" and raw_rewards and (trainer_args.beta != 0.0 or trainer_args.reward_clip_range):
         raise InvalidValueError(

@@ -67,7 +67,8 @@ from entrocraft.steering import SteeringFile, format_steering, parse_steering
 STATE_FILE = "entrocraft.json"
 logger = logging.getLogger(__name__)
 
-_KEEP, _SCALE = "entrocraft_keep", "entrocraft_scale"  # carried through TRL's shuffle and split
+# Carried through TRL's shuffle and split.
+_KEEP, _SCALE, _ENTROPY_COEF = "entrocraft_keep", "entrocraft_scale", "entrocraft_entropy_coef"
 
 
 @dataclass
@@ -98,6 +99,8 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
 
     _tag_names: list[str]
     beta: float
+    entropy_coef: float
+    _entropy_bonus_enabled: bool
 
     def __init__(
         self,
@@ -403,7 +406,8 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             new_B = old_B * keep_B.view(-1, *[1] * (old_B.ndim - 1))
         else:
             new_B = self._local(decision.advantages).to(device=device, dtype=old_B.dtype)
-        return batch | {"advantages": new_B, _KEEP: keep_B, _SCALE: torch.tensor(scale, device=device)}
+        scalars = torch.tensor([scale, decision.entropy_coef], device=device)
+        return batch | {"advantages": new_B, _KEEP: keep_B, _SCALE: scalars[0], _ENTROPY_COEF: scalars[1]}
 
     def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
         if _KEEP not in inputs:
@@ -411,14 +415,15 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
                 self._rows_of_step += len(inputs["completion_ids"])
             return super()._compute_loss(model, inputs)
         inputs = dict(inputs)
-        keep_B, factor = inputs.pop(_KEEP), inputs.pop(_SCALE)
+        keep_B, factor, entropy_coef = inputs.pop(_KEEP), inputs.pop(_SCALE), float(inputs.pop(_ENTROPY_COEF))
         rows_per_rank = self.accelerator.gather(keep_B.sum().view(1))
         self._rows_of_step += int(rows_per_rank.sum())
 
         # Every loss is homogeneous in the advantage, so scaling it scales the policy gradient and leaves TRL's
         # entropy bonus and load-balancing term alone.
         if self.entropy_control.rejected == "mask":
-            return super()._compute_loss(model, inputs | {"advantages": inputs["advantages"] * factor})
+            with self._bonus(entropy_coef):
+                return super()._compute_loss(model, inputs | {"advantages": inputs["advantages"] * factor})
 
         # TRL gathers one value per row for its metrics, which needs as many rows on every rank.
         kept = keep_rows(inputs, keep_B, num_rows=max(int(rows_per_rank.max()), 1))
@@ -434,9 +439,23 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         # its metric on this rank alone; where the factor is zero no row is kept, so any value will do.
         self.beta = beta * float(factor) or beta
         try:
-            return super()._compute_loss(model, kept)
+            with self._bonus(entropy_coef):
+                return super()._compute_loss(model, kept)
         finally:
             self.beta = beta
+
+    @contextmanager
+    def _bonus(self, coef: float) -> Iterator[None]:
+        """Add `coef` to TRL's own coefficient of an entropy bonus, for one loss."""
+        if not coef:
+            yield
+            return
+        own, enabled = self.entropy_coef, self._entropy_bonus_enabled
+        self.entropy_coef, self._entropy_bonus_enabled = own + coef, True
+        try:
+            yield
+        finally:
+            self.entropy_coef, self._entropy_bonus_enabled = own, enabled
 
     # ---- log, skip, save -----------------------------------------------------------------------------
 

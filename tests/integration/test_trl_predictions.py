@@ -1,0 +1,265 @@
+"""What the TRL engine predicts for the rules that ask: against formulas on the same batch, and never unasked."""
+
+import pytest
+import torch
+from conftest import train_logs
+from peft import LoraConfig, get_peft_model
+from test_trl_engine import HIGH, LOW, assert_same_gradients
+from transformers import AutoModelForCausalLM
+from trl import GRPOTrainer
+
+import entrocraft as ec
+from entrocraft.alignment import ascent_step
+from entrocraft.control import EntropyControl
+from entrocraft.controllers.ranking import binned
+from entrocraft.engines.trl import EntropyControlledGRPOTrainer
+from entrocraft.entropy import token_entropy, token_log_probs
+from entrocraft.errors import InvalidValueError
+
+INSIDE = {"lower": 0.0, "upper": 100.0}
+
+
+def logits_of(model, batch, temperature=1.0):
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    width = batch["completion_ids"].shape[1]
+    return model(input_ids=ids, attention_mask=mask).logits[:, -width - 1 : -1] / temperature
+
+
+class Asking(ec.Controller):
+    """Keeps everything, or tokens within limits, and remembers the predictions it asked for."""
+
+    predictor_needed = tokens_needed = True
+    limits = None
+
+    def _decide(self, stats, direction):
+        self.predicted, self.tokens = stats.prediction("predicted_change"), stats.prediction("token_change")
+        keep = torch.ones_like(stats.advantages, dtype=torch.bool)
+        return ec.Decision(keep=keep, advantages=stats.advantages, token_limits=self.limits)
+
+
+def asking(limits=None):
+    controller = Asking(ec.Band(lower=0.0, upper=100.0))
+    controller.limits = limits
+    return controller
+
+
+class Watching(EntropyControlledGRPOTrainer):
+    """Remembers the batch that was decided on, the weights before and after, and whether a direction was taken."""
+
+    def _control(self, batch):
+        self.before = [p.detach().clone() for p in self.model.parameters()]
+        self.seen = {name: value.clone() for name, value in batch.items() if isinstance(value, torch.Tensor)}
+        batch, decision = super()._control(batch)
+        self.after = [p.detach().clone() for p in self.model.parameters()]
+        assert all(p.grad is None for p in self.model.parameters())
+        self.decided = batch
+        return batch, decision
+
+
+def exact_token_changes(model, batch):
+    """Return -A * S_t for the counted tokens, from the full distribution by the definition of S."""
+    with torch.no_grad():
+        log_p = torch.log_softmax(logits_of(model, batch).double(), dim=-1)
+    p = log_p.exp()
+    entropy = -(p * log_p).sum(-1, keepdim=True)
+    x = p * (log_p + entropy)
+    sampled = x.gather(-1, batch["completion_ids"][..., None]).squeeze(-1)
+    return -batch["advantages"][:, None] * (sampled - (p * x).sum(-1)) * batch["completion_mask"]
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo"])
+def test_rollouts_and_tokens_are_predicted_by_the_same_formula(make_trainer, loss_type):
+    controller = asking()
+    trainer = make_trainer(
+        Watching,
+        config={"loss_type": loss_type, "learning_rate": 0.0},
+        entropy_control=EntropyControl(predictor="exact"),
+        entropy_controller=controller,
+    )
+    trainer.train()
+    change = exact_token_changes(trainer.model, trainer.seen)
+    mask = trainer.seen["completion_mask"]
+    if loss_type == "grpo":  # each rollout weighs the same, whatever its length
+        change = change / mask.sum(-1, keepdim=True)
+    torch.testing.assert_close(controller.predicted, change.sum(-1), atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(controller.tokens.sum(0), binned(change[mask.bool()]).sum(0), atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("loss_type", ["grpo", "dapo"])
+@pytest.mark.parametrize("normalize", ["kept", "all"])
+def test_leaving_out_tokens_is_masking_their_advantages_by_hand(make_trainer, loss_type, normalize):
+    class KeepWhatRaises(Asking):
+        def _decide(self, stats, direction):
+            keep = torch.ones_like(stats.advantages, dtype=torch.bool)
+            return ec.Decision(
+                keep=keep, advantages=stats.advantages, token_limits=(1e-9, float("inf")), normalize=normalize
+            )
+
+    config = {"loss_type": loss_type}
+    ours = make_trainer(
+        EntropyControlledGRPOTrainer,
+        config=config,
+        entropy_control=EntropyControl(predictor="exact"),
+        entropy_controller=KeepWhatRaises(ec.Band(lower=0.0, upper=100.0)),
+    )
+    ours.train()
+
+    class Reference(GRPOTrainer):
+        def _generate_and_score_completions(self, inputs):
+            batch = super()._generate_and_score_completions(inputs)
+            change, mask = exact_token_changes(self.model, batch), batch["completion_mask"]
+            keep = mask * ((change > 1e-9) | (change == 0))
+            shares = 1.0 if loss_type == "dapo" else mask.sum(-1, keepdim=True)
+            factor = (mask / shares).sum() / (keep / shares).sum() if normalize == "kept" else 1.0
+            batch["advantages"] = factor * batch["advantages"][:, None] * keep
+            return batch
+
+    reference = make_trainer(Reference, config=config)
+    reference.train()
+    line = train_logs(ours)[0]
+    assert 0 < line["entrocraft/kept_token_fraction"] < 1
+    assert_same_gradients(ours, reference, atol=2e-6)
+
+
+def test_the_token_rule_masks_tokens_and_says_what_it_kept(make_trainer):
+    trainer = make_trainer(
+        Watching, config={"max_steps": 3}, entropy_control=EntropyControl(**HIGH, rule="token", predictor="exact")
+    )
+    trainer.train()
+    for line in train_logs(trainer):
+        assert 0.25 <= line["entrocraft/kept_token_fraction"] < 1
+        assert line["entrocraft/saturated"] == 1.0  # nothing within reach is near enough to 50 nats
+        # What is left raises entropy more than the whole batch did.
+        kept = sum(value for name, value in line.items() if name.startswith("entrocraft/kept_quadrants/"))
+        whole = sum(value for name, value in line.items() if name.startswith("entrocraft/quadrants/"))
+        assert kept > whole
+
+
+def lora(tiny_model):
+    torch.manual_seed(1)
+    return get_peft_model(
+        AutoModelForCausalLM.from_pretrained(tiny_model),
+        LoraConfig(target_modules=["q_proj", "v_proj"], init_lora_weights=False),
+    )
+
+
+@pytest.mark.parametrize("micro_batch_size", [16, 4])
+@pytest.mark.parametrize("peft", [False, True])
+def test_aligned_predictions_are_those_of_the_whole_batch_at_once(make_trainer, tiny_model, peft, micro_batch_size):
+    controller = asking()
+    trainer = make_trainer(
+        Watching,
+        model=lora(tiny_model) if peft else AutoModelForCausalLM.from_pretrained(tiny_model),
+        config={
+            "learning_rate": 1e-3,
+            "max_steps": 2,  # at the second step Adam has a state
+            "temperature": 0.7,
+            "per_device_train_batch_size": micro_batch_size,
+            "gradient_accumulation_steps": 16 // micro_batch_size,
+        },
+        entropy_control=EntropyControl(rule="aligned", aligned_share=1.0),
+        entropy_controller=controller,
+    )
+    expected = {}
+
+    class Independent(Watching):
+        """Not the engine's way: one pass over the whole batch, the entropy gradient from one scalar."""
+
+        def _control(self, batch):
+            parameters = [p for p in self.model.parameters() if p.requires_grad]
+            mask = batch["completion_mask"]
+            self.model.eval()
+            with torch.enable_grad():
+                logits = logits_of(self.model, batch, 0.7)
+                entropy, log_probs = token_entropy(logits), token_log_probs(logits, batch["completion_ids"])
+                sums = (entropy * mask).sum(-1)
+                excess = (sums - sums.sum() / mask.sum() * mask.sum(-1)).detach()
+                total = sums.sum() + (excess * (log_probs * mask).sum(-1)).sum()
+                gradients = torch.autograd.grad(total, parameters)
+            steps = ascent_step(gradients, parameters, getattr(self.optimizer, "optimizer", self.optimizer), 1e-3)
+            with torch.no_grad():
+                for p, step in zip(parameters, steps, strict=True):
+                    p.add_(step)
+                moved = token_log_probs(logits_of(self.model, batch, 0.7), batch["completion_ids"])
+                for p, step in zip(parameters, steps, strict=True):
+                    p.sub_(step)
+            self.model.train()
+            rise = ((moved - log_probs.detach()) * mask).sum(-1)
+            expected[self.state.global_step] = batch["advantages"] * rise
+            for p in parameters:
+                p.grad = None
+            return super()._control(batch)
+
+    trainer.__class__ = Independent
+    trainer.train()
+    assert expected[1].abs().max() > 0
+    torch.testing.assert_close(controller.predicted.float(), expected[1], rtol=5e-3, atol=1e-5)  # differences of float32
+
+
+def test_weights_gradients_and_mode_are_as_before_after_scoring(make_trainer, tiny_model):
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, attention_dropout=0.3)
+    trainer = make_trainer(
+        Watching, model=model, config={"max_steps": 2}, entropy_control=EntropyControl(**HIGH, rule="aligned")
+    )
+    trainer.train()
+    assert trainer.model.training
+    assert all(torch.equal(a, b) for a, b in zip(trainer.before, trainer.after, strict=True))
+    assert 0 < train_logs(trainer)[-1]["entrocraft/kept_fraction"] < 1
+
+
+@pytest.mark.parametrize("rule", ["aligned", "predicted"])
+def test_in_band_nothing_is_predicted(make_trainer, monkeypatch, rule):
+    def unasked(*args, **kwargs):
+        raise AssertionError("a prediction was made that no decision needed")
+
+    monkeypatch.setattr(EntropyControlledGRPOTrainer, "_token_changes", unasked)
+    control = EntropyControl(**INSIDE, rule=rule)
+    make_trainer(EntropyControlledGRPOTrainer, config={"max_steps": 2}, entropy_control=control).train()
+    with pytest.raises(AssertionError, match="no decision needed"):
+        make_trainer(EntropyControlledGRPOTrainer, entropy_control=EntropyControl(**LOW, rule=rule)).train()
+
+
+@pytest.mark.parametrize(
+    "options", [{"rule": "predicted"}, {"rule": "budget"}, {"rule": "budget", "predictor": "exact"}]
+)
+def test_visitation_is_a_term_with_a_gain_of_its_own(make_trainer, options):
+    trainer = make_trainer(
+        EntropyControlledGRPOTrainer,
+        config={"max_steps": 3},
+        entropy_control=EntropyControl(**HIGH, visitation=True, **options),
+    )
+    trainer.train()
+    line = train_logs(trainer)[-1]
+    assert line["entrocraft/gain_0"] > 0 and line["entrocraft/gain_1"] > 0
+    assert line["entrocraft/gain_0"] != line["entrocraft/gain_1"]
+
+
+@pytest.mark.parametrize("rejected", ["drop", "mask"])
+def test_an_entropy_bonus_is_trls_own_with_our_coefficient(make_trainer, rejected):
+    class WithBonus(ec.Controller):
+        def _decide(self, stats, direction):
+            keep = torch.ones_like(stats.advantages, dtype=torch.bool)
+            return ec.Decision(keep=keep, advantages=stats.advantages, entropy_coef=0.05)
+
+    ours = make_trainer(
+        EntropyControlledGRPOTrainer,
+        entropy_control=EntropyControl(rejected=rejected),
+        entropy_controller=WithBonus(ec.Band(lower=0.0, upper=100.0)),
+    )
+    ours.train()
+    reference = make_trainer(GRPOTrainer, config={"entropy_coef": 0.05})
+    reference.train()
+    assert_same_gradients(ours, reference)
+    assert ours.entropy_coef == 0.0 and not ours._entropy_bonus_enabled  # for that one decision only
+
+
+def test_a_bonus_that_the_trainer_cannot_carry_out_is_refused(make_trainer):
+    control = EntropyControl(rule="predicted", fallback="escalate", entropy_bonus=0.01)
+    with pytest.raises(InvalidValueError, match=r"set entropy_bonus=0\.0"):
+        make_trainer(
+            EntropyControlledGRPOTrainer,
+            config={"use_adaptive_entropy": True, "entropy_coef": 0.1},
+            entropy_control=EntropyControl(rule="predicted", fallback="escalate", entropy_bonus=0.01, rejected="mask"),
+        )
+    assert control.entropy_bonus == 0.01
