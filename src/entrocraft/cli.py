@@ -216,6 +216,34 @@ def explain(run: Path, momentum: float, output: Path | None) -> None:
 
 
 @main.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("spec", metavar="SPEC")
+@click.option("--width", type=float, help="Of the band around it. [default: the run's own]")
+@_user_errors_exit_2
+def steer(run: Path, spec: str, width: float | None) -> None:
+    """Bend the curve of a running job: from its next decision on it follows SPEC, such as 'linear(0.6, 0.3)'.
+
+    SPEC is drawn over the whole run, as in its configuration. The file that this writes, steering.yaml in the run
+    directory, may as well be edited by hand.
+    """
+    from entrocraft.config import parse_config
+    from entrocraft.control import DEFAULT_WIDTH
+    from entrocraft.runs import RunDirectory
+    from entrocraft.steering import parse_steering, write_steering
+
+    directory = RunDirectory(run)
+    control = parse_config(directory.config()).control
+    if control is None:
+        raise InvalidValueError(f"{run} runs without entropy control: there is nothing to steer")
+    if control.steering is not None:
+        raise InvalidValueError(f"{run} follows {control.steering}, as its configuration says: write the curve there")
+    own_width = DEFAULT_WIDTH if control.width is None else control.width
+    band = parse_steering(spec, own_width if width is None else width)
+    write_steering(directory.steering_file, band)
+    click.echo(f"wrote {directory.steering_file}; the run takes it up at its next decision")
+
+
+@main.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .png, .svg or .pdf file.")
 @_user_errors_exit_2

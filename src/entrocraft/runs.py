@@ -3,6 +3,7 @@
 config.json      the resolved configuration
 metrics.jsonl    one line per optimizer step, and one per evaluation
 controller.json  the controller's state
+steering.yaml    a curve that a person wrote mid-run, which the run follows instead
 checkpoints/     what training resumes from
 curve.png        target, band and entropy over reward
 report.md        how it went, in words
@@ -36,6 +37,7 @@ class RunDirectory:
         self.config_file = path / "config.json"
         self.metrics_file = path / "metrics.jsonl"
         self.controller_file = path / "controller.json"
+        self.steering_file = path / "steering.yaml"
         self.curve_file = path / "curve.png"
         self.report_file = path / "report.md"
         self.checkpoints = path / "checkpoints"

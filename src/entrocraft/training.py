@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import FrameType
 from typing import Any
 
@@ -200,7 +200,7 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outc
         if step == 0:
             evaluator.evaluate(0)
         if step < config.train.steps:
-            trainer = _build_trainer(plan, model, tokenizer)
+            trainer = _build_trainer(plan, model, tokenizer, run)
             trainer.add_callback(_MetricsWriter(run, progress))
             trainer.add_callback(_Stopper(stop, plan.steps_between_checkpoints))
             trainer.add_callback(evaluator)
@@ -213,13 +213,14 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outc
         return Outcome(steps=step, stopped_by=stop.signal if step < config.train.steps else None)
 
 
-def _build_trainer(plan: Plan, model: Any, tokenizer: Any) -> Any:
+def _build_trainer(plan: Plan, model: Any, tokenizer: Any, run: RunDirectory) -> Any:
     config = plan.config
     trainer_class: Any = _TRAINERS[config.train.algorithm][0]
     options = {}
     if config.control is not None:
         trainer_class = with_entropy_control(trainer_class)
-        options["entropy_control"] = config.control
+        steering = config.control.steering or str(run.steering_file)
+        options["entropy_control"] = replace(config.control, steering=steering)
     try:
         trainer = trainer_class(
             model=model,
@@ -241,6 +242,7 @@ class _MetricsWriter(TrainerCallback):
     def __init__(self, run: RunDirectory, progress: Progress):
         self._run, self._progress = run, progress
         self._last = time.perf_counter()
+        self._steered = 0.0
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if "loss" not in logs:
@@ -261,7 +263,15 @@ class _MetricsWriter(TrainerCallback):
         line |= {name: logs[name] for name in _KEPT_TRL_METRICS if name in logs}
         self._last = now
         self._run.append_metrics(line)
+        self._note_steering(line)
         self._progress.show(line)
+
+    def _note_steering(self, line: dict[str, Any]) -> None:
+        """Tell the person who bent the curve that the run follows it."""
+        accepted = line.get("steering_accepted", 0.0)
+        if accepted > self._steered:
+            self._progress.note(f"step {line['step']}: following the curve of {self._run.steering_file}")
+        self._steered = accepted
 
     @staticmethod
     def _num_tokens(args: Any, logs: dict[str, float]) -> int | None:

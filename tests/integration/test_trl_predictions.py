@@ -194,7 +194,9 @@ def test_aligned_predictions_are_those_of_the_whole_batch_at_once(make_trainer, 
     trainer.__class__ = Independent
     trainer.train()
     assert expected[1].abs().max() > 0
-    torch.testing.assert_close(controller.predicted.float(), expected[1], rtol=5e-3, atol=1e-5)  # differences of float32
+    torch.testing.assert_close(
+        controller.predicted.float(), expected[1], rtol=5e-3, atol=1e-5
+    )  # differences of float32
 
 
 def test_weights_gradients_and_mode_are_as_before_after_scoring(make_trainer, tiny_model):

@@ -1,5 +1,7 @@
 import json
+import math
 import warnings
+from typing import get_args
 
 import pytest
 import torch
@@ -7,6 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import entrocraft as ec
+from entrocraft.controllers import Rule
+from entrocraft.controllers.ranking import binned
 from entrocraft.errors import InvalidValueError, MeasurementError, UnknownNameError
 
 BAND = ec.Band(ec.constant(0.5), width=0.1)
@@ -169,29 +173,229 @@ def test_no_control_keeps_everything_and_still_reports():
     assert decision.loss_scale() == 1.0
 
 
+RULES = get_args(Rule)
 finite = st.floats(-10, 10)
+batches = st.lists(st.tuples(finite, finite, finite, finite), min_size=1, max_size=20)
+
+
+def drawn_stats(rows, entropy, step=1):
+    advantages, rewards, change, visitation = (
+        torch.tensor(column, dtype=torch.float64) for column in zip(*rows, strict=True)
+    )
+    return ec.BatchStats(
+        step=step,
+        total_steps=10,
+        entropy=entropy,
+        advantages=advantages,
+        rewards=rewards,
+        predicted_change=lambda: change,
+        visitation_change=lambda: visitation,
+        token_change=lambda: binned(change),
+        entropy_stderr=0.01,
+    )
+
+
+def build(rule, normalize, fallback, visitation):
+    visitation = visitation and rule in ("predicted", "probabilistic", "budget")
+    bonus = 0.01 if fallback == "escalate" else 0.0
+    return ec.RejectionController(
+        BAND, rule=rule, normalize=normalize, fallback=fallback, entropy_bonus=bonus, visitation=visitation
+    )
 
 
 @given(
-    st.floats(0.0, 2.0),
-    st.lists(st.tuples(finite, finite, finite), min_size=1, max_size=20),
-    st.sampled_from(["advantage", "reward", "predicted", "aligned"]),
+    st.lists(st.tuples(st.floats(0.0, 2.0), batches), min_size=1, max_size=5),
+    st.sampled_from(RULES),
     st.sampled_from(["kept", "all"]),
+    st.sampled_from(["skip", "escalate"]),
+    st.booleans(),
 )
-def test_no_decision_is_ever_inconsistent(entropy, rows, rule, normalize):
-    advantages, rewards, change = (torch.tensor(column, dtype=torch.float64) for column in zip(*rows, strict=True))
-    controller = ec.RejectionController(BAND, rule=rule, normalize=normalize)
+def test_no_decision_is_ever_inconsistent(history, rule, normalize, fallback, visitation):
+    controller = build(rule, normalize, fallback, visitation)
+    for step, (entropy, rows) in enumerate(history, start=1):
+        stats = drawn_stats(rows, entropy, step)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            decision = controller.decide(stats)
+        assert decision.keep.shape == stats.advantages.shape and decision.keep.dtype == torch.bool
+        assert (decision.advantages[~decision.keep] == 0).all()
+        assert torch.isfinite(decision.advantages).all()
+        assert all(math.isfinite(value) for value in decision.metrics.values())
+        assert math.isfinite(decision.entropy_coef)
+        if decision.token_limits is not None:
+            low, high = decision.token_limits
+            assert low <= high
+        # An empty decision is never silent: counted, and warned of at its first time.
+        assert decision.empty == (decision.metrics["kept_fraction"] == 0.0)
+        assert decision.empty <= (decision.metrics["empty_batches"] >= 1)
+        if decision.empty and decision.metrics["empty_batches"] == 1:
+            assert any("every rollout was rejected" in str(warning.message) for warning in caught)
+        if decision.metrics["direction"] == 0 and rule not in ("budget", "token"):
+            assert decision.keep.all()
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 2.0), batches), min_size=1, max_size=5),
+    st.sampled_from(RULES),
+    st.sampled_from(["skip", "escalate"]),
+    st.booleans(),
+)
+def test_state_round_trips_and_goes_on_the_same_for_every_rule(history, rule, fallback, visitation):
+    controller = build(rule, "kept", fallback, visitation)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        decision = controller.decide(
-            ec.BatchStats(
-                step=1, total_steps=2, entropy=entropy, advantages=advantages, rewards=rewards, predicted_change=change
-            )
+        for step, (entropy, rows) in enumerate(history, start=1):
+            controller.decide(drawn_stats(rows, entropy, step))
+        resumed = build(rule, "kept", fallback, visitation)
+        resumed.load_state_dict(json.loads(json.dumps(controller.state_dict())))
+        assert resumed.state_dict() == controller.state_dict()
+        entropy, rows = history[0]
+        mine, other = (c.decide(drawn_stats(rows, entropy, 9)) for c in (controller, resumed))
+    assert mine.metrics == other.metrics and torch.equal(mine.keep, other.keep)
+    assert mine.token_limits == other.token_limits
+
+
+@given(batches, st.floats(0.0, 2.0), st.floats(0.05, 1.0), st.booleans())
+def test_a_budget_never_keeps_fewer_than_its_floor(rows, entropy, min_kept, visitation):
+    controller = ec.RejectionController(BAND, rule="budget", min_kept=min_kept, visitation=visitation)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for step in (1, 2, 3):
+            stats = drawn_stats(rows, entropy, step)
+            decision = controller.decide(stats)
+            change = stats.prediction("predicted_change")
+            moving = change != 0
+            if visitation:
+                moving |= stats.prediction("visitation_change") != 0
+            assert decision.keep[~moving].all()
+            assert decision.keep[moving].sum() >= math.floor(min_kept * moving.sum())
+            assert moving.sum() == 0 or decision.keep[moving].any()
+
+
+def many(entropy, step=1, tokens=None, **fields):
+    """Statistics of 100 rollouts whose changes are -50 to 49."""
+    change = torch.arange(-50.0, 50.0, dtype=torch.float64)
+    return ec.BatchStats(
+        step=step,
+        total_steps=100,
+        entropy=entropy,
+        advantages=torch.ones(100),
+        predicted_change=change,
+        token_change=binned(change if tokens is None else tokens),
+        entropy_stderr=0.01,
+        **fields,
+    )
+
+
+@pytest.mark.parametrize("rule", ["budget", "token"])
+def test_a_budget_grows_with_the_distance_and_rejects_the_most_contrary(rule):
+    def rejected(entropy):
+        controller = ec.RejectionController(BAND, rule=rule)
+        decision = controller.decide(many(entropy))
+        if rule == "budget":
+            change = torch.arange(-50.0, 50.0)
+            kept = change[decision.keep]
+            assert kept.max() == 49 or kept.min() == -50  # rejected from one end
+            return 100 - len(kept), kept.mean().item()
+        low, high = decision.token_limits or (-math.inf, math.inf)
+        kept = torch.arange(-50.0, 50.0)
+        kept = kept[(kept >= low) & (kept <= high)]
+        return 100 - len(kept), kept.mean().item()
+
+    far, near = rejected(0.3), rejected(0.49)
+    assert far[0] > near[0] and far[1] > 0  # below the curve: what lowers entropy goes first
+    assert rejected(0.7)[1] < 0
+
+
+def test_a_budget_acts_before_the_band_is_left_and_the_sign_rules_do_not():
+    inside = 0.46  # of a band from 0.45 to 0.55
+    assert not ec.RejectionController(BAND, rule="budget").decide(many(inside)).keep.all()
+    assert ec.RejectionController(BAND, rule="predicted").decide(many(inside)).keep.all()
+
+
+def test_chance_accepts_all_at_the_edge_none_a_band_away_and_half_between():
+    def share_kept(entropy):
+        controller = ec.RejectionController(BAND, rule="probabilistic")
+        kept = [controller.decide(many(entropy, step)).keep[51:].double().mean().item() for step in range(1, 41)]
+        return sum(kept) / len(kept)
+
+    assert share_kept(0.5501) > 0.98  # changes above 0 raise entropy, which is too high
+    assert share_kept(0.60) == pytest.approx(0.5, abs=0.05)
+    assert share_kept(0.651) == 0.0
+
+
+def test_chance_is_the_same_on_every_rank_and_after_resuming():
+    first = ec.RejectionController(BAND, rule="probabilistic").decide(many(0.6, step=7)).keep
+    again = ec.RejectionController(BAND, rule="probabilistic").decide(many(0.6, step=7)).keep
+    other = ec.RejectionController(BAND, rule="probabilistic", seed=1).decide(many(0.6, step=7)).keep
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_when_nothing_moves_entropy_back_the_fallback_climbs_its_ladder():
+    def decide_stuck(controller, step):
+        change = torch.tensor([0.1, 0.2, 0.3, 0.4])
+        stats = ec.BatchStats(
+            step=step, total_steps=10, entropy=ABOVE, advantages=torch.ones(4), predicted_change=change
         )
-    assert decision.keep.shape == advantages.shape and decision.keep.dtype == torch.bool
-    assert (decision.advantages[~decision.keep] == 0).all()
-    assert torch.isfinite(decision.advantages).all()
-    assert decision.empty == (decision.metrics["kept_fraction"] == 0.0) == (controller.counts["empty"] == 1)
-    assert all(value == value for value in decision.metrics.values())
-    if decision.metrics["direction"] == 0:
-        assert decision.keep.all()
+        return controller.decide(stats)
+
+    controller = ec.RejectionController(BAND, rule="predicted", fallback="escalate", entropy_bonus=0.02)
+    with pytest.warns(UserWarning, match="no rollout of the batch moves entropy down"):
+        first = decide_stuck(controller, 1)
+    assert first.advantages.tolist() == pytest.approx([0.1] * 4)  # a smaller step
+    second = decide_stuck(controller, 2)
+    assert second.keep.tolist() == [True, False, False, False]  # and of the least harmful quarter only
+    third = decide_stuck(controller, 3)
+    assert third.entropy_coef == -0.02  # and a penalty on entropy, which is too high
+    assert third.metrics["fallback_entropy_bonus"] == 1.0
+
+    without = ec.RejectionController(BAND, rule="predicted", fallback="escalate")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stages = [decide_stuck(without, step) for step in (1, 2, 3)]
+        freed = without.decide(many(ABOVE))
+        assert decide_stuck(without, 5).advantages.tolist() == pytest.approx([0.1] * 4)
+    assert stages[2].empty and stages[2].metrics["fallback_skip"] == 1.0
+    assert not freed.empty  # the first batch that is not stuck goes back to the bottom
+
+
+def test_visitation_can_turn_a_decision_around():
+    # In units of their own size, with equal gains: local 0.71 and 0.71, visitation -0.89 and 0.45.
+    fields = {"predicted_change": torch.tensor([0.1, 0.1]), "visitation_change": torch.tensor([-10.0, 5.0])}
+    local = ec.RejectionController(BAND, rule="predicted", fallback="escalate")
+    whole = ec.RejectionController(BAND, rule="predicted", visitation=True)
+    with pytest.warns(UserWarning, match="no rollout of the batch moves entropy down"):
+        local.decide(stats(ABOVE, [1.0, 1.0], **fields))
+    assert whole.decide(stats(ABOVE, [1.0, 1.0], **fields)).keep.tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"rule": "advantage", "visitation": True}, "does not use"),
+        ({"rule": "aligned", "visitation": True}, "hold it already"),
+        ({"rule": "token", "visitation": True}, "whole rollouts"),
+        ({"rule": "budget", "min_kept": 0.0}, "min_kept"),
+        ({"rule": "budget", "min_kept": 1.5}, "min_kept"),
+        ({"rule": "predicted", "entropy_bonus": 0.1}, "last rung"),
+        ({"rule": "predicted", "fallback": "escalte"}, "did you mean 'escalate'"),
+    ],
+)
+def test_options_of_the_rules_are_checked(options, message):
+    with pytest.raises((InvalidValueError, UnknownNameError), match=message):
+        ec.RejectionController(BAND, **options)
+
+
+def test_predictions_are_made_only_if_the_decision_needs_them():
+    def unasked():
+        raise AssertionError("asked for")
+
+    stats = ec.BatchStats(step=1, total_steps=10, entropy=INSIDE, advantages=torch.ones(2), predicted_change=unasked)
+    assert ec.RejectionController(BAND, rule="aligned").decide(stats).keep.all()
+
+
+def test_token_changes_must_be_bins():
+    with pytest.raises(InvalidValueError, match="must come from `binned`"):
+        stats(0.5, token_change=torch.ones(4))
+    with pytest.raises(InvalidValueError, match=r"needs BatchStats\.token_change"):
+        decide(ABOVE, "token")

@@ -25,7 +25,7 @@ _GAIN_WALK_SD = 0.05  # of the prior gain
 _LEAST_GAIN = 0.1  # of the prior gain
 _UNKNOWN_READING_SD = 0.02
 _SIZE_MEMORY = 0.05  # share of the newest batch in the average size of a term
-RELUCTANCE = 0.5  # what a nat of effect by rejection costs, against a nat of distance from the curve
+RELUCTANCE = 0.1  # what a nat of effect by rejection costs, against a nat of distance from the curve
 _SWEEPS = 30
 _SURPRISE = 9.0  # squared standard deviations after which the model, not the reading, is doubted
 
