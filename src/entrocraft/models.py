@@ -61,11 +61,17 @@ def _pretrained(source: str) -> tuple[str, dict[str, str]]:
 
 def load_tokenizer(name: str) -> Any:
     """Load the tokenizer of `name`; see `load_model`."""
-    from transformers import AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     source, options = _pretrained(resolve_model(name))
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        if options:  # a GGUF file names the token that ends a turn in its configuration; its tokenizer may say another
+            config = AutoConfig.from_pretrained(source, **options)
+            for token in ("eos", "pad"):
+                index = getattr(config, f"{token}_token_id", None)
+                if isinstance(index, int):
+                    setattr(tokenizer, f"{token}_token", tokenizer.convert_ids_to_tokens(index))
     except (OSError, ValueError) as error:
         raise _not_loaded(name, "tokenizer", error) from error
     if tokenizer.pad_token is None:

