@@ -168,6 +168,7 @@ def predict_all(model, optimizer, batch, directions):
             gradients = entropy_gradient(
                 batch["score"],
                 all_rows[:: options.get("every", 1)].split(MICRO_BATCH),
+                model,
                 parameters,
                 mask,
                 batch["sums"],
@@ -177,7 +178,9 @@ def predict_all(model, optimizer, batch, directions):
             preconditioner = optimizer if options.get("precondition", True) else None
             steps = ascent_step(gradients, parameters, preconditioner, LEARNING_RATE)
         full = steps if full is None else full
-        change = log_prob_change(batch["score"], all_rows.split(MICRO_BATCH), batch["log_probs"], parameters, steps)
+        change = log_prob_change(
+            batch["score"], all_rows.split(MICRO_BATCH), batch["log_probs"], model, parameters, steps
+        )
         predictions[name] = -rollout_entropy_change(change, advantages, mask)
         seconds[name] = time.perf_counter() - began
     local = rollout_entropy_change(batch["sensitivity"], advantages, mask)

@@ -19,6 +19,7 @@ Shapes: B rollouts, T tokens.
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,6 +40,7 @@ def last_blocks(model: nn.Module, num_blocks: int | None) -> list[nn.Parameter]:
     Raises:
         InvalidValueError: The model has no list of blocks, or nothing in the last ones is trainable.
     """
+    _reshard(model)
     if num_blocks is None:
         return [p for p in model.parameters() if p.requires_grad]
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
@@ -56,6 +58,7 @@ def last_blocks(model: nn.Module, num_blocks: int | None) -> list[nn.Parameter]:
 def entropy_gradient(
     score: Score,
     row_batches: Sequence[Tensor],
+    model: nn.Module,
     parameters: Sequence[nn.Parameter],
     mask_BT: Tensor,
     sums_B: Tensor,
@@ -70,6 +73,7 @@ def entropy_gradient(
     Args:
         score: See `Score`.
         row_batches: Rows to use, in batches that fit a backward pass.
+        model: The model that `score` asks.
         parameters: What to differentiate by.
         mask_BT: 1 where a token counts.
         sums_B: Sum of counted token entropies of each rollout, in nats.
@@ -79,9 +83,12 @@ def entropy_gradient(
     Returns:
         One gradient per parameter, in nats per unit of the parameter.
     """
-    aside = [p.grad for p in parameters]
-    for p in parameters:
+    every = [p for p in model.parameters() if p.requires_grad]
+    aside = [p.grad for p in every]
+    for p in every:
         p.grad = None
+    # FSDP2 collects gradients in hooks of its own, which a pass towards chosen leaves would not call.
+    inputs = None if any(_is_sharded(module) for module in model.modules()) else list(parameters)
     excess_B = sums_B - mean_entropy * counts_B
     try:
         with torch.enable_grad():
@@ -90,10 +97,10 @@ def entropy_gradient(
                 mask = mask_BT[rows].to(entropies.dtype)
                 local = (entropies * mask).sum()
                 visiting = (excess_B[rows].to(entropies.dtype) * (log_probs * mask).sum(-1)).sum()
-                (local + visiting).backward(inputs=list(parameters))
+                (local + visiting).backward(inputs=inputs)
         return [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
     finally:
-        for p, grad in zip(parameters, aside, strict=True):
+        for p, grad in zip(every, aside, strict=True):
             p.grad = grad
 
 
@@ -134,9 +141,22 @@ def _preconditioned(gradient: Tensor, parameter: nn.Parameter, optimizer: torch.
     return gradient / (second_moment.sqrt() + group["eps"])
 
 
+def _reshard(model: nn.Module) -> None:
+    """Let go of the whole weights that FSDP2 keeps after a pass: they are copies, which would outlive a change."""
+    for module in model.modules():
+        if _is_sharded(module):
+            cast(Any, module).reshard()
+
+
+def _is_sharded(module: nn.Module) -> bool:
+    """Return True for what FSDP2 has wrapped, without importing it."""
+    return callable(getattr(module, "reshard", None)) and callable(getattr(module, "unshard", None))
+
+
 @contextmanager
-def shifted(parameters: Sequence[nn.Parameter], steps: Sequence[Tensor]) -> Iterator[None]:
-    """Move the parameters by the steps for the duration, and put them back bit for bit."""
+def shifted(model: nn.Module, parameters: Sequence[nn.Parameter], steps: Sequence[Tensor]) -> Iterator[None]:
+    """Move the model's parameters by the steps for the duration, and put them back bit for bit."""
+    _reshard(model)
     saved = [p.detach().clone() for p in parameters]
     try:
         with torch.no_grad():
@@ -144,6 +164,7 @@ def shifted(parameters: Sequence[nn.Parameter], steps: Sequence[Tensor]) -> Iter
                 p.add_(step.to(p.dtype))
         yield
     finally:
+        _reshard(model)
         with torch.no_grad():
             for p, value in zip(parameters, saved, strict=True):
                 p.copy_(value)
@@ -153,6 +174,7 @@ def log_prob_change(
     score: Score,
     row_batches: Sequence[Tensor],
     log_probs_BT: Tensor,
+    model: nn.Module,
     parameters: Sequence[nn.Parameter],
     steps: Sequence[Tensor],
 ) -> Tensor:
@@ -162,11 +184,12 @@ def log_prob_change(
         score: See `Score`.
         row_batches: All rows, in batches that fit a forward pass, in order.
         log_probs_BT: Log-probabilities at the weights as they are.
+        model: The model that `score` asks.
         parameters: What to move.
         steps: How far.
 
     Returns:
         Changes (B, T), in nats.
     """
-    with shifted(parameters, steps), torch.no_grad():
+    with shifted(model, parameters, steps), torch.no_grad():
         return torch.cat([score(rows)[0] for rows in row_batches]) - log_probs_BT

@@ -7,17 +7,30 @@ from pathlib import Path
 import pytest
 
 
-@pytest.fixture(scope="module")
-def results(tiny_model, tmp_path_factory):
-    output = tmp_path_factory.mktemp("two_ranks")
-    script = Path(__file__).with_name("two_ranks.py")
+def on_two_ranks(script, tiny_model, output):
+    """Run a script on two ranks and return what it wrote."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(script.parent)}
+    path = Path(__file__).with_name(script)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(path.parent)}
     done = subprocess.run(
-        [*command, str(script), tiny_model, str(output)], capture_output=True, text=True, timeout=300, env=environment
+        [*command, str(path), tiny_model, str(output)], capture_output=True, text=True, timeout=300, env=environment
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads((output / "results.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def results(tiny_model, tmp_path_factory):
+    return on_two_ranks("two_ranks.py", tiny_model, tmp_path_factory.mktemp("two_ranks"))
+
+
+@pytest.mark.slow
+def test_aligned_predictions_on_two_ranks_are_those_of_one_process(tiny_model, tmp_path):
+    results = on_two_ranks("two_ranks_aligned.py", tiny_model, tmp_path)
+    assert results.keys() == {"ddp", "fsdp2"}
+    for result in results.values():
+        assert result["relative_error"] < 1e-4
+        assert result["identical"]  # the weights, bit for bit
 
 
 @pytest.mark.slow

@@ -45,9 +45,9 @@ def predicted(bed, optimizer=None, num_blocks=None):
     model, score, mask, advantages = bed
     log_probs, sums, counts, entropy = measured(score, mask)
     parameters = last_blocks(model, num_blocks)
-    gradients = entropy_gradient(score, ROWS, parameters, mask, sums, counts, entropy)
+    gradients = entropy_gradient(score, ROWS, model, parameters, mask, sums, counts, entropy)
     steps = ascent_step(gradients, parameters, optimizer, length=1e-7)
-    change = log_prob_change(score, ROWS, log_probs, parameters, steps)
+    change = log_prob_change(score, ROWS, log_probs, model, parameters, steps)
     return -rollout_entropy_change(change, advantages, mask), parameters
 
 
@@ -64,7 +64,7 @@ def real_change(bed, row, scale, size=1e-6):
     steps = [scale(p, g) * size for p, g in zip(parameters, torch.autograd.grad(objective, parameters), strict=True)]
     entropies = []
     for sign in (1, -1):
-        with shifted(parameters, [sign * step for step in steps]):
+        with shifted(model, parameters, [sign * step for step in steps]):
             log_probs, sums, counts, _ = measured(score, mask)
             weights = ((log_probs - old_log_probs) * mask).sum(-1).exp()
             entropies.append(((weights * sums).sum() / (weights * counts).sum()).item())
@@ -117,7 +117,10 @@ def test_weights_come_back_after_an_error(bed):
     model, *_ = bed
     parameters = list(model.parameters())
     before = [p.detach().clone() for p in parameters]
-    with pytest.raises(RuntimeError, match="boom"), shifted(parameters, [torch.ones_like(p) for p in parameters]):
+    with (
+        pytest.raises(RuntimeError, match="boom"),
+        shifted(model, parameters, [torch.ones_like(p) for p in parameters]),
+    ):
         assert not torch.equal(parameters[0], before[0])
         raise RuntimeError("boom")
     assert all(torch.equal(p, old) for p, old in zip(parameters, before, strict=True))
@@ -139,6 +142,6 @@ def test_a_step_is_as_long_as_it_was_asked_to_be(bed):
     model, score, mask, _ = bed
     _, sums, counts, entropy = measured(score, mask)
     parameters = last_blocks(model, None)
-    gradients = entropy_gradient(score, ROWS, parameters, mask, sums, counts, entropy)
+    gradients = entropy_gradient(score, ROWS, model, parameters, mask, sums, counts, entropy)
     entries = torch.cat([step.flatten() for step in ascent_step(gradients, parameters, None, length=0.01)])
     assert entries.square().mean().sqrt().item() == pytest.approx(0.01)

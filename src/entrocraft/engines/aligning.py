@@ -68,12 +68,12 @@ class Aligner:
                 with torch.no_grad():
                     log_probs_BT = torch.cat([score(rows)[0] for rows in all_rows.split(rows_at_once)])
             gradients = entropy_gradient(
-                score, all_rows[::every].split(rows_at_once), parameters, mask_BT, sums_B, counts_B, entropy
+                score, all_rows[::every].split(rows_at_once), model, parameters, mask_BT, sums_B, counts_B, entropy
             )
             if trainer.accelerator.num_processes > 1 and not trainer.is_fsdp_enabled:
                 gradients = [trainer.accelerator.reduce(gradient, "sum") for gradient in gradients]
             steps = ascent_step(gradients, parameters, _inner(trainer.optimizer), self._step_length())
-            return log_prob_change(score, all_rows.split(rows_at_once), log_probs_BT, parameters, steps)
+            return log_prob_change(score, all_rows.split(rows_at_once), log_probs_BT, model, parameters, steps)
         finally:
             model.train(was_training)
 

@@ -1,0 +1,161 @@
+"""Run by `torchrun` in test_two_ranks.py: what rule `aligned` predicts on two gloo ranks against one process.
+
+Once in a trainer under DDP; and once on weights that FSDP2 shards, without a trainer, for accelerate has no FSDP on CPU.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from conftest import digits_reward, train_logs
+from datasets import Dataset
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import GRPOConfig
+
+import entrocraft as ec
+from entrocraft.alignment import ascent_step, entropy_gradient, last_blocks, log_prob_change
+from entrocraft.control import EntropyControl
+from entrocraft.engines.trl import EntropyControlledGRPOTrainer
+from entrocraft.entropy import token_entropy, token_log_probs
+from entrocraft.models import resolve_model
+
+LEARNING_RATE = 1e-3
+
+
+class Asking(ec.Controller):
+    """Keeps everything, and remembers what it asked for."""
+
+    predictor_needed = True
+
+    def _decide(self, stats, direction):
+        self.predicted = stats.prediction("predicted_change")
+        return ec.Decision(keep=torch.ones_like(stats.advantages, dtype=torch.bool), advantages=stats.advantages)
+
+
+class Watching(EntropyControlledGRPOTrainer):
+    """Remembers the batch, and whether the weights are as they were."""
+
+    def _control(self, batch):
+        before = [local(p).clone() for p in self.model.parameters()]
+        self.seen = {name: value.clone() for name, value in batch.items() if isinstance(value, torch.Tensor)}
+        result = super()._control(batch)
+        after = [local(p) for p in self.model.parameters()]
+        self.identical = all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+        return result
+
+
+def local(parameter):
+    return (parameter.to_local() if isinstance(parameter, DTensor) else parameter).detach()
+
+
+def scorer(model, batch):
+    """Return a function that scores rows of the batch."""
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    width = batch["completion_ids"].shape[1]
+
+    def score(rows):
+        logits = model(input_ids=ids[rows], attention_mask=mask[rows]).logits[:, -width - 1 : -1]
+        return token_log_probs(logits, batch["completion_ids"][rows]), token_entropy(logits)
+
+    return score
+
+
+def predictions(model, batches, mean_entropy):
+    """Return each rollout's predicted change, from the direction that all the batches give together."""
+    parameters = last_blocks(model, None)
+    parts = []
+    total = [torch.zeros_like(p) for p in parameters]
+    for batch in batches:
+        score, rows, mask = scorer(model, batch), torch.arange(len(batch["prompt_ids"])), batch["completion_mask"]
+        with torch.no_grad():
+            log_probs, entropies = score(rows)
+        sums = (entropies * mask).sum(-1)
+        part = entropy_gradient(score, [rows], model, parameters, mask, sums, mask.sum(-1), mean_entropy)
+        total = [a + b for a, b in zip(total, part, strict=True)]
+        parts.append((score, rows, mask, log_probs, batch["advantages"]))
+    steps = ascent_step(total, parameters, None, LEARNING_RATE)
+    predicted = []
+    for score, rows, mask, log_probs, advantages in parts:
+        rise = log_prob_change(score, [rows], log_probs, model, parameters, steps)
+        predicted.append(advantages * (rise * mask).sum(-1))
+    return torch.cat(predicted)
+
+
+def sharded_predictions(model_folder, batches, mean_entropy):
+    """Return the same from weights sharded over the ranks, each rank scoring its own rows."""
+    model = AutoModelForCausalLM.from_pretrained(model_folder).eval()
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    for layer in model.model.layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    assert all(isinstance(p, DTensor) for p in model.parameters())
+    before = [local(p).clone() for p in model.parameters()]
+    score = scorer(model, batches[dist.get_rank()])
+    with torch.no_grad():
+        first = score(torch.arange(2))[0]  # leaves the root's weights whole, as a pass before the decision does
+    mine = predictions(model, [batches[dist.get_rank()]], mean_entropy)
+    with torch.no_grad():
+        same = torch.equal(first, score(torch.arange(2))[0])  # nothing of the moved weights is left
+    last_blocks(model, None)  # lets go of whole weights
+    same &= all(torch.equal(a, local(p)) for a, p in zip(before, model.parameters(), strict=True))
+    parts = [None] * dist.get_world_size()
+    dist.all_gather_object(parts, (mine, same))
+    return torch.cat([part for part, _ in parts]), all(same for _, same in parts)
+
+
+def main():
+    model_folder, output = sys.argv[1:]
+    controller = Asking(ec.Band(0.5, width=0.1))
+    trainer = Watching(
+        model=AutoModelForCausalLM.from_pretrained(model_folder),
+        reward_funcs=digits_reward,
+        args=GRPOConfig(
+            output_dir=output,
+            max_steps=1,
+            per_device_train_batch_size=8,
+            num_generations=4,
+            max_completion_length=6,
+            learning_rate=LEARNING_RATE,
+            beta=0.0,
+            report_to="none",
+            save_strategy="no",
+            use_cpu=True,
+            bf16=False,
+            gradient_checkpointing=False,
+            disable_tqdm=True,
+            logging_steps=1,
+            seed=3,
+        ),
+        train_dataset=Dataset.from_dict({"prompt": [f"{a},{b},1,2={a}{b}:" for a in "123456" for b in "4567"]}),
+        processing_class=AutoTokenizer.from_pretrained(resolve_model("countdown-base")),
+        entropy_control=EntropyControl(rule="aligned", aligned_share=1.0),
+        entropy_controller=controller,
+    )
+    trainer.train()
+    batches = [None] * dist.get_world_size()
+    dist.all_gather_object(batches, trainer.seen)
+    identical = torch.tensor([float(trainer.identical)])
+    dist.all_reduce(identical, dist.ReduceOp.MIN)
+    mean_entropy = train_logs(trainer)[0]["entrocraft/entropy"]
+    sharded, sharded_identical = sharded_predictions(model_folder, batches, mean_entropy)
+    if dist.get_rank() == 0:
+        reference = predictions(AutoModelForCausalLM.from_pretrained(model_folder).eval(), batches, mean_entropy)
+        results = {
+            name: {"relative_error": float((predicted - reference).norm() / reference.norm()), "identical": same}
+            for name, predicted, same in (
+                ("ddp", controller.predicted, bool(identical.item())),
+                ("fsdp2", sharded, sharded_identical),
+            )
+        }
+        Path(output).mkdir(parents=True, exist_ok=True)
+        (Path(output) / "results.json").write_text(json.dumps(results))
+
+
+if __name__ == "__main__":
+    main()
