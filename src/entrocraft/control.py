@@ -42,8 +42,9 @@ class EntropyControl:
     """Upper edge of the band, instead of `schedule` and `width`."""
     method: str = "rejection"
     """The controller, one of `controllers.available()`."""
-    rule: str = "predicted"
-    """Which rollouts a rejection keeps; see `RejectionController`."""
+    rule: str | None = None
+    """What a rejection keeps; see `RejectionController`. By default `token`, or `budget` where the loss weighs a rollout as
+    a whole (RLOO, importance sampling by sequence) or `visitation` is asked for."""
     normalize: str = "kept"
     """What the loss is averaged over: `kept` rollouts (Eq. 5) or `all`."""
     reward_baseline: float = 0.0
@@ -51,7 +52,7 @@ class EntropyControl:
     visitation: bool = False
     """Add what the policy visits to the predicted change; see `RejectionController`."""
     min_kept: float = 0.25
-    """For rule `budget`: share of the rollouts with a gradient that is kept at least."""
+    """For the rules `budget` and `token`: share of the rollouts, or tokens, with a gradient that is kept at least."""
     fallback: str = "skip"
     """When no rollout moves entropy back: `skip` the update, or `escalate`; see `controllers.Fallback`."""
     entropy_bonus: float = 0.0
@@ -91,7 +92,9 @@ class EntropyControl:
             "aggregation",
         ):
             value = getattr(self, name)
-            if not isinstance(value, str) and not (name in ("estimator", "guard", "steering") and value is None):
+            if not isinstance(value, str) and not (
+                name in ("rule", "estimator", "guard", "steering") and value is None
+            ):
                 raise InvalidValueError(f"{name} must be a name, got {value!r}")
         checked_number("reward_baseline", self.reward_baseline, minimum=-math.inf)
         for name, known in (
@@ -171,7 +174,7 @@ class EntropyControl:
         options: dict[str, Any] = {}
         if self.method == "rejection":
             options = {
-                "rule": self.rule,
+                "rule": self.rule or "budget",
                 "normalize": self.normalize,
                 "reward_baseline": self.reward_baseline,
                 "visitation": self.visitation,

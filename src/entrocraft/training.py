@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from entrocraft.config import RunConfig
-from entrocraft.engines.dropping import LOSS_DENOMINATOR, check_trainer_args, loss_type_of
+from entrocraft.engines.dropping import LOSS_DENOMINATOR, check_trainer_args, loss_type_of, settled
 from entrocraft.engines.trl import STATE_FILE, with_entropy_control
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.evaluation import score_metrics
@@ -152,7 +152,7 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
     if loss_type_of(trl_args) not in LOSS_DENOMINATOR:
         raise UnknownNameError.of("train.trl.loss_type", trl_args.loss_type, set(LOSS_DENOMINATOR) - {"rloo"})
     if config.control is not None:
-        check_trainer_args(config.control, trl_args)
+        check_trainer_args(settled(config.control, trl_args), trl_args)
     train_problems = task.problems("train", config.task.num_problems, config.seed)
     plan = Plan(config, task, trl_args, train_problems, task.problems("test", config.eval.num_problems))
     if train.save_every % plan.steps_between_checkpoints:

@@ -6,13 +6,13 @@ from conftest import train_logs
 from peft import LoraConfig, get_peft_model
 from test_trl_engine import HIGH, LOW, assert_same_gradients
 from transformers import AutoModelForCausalLM
-from trl import GRPOTrainer
+from trl import GRPOTrainer, RLOOTrainer
 
 import entrocraft as ec
 from entrocraft.alignment import ascent_step
 from entrocraft.control import EntropyControl
 from entrocraft.controllers.ranking import binned
-from entrocraft.engines.trl import EntropyControlledGRPOTrainer
+from entrocraft.engines.trl import EntropyControlledGRPOTrainer, with_entropy_control
 from entrocraft.entropy import token_entropy, token_log_probs
 from entrocraft.errors import InvalidValueError
 
@@ -68,25 +68,32 @@ def exact_token_changes(model, batch):
     return -batch["advantages"][:, None] * (sampled - (p * x).sum(-1)) * batch["completion_mask"]
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dapo"])
+TOKEN_LOSSES = ["grpo", "sapo", "dr_grpo", "luspo", "dapo", "bnpo", "cispo", "vespo"]
+
+
+@pytest.mark.parametrize("loss_type", TOKEN_LOSSES)
 def test_rollouts_and_tokens_are_predicted_by_the_same_formula(make_trainer, loss_type):
     controller = asking()
     trainer = make_trainer(
         Watching,
-        config={"loss_type": loss_type, "learning_rate": 0.0},
+        config={
+            "loss_type": loss_type,
+            "learning_rate": 0.0,
+            "epsilon_high": 5.0 if loss_type == "cispo" else None,
+        },
         entropy_control=EntropyControl(predictor="exact"),
         entropy_controller=controller,
     )
     trainer.train()
     change = exact_token_changes(trainer.model, trainer.seen)
     mask = trainer.seen["completion_mask"]
-    if loss_type == "grpo":  # each rollout weighs the same, whatever its length
+    if loss_type in ("grpo", "sapo"):  # each rollout weighs the same, whatever its length
         change = change / mask.sum(-1, keepdim=True)
     torch.testing.assert_close(controller.predicted, change.sum(-1), atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(controller.tokens.sum(0), binned(change[mask.bool()]).sum(0), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dapo"])
+@pytest.mark.parametrize("loss_type", TOKEN_LOSSES)
 @pytest.mark.parametrize("normalize", ["kept", "all"])
 def test_leaving_out_tokens_is_masking_their_advantages_by_hand(make_trainer, loss_type, normalize):
     class KeepWhatRaises(Asking):
@@ -96,7 +103,7 @@ def test_leaving_out_tokens_is_masking_their_advantages_by_hand(make_trainer, lo
                 keep=keep, advantages=stats.advantages, token_limits=(1e-9, float("inf")), normalize=normalize
             )
 
-    config = {"loss_type": loss_type}
+    config = {"loss_type": loss_type, "epsilon_high": 5.0 if loss_type == "cispo" else None}
     ours = make_trainer(
         EntropyControlledGRPOTrainer,
         config=config,
@@ -110,7 +117,7 @@ def test_leaving_out_tokens_is_masking_their_advantages_by_hand(make_trainer, lo
             batch = super()._generate_and_score_completions(inputs)
             change, mask = exact_token_changes(self.model, batch), batch["completion_mask"]
             keep = mask * ((change > 1e-9) | (change == 0))
-            shares = 1.0 if loss_type == "dapo" else mask.sum(-1, keepdim=True)
+            shares = mask.sum(-1, keepdim=True) if loss_type in ("grpo", "sapo") else 1.0
             factor = (mask / shares).sum() / (keep / shares).sum() if normalize == "kept" else 1.0
             batch["advantages"] = factor * batch["advantages"][:, None] * keep
             return batch
@@ -134,6 +141,32 @@ def test_the_token_rule_masks_tokens_and_says_what_it_kept(make_trainer):
         kept = sum(value for name, value in line.items() if name.startswith("entrocraft/kept_quadrants/"))
         whole = sum(value for name, value in line.items() if name.startswith("entrocraft/quadrants/"))
         assert kept > whole
+
+
+@pytest.mark.parametrize(
+    ("trainer_class", "config", "control", "rule"),
+    [
+        (GRPOTrainer, {}, {}, "token"),
+        (GRPOTrainer, {"importance_sampling_level": "sequence", "loss_type": "grpo"}, {}, "budget"),
+        (GRPOTrainer, {}, {"visitation": True}, "budget"),
+        (RLOOTrainer, {}, {}, "budget"),
+        (GRPOTrainer, {}, {"rule": "advantage"}, "advantage"),
+    ],
+)
+def test_without_a_rule_the_one_that_fits_the_loss_is_taken(make_trainer, trainer_class, config, control, rule):
+    trainer = make_trainer(
+        with_entropy_control(trainer_class), config=config, entropy_control=EntropyControl(**control)
+    )
+    assert trainer.entropy_controller.rule == rule
+
+
+@pytest.mark.parametrize(
+    ("trainer_class", "config"),
+    [(RLOOTrainer, {}), (GRPOTrainer, {"importance_sampling_level": "sequence", "loss_type": "grpo"})],
+)
+def test_tokens_of_a_loss_that_weighs_whole_rollouts_cannot_be_left_out(make_trainer, trainer_class, config):
+    with pytest.raises(InvalidValueError, match="use rule 'budget', or name no rule"):
+        make_trainer(with_entropy_control(trainer_class), config=config, entropy_control=EntropyControl(rule="token"))
 
 
 def lora(tiny_model):

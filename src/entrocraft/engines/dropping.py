@@ -1,5 +1,6 @@
 """Leaving rows out of a TRL batch, and what a loss must be multiplied by to make that good."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,10 +26,29 @@ LOSS_DENOMINATOR = {
     "vespo": "global_tokens",
 }
 
+# Losses that average over each rollout's tokens before they average over rollouts; in all others every token weighs alike.
+ROLLOUT_MEAN_LOSSES = frozenset({"grpo", "sapo"})
+
 
 def loss_type_of(trainer_or_args: Any) -> str:
     """Return the name of the loss; RLOO, which has but one, does not name it."""
     return getattr(trainer_or_args, "loss_type", "rloo")
+
+
+def weighs_whole_rollouts(trainer_args: Any) -> bool:
+    """Return True if the loss has one ratio and one advantage per rollout, so that its tokens share their fate."""
+    return (
+        loss_type_of(trainer_args) == "rloo"
+        or getattr(trainer_args, "importance_sampling_level", "token") == "sequence"
+    )
+
+
+def settled(control: EntropyControl, trainer_args: Any) -> EntropyControl:
+    """Return the settings with the rule that fits the loss, if the user has named none."""
+    if control.rule is not None:
+        return control
+    by_rollout = weighs_whole_rollouts(trainer_args) or control.visitation
+    return replace(control, rule="budget" if by_rollout else "token")
 
 
 def check_trainer_args(control: EntropyControl, trainer_args: Any) -> None:
@@ -51,6 +71,11 @@ def check_trainer_args(control: EntropyControl, trainer_args: Any) -> None:
             "entropy_bonus is carried out by GRPOTrainer's own entropy bonus, which RLOOTrainer and Liger's loss do not "
             "have and use_adaptive_entropy governs itself; set entropy_bonus=0.0, or use GRPOTrainer without them"
         )
+    if control.method == "rejection" and control.rule == "token" and weighs_whole_rollouts(trainer_args):
+        raise InvalidValueError(
+            "rule 'token' leaves out tokens, which RLOOTrainer and importance_sampling_level='sequence' cannot: their "
+            "losses weigh a rollout as a whole; use rule 'budget', or name no rule"
+        )
     raw_rewards = control.estimator is not None or (control.method == "rejection" and control.rule == "reward")
     if loss_type == "rloo" and raw_rewards and (trainer_args.beta != 0.0 or trainer_args.reward_clip_range):
         raise InvalidValueError(
@@ -65,8 +90,6 @@ def carried_effect(trainer_args: Any) -> float:
     Adam's beta1 to the power of the optimizer steps that follow one batch of rollouts; SGD's momentum is not in
     TRL's arguments, so other optimizers are taken to carry nothing.
     """
-    if trainer_args is None:
-        return 0.9
     optimizer = str(getattr(trainer_args.optim, "value", trainer_args.optim))
     if "adam" not in optimizer:
         return 0.0

@@ -51,6 +51,7 @@ from entrocraft.dynamics import (
 from entrocraft.engines.aligning import Aligner, sequences
 from entrocraft.engines.dropping import (
     LOSS_DENOMINATOR,
+    ROLLOUT_MEAN_LOSSES,
     Batch,
     carried_effect,
     check_trainer_args,
@@ -59,6 +60,7 @@ from entrocraft.engines.dropping import (
     loss_type_of,
     num_loss_tokens,
     per_rollout,
+    settled,
 )
 from entrocraft.entropy import entropy_from_sums, entropy_standard_error, entropy_sums, token_entropy, token_log_probs
 from entrocraft.errors import InvalidValueError, MeasurementError
@@ -111,9 +113,8 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
     ):
         self.entropy_control = EntropyControl.of(entropy_control)
         trainer_args = kwargs.get("args") or next((a for a in args if hasattr(a, "per_device_train_batch_size")), None)
-        if trainer_args is not None:
-            check_trainer_args(self.entropy_control, trainer_args)  # before the model loads
-        self.entropy_controller = entropy_controller or self.entropy_control.build(carried_effect(trainer_args))
+        if trainer_args is not None:  # before the model loads
+            check_trainer_args(settled(self.entropy_control, trainer_args), trainer_args)
         self._scoring = False
         self._trl_scores: _Scores | None = None
         self._rewards_per_func: Tensor | None = None
@@ -122,8 +123,9 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self._rows_of_step = 0
         self._tag_names = [*self._tag_names, "entrocraft"]
         super().__init__(*args, **kwargs)
-        check_trainer_args(self.entropy_control, self.args)  # also TRL's defaults, where none were given
-        control = self.entropy_control
+        control = self.entropy_control = settled(self.entropy_control, self.args)
+        check_trainer_args(control, self.args)  # also TRL's defaults, where none were given
+        self.entropy_controller = entropy_controller or control.build(carried_effect(self.args))
         self._steering = None
         if control.steering is not None:
             self._steering = SteeringFile(control.steering, DEFAULT_WIDTH if control.width is None else control.width)
@@ -348,7 +350,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
     def _loss_weights(self, mask_BT: Tensor) -> Tensor:
         """Return what each rollout weighs in the loss: its tokens, or 1 if the loss averages over each rollout's."""
         counts_B = mask_BT.sum(-1).float()
-        return torch.ones_like(counts_B) if self._loss_denominator == "rows" else counts_B
+        return torch.ones_like(counts_B) if loss_type_of(self) in ROLLOUT_MEAN_LOSSES else counts_B
 
     def _rewards(self) -> Tensor:
         """Return the global weighted sum of rewards, one per rollout, as TRL sums them."""
@@ -375,14 +377,15 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
     ) -> tuple[Decision, Batch]:
         """Leave out of the loss the tokens that are not kept, and of the pass the rollouts that have no others.
 
-        The factor that `normalize="kept"` asks for is over tokens, or, where the loss averages over rollouts, over
-        the share of each rollout that is left; it goes into the advantages, which alone feel the mask.
+        The factor that `normalize="kept"` asks for is the weight in the loss of all tokens over that of the kept ones;
+        it goes into the advantages, which alone feel the mask.
         """
-        counts, kept_counts = self._gathered(mask_BT.sum(-1), kept_BT.sum(-1))
+        weights_B = self._loss_weights(mask_BT)
+        counts, kept_counts, weights = self._gathered(mask_BT.sum(-1), kept_BT.sum(-1), weights_B)
         factor = 1.0
         if decision.normalize == "kept":
-            sizes = counts.clamp(min=1) if self._loss_denominator == "rows" else torch.ones_like(counts)
-            factor = float((counts / sizes).sum() / (kept_counts / sizes).sum().clamp(min=1e-9))
+            kept_weights = weights * kept_counts / counts.clamp(min=1)
+            factor = float(weights.sum() / kept_weights.sum().clamp(min=1e-9))
         keep = decision.keep & (kept_counts > 0)
         decision.metrics["kept_token_fraction"] = float(kept_counts.sum() / counts.sum())
         decision.metrics["kept_fraction"] = keep.double().mean().item()
