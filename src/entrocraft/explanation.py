@@ -39,7 +39,7 @@ class OutOfBand:
 
     num_steps: int
     kept_fraction: float | None
-    """Mean share of rollouts kept then; None without such a step."""
+    """Mean share of tokens kept then; None without such a step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +51,9 @@ class Explanation:
     changes: list[float]
     """Entropy at the next step minus entropy at this one, in nats per token."""
     kept: dict[str, list[float]]
-    """By quadrant: what the kept rollouts changed, in nats per token."""
+    """By quadrant: what the kept tokens changed, in nats per token."""
     rejected: dict[str, list[float]]
-    """By quadrant: what keeping all rollouts would have changed on top of it, at the same gain."""
+    """By quadrant: what keeping all tokens would have changed on top of it, at the same gain."""
     drift: list[float]
     """What entropy changed by besides."""
     unexplained: list[float]
@@ -84,7 +84,7 @@ class Explanation:
         return {name: math.fsum(values) for name, values in causes.items()}
 
     def rejected_totals(self) -> dict[str, float]:
-        """Return by quadrant what keeping all rollouts would have changed on top, over the run."""
+        """Return by quadrant what keeping all tokens would have changed on top, over the run."""
         return {name: math.fsum(values) for name, values in self.rejected.items()}
 
 
@@ -97,7 +97,7 @@ def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explan
 
     Returns:
         The explanation. What was rejected is first-order and along the path that was taken: `all - kept`, the
-        difference between the means over all rollouts and over those kept.
+        difference between the means over all tokens and over those kept.
 
     Raises:
         InvalidValueError: The momentum is out of range, steps are missing or too few, or lines lack the quadrants.
@@ -188,7 +188,7 @@ def _fit(entropy: Array, *columns: Array) -> tuple[Array, float]:
 
 
 def _out_of_band(lines: Sequence[Mapping[str, Any]], direction: int) -> OutOfBand:
-    kept = [line["kept_fraction"] for line in lines if line["direction"] == direction]
+    kept = [line.get("kept_token_fraction", line["kept_fraction"]) for line in lines if line["direction"] == direction]
     return OutOfBand(num_steps=len(kept), kept_fraction=sum(kept) / len(kept) if kept else None)
 
 
@@ -232,14 +232,14 @@ def _filter(e: Explanation, added: float) -> str:
     if e.gain <= 0:
         return "Nor can be said what the filter did about it."
     return (
-        f"What the filter did: keeping all rollouts would have moved entropy by {added:+.4f} nats more, "
+        f"What the filter did: keeping all tokens would have moved entropy by {added:+.4f} nats more, "
         "to first order and along the path that was taken."
     )
 
 
 def _band(e: Explanation) -> str:
     def side(name: str, steps: OutOfBand) -> str:
-        kept = "" if steps.kept_fraction is None else f" ({steps.kept_fraction:.0%} of the rollouts kept then)"
+        kept = "" if steps.kept_fraction is None else f" ({steps.kept_fraction:.0%} of the tokens kept then)"
         return f"{steps.num_steps} steps {name} the band{kept}"
 
     return f"Of {len(e.steps) + 1} steps: {side('below', e.below)}, {side('above', e.above)}."

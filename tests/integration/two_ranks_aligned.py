@@ -134,7 +134,7 @@ def main():
         ),
         train_dataset=Dataset.from_dict({"prompt": [f"{a},{b},1,2={a}{b}:" for a in "123456" for b in "4567"]}),
         processing_class=AutoTokenizer.from_pretrained(resolve_model("countdown-base")),
-        entropy_control=EntropyControl(rule="aligned", aligned_share=1.0),
+        entropy_control=EntropyControl(rule="aligned", aligned_blocks=None),
         entropy_controller=controller,
     )
     trainer.train()

@@ -84,7 +84,7 @@ def test_steps_out_of_the_band_are_counted_with_what_was_kept_then():
     assert (found.below.num_steps, found.above.num_steps, found.above.kept_fraction) == (2, 1, 0.5)
     assert found.below.kept_fraction == pytest.approx(0.3)
     assert explain(run_lines()).below.kept_fraction is None
-    assert "2 steps below the band (30% of the rollouts kept then)" in describe(found)
+    assert "2 steps below the band (30% of the tokens kept then)" in describe(found)
 
 
 def test_words_are_as_sure_as_the_fit():
@@ -92,7 +92,7 @@ def test_words_are_as_sure_as_the_fit():
     assert "The fit is poor" in describe(explain(run_lines(gain=0.01, drift=0.0, noise=1.0)))
     assert "A straight line alone explains nearly as much" in describe(explain(run_lines(gain=1e-3, noise=1e-3)))
     against = describe(explain(run_lines(gain=-0.5)))
-    assert "explain nothing here" in against and "keeping all rollouts" not in against
+    assert "explain nothing here" in against and "keeping all tokens" not in against
 
 
 def test_the_share_beyond_a_line_is_of_the_variance_that_the_line_leaves():
