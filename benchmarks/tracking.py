@@ -48,10 +48,10 @@ SETTINGS = [
     "eval.every=0",
 ]
 SMOLLM2_RULES = {
+    "token, aligned": {"rule": "token", "predictor": "aligned"},
+    "aligned": {"rule": "aligned"},
     "advantage": {"rule": "advantage"},
     "predicted": {"rule": "predicted"},
-    "aligned": {"rule": "aligned"},
-    "token, aligned": {"rule": "token", "predictor": "aligned"},
 }
 # Half the width of a 95 % interval for the mean of n values, in standard errors (Student).
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
@@ -137,8 +137,8 @@ def columns_of(lines):
 def run_smollm2(cells, num_seeds, deadline):
     """Train every cell on SmolLM2-135M-Instruct, which learns to answer additions with just the number."""
     for seed in range(num_seeds):
-        for rule, settings in SMOLLM2_RULES.items():
-            for weights in ("full", "lora"):
+        for weights in ("full", "lora"):
+            for rule, settings in SMOLLM2_RULES.items():
                 key = {"rule": rule, "weights": weights, "seed": seed}
                 if cells.missing(**key) and time.monotonic() < deadline:
                     cells.add(key | train_smollm2(settings, weights, seed))
