@@ -124,8 +124,8 @@ def sample(model, tokenizer, problems):
     mask = ((ended.cumsum(1) - ended) == 0).long()
     attention = torch.cat([inputs["attention_mask"], mask], dim=1)
 
-    def score(index):
-        logits = model(input_ids=ids[index], attention_mask=attention[index]).logits[:, -tokens.shape[1] - 1 : -1]
+    def score(forward, index):
+        logits = forward(input_ids=ids[index], attention_mask=attention[index]).logits[:, -tokens.shape[1] - 1 : -1]
         score.logits = logits.detach()
         return token_log_probs(logits, tokens[index]), token_entropy(logits)
 
@@ -135,7 +135,7 @@ def sample(model, tokenizer, problems):
     columns = []
     with torch.no_grad():
         for index in torch.arange(len(tokens)).split(MICRO_BATCH):
-            columns.append((*score(index), entropy_sensitivity(score.logits, tokens[index])))
+            columns.append((*score(model, index), entropy_sensitivity(score.logits, tokens[index])))
     log_probs, entropies, sensitivity = (torch.cat(column) for column in zip(*columns, strict=True))
     sums, counts = entropy_sums(entropies, mask)
     return {
@@ -201,7 +201,7 @@ def update(model, optimizer, batch):
     optimizer.zero_grad()
     mask, advantages = batch["mask"], batch["advantages"]
     for index in torch.arange(len(mask)).split(MICRO_BATCH):
-        log_probs, _ = batch["score"](index)
+        log_probs, _ = batch["score"](model, index)
         per_rollout = (log_probs * mask[index]).sum(-1) / mask[index].sum(-1)
         (-(advantages[index] * per_rollout).sum() / len(mask)).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -50,6 +50,7 @@ SETTINGS = [
 SMOLLM2_RULES = {
     "token, aligned": {"rule": "token", "predictor": "aligned"},
     "aligned": {"rule": "aligned"},
+    "budget + visitation": {"rule": "budget", "visitation": True},
     "advantage": {"rule": "advantage"},
     "predicted": {"rule": "predicted"},
 }
@@ -166,7 +167,8 @@ def train_smollm2(settings, weights, seed):
             args=GRPOConfig(
                 output_dir=folder,
                 max_steps=30,
-                per_device_train_batch_size=64,
+                per_device_train_batch_size=16,
+                gradient_accumulation_steps=4,
                 num_generations=8,
                 max_completion_length=task.max_completion_tokens,
                 learning_rate=1e-5 if weights == "full" else 1e-4,
@@ -176,7 +178,7 @@ def train_smollm2(settings, weights, seed):
                 logging_steps=1,
                 save_strategy="no",
                 report_to="none",
-                bf16=False,
+                bf16=True,
                 gradient_checkpointing=False,
                 disable_tqdm=True,
                 seed=seed,

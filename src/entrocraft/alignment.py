@@ -10,8 +10,9 @@ along `A_i P grad log pi(y_i)`, P the optimizer's preconditioner. So with the *a
 
     dH_i = A_i <v, grad log pi(y_i)> = A_i * (change of log pi(y_i) when the weights move along v).
 
-One gradient, of a few rollouts, gives v; one pass without gradient at the shifted weights gives every
-rollout's change. Unlike the per-token forms of `dynamics` this sees that rollouts share parameters.
+One gradient gives v. Every rollout's change is then a directional derivative, which forward-mode automatic
+differentiation gives in one pass without gradient: no weight is moved, and it is as exact in bfloat16, where a real
+step would vanish in rounding. Unlike the per-token forms of `dynamics` this sees that rollouts share parameters.
 
 Shapes: B rollouts, T tokens.
 """
@@ -23,12 +24,15 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from entrocraft.errors import InvalidValueError
 
-Score = Callable[[Tensor], tuple[Tensor, Tensor]]
-"""Takes row indices and returns those rows' log-probabilities and token entropies, (rows, T) each, of the policy as its
-weights are at the call; differentiable when gradients are on."""
+Score = Callable[[Callable[..., Any], Tensor], tuple[Tensor, Tensor]]
+"""Takes something to call as one calls the model, and row indices; returns those rows' log-probabilities and token
+entropies, (rows, T) each."""
 
 
 def last_blocks(model: nn.Module, num_blocks: int | None) -> list[nn.Parameter]:
@@ -93,7 +97,7 @@ def entropy_gradient(
     try:
         with torch.enable_grad():
             for rows in row_batches:
-                log_probs, entropies = score(rows)
+                log_probs, entropies = score(model, rows)
                 mask = mask_BT[rows].to(entropies.dtype)
                 local = (entropies * mask).sum()
                 visiting = (excess_B[rows].to(entropies.dtype) * (log_probs * mask).sum(-1)).sum()
@@ -173,23 +177,82 @@ def shifted(model: nn.Module, parameters: Sequence[nn.Parameter], steps: Sequenc
 def log_prob_change(
     score: Score,
     row_batches: Sequence[Tensor],
+    model: nn.Module,
+    parameters: Sequence[nn.Parameter],
+    steps: Sequence[Tensor],
+) -> Tensor:
+    """Return how each token's log-probability changes, to first order, when the weights move by `steps`.
+
+    Args:
+        score: See `Score`.
+        row_batches: All rows, in batches that fit a forward pass, in order.
+        model: The model that `score` is to call.
+        parameters: What would move.
+        steps: How far.
+
+    Returns:
+        Changes (B, T), in nats.
+
+    Raises:
+        InvalidValueError: The model has an operation without a forward-mode derivative.
+    """
+    names = {id(p): name for name, p in model.named_parameters()}
+    changes = []
+    with torch.no_grad(), forward_ad.dual_level(), _differentiable_attention(model):
+        duals = {
+            names[id(p)]: forward_ad.make_dual(p.detach(), step.to(p.dtype))
+            for p, step in zip(parameters, steps, strict=True)
+        }
+
+        def moving(**inputs: Any) -> Any:
+            return functional_call(model, duals, args=(), kwargs=inputs)
+
+        for rows in row_batches:
+            try:
+                log_probs, tangent = forward_ad.unpack_dual(score(moving, rows)[0])
+            except NotImplementedError as error:
+                raise InvalidValueError(
+                    f"the model has an operation without a forward-mode derivative ({str(error).splitlines()[0]}); load it "
+                    "without fused kernels, or use another predictor than 'aligned'"
+                ) from error
+            changes.append(torch.zeros_like(log_probs) if tangent is None else tangent)
+    return torch.cat(changes)
+
+
+@contextmanager
+def _differentiable_attention(model: nn.Module) -> Iterator[None]:
+    """Use attention in plain operations: fused kernels have no forward-mode derivative."""
+    own = getattr(getattr(model, "config", None), "_attn_implementation", None)
+    is_fused = own not in (None, "sdpa", "eager")
+    if is_fused:
+        cast(Any, model).set_attn_implementation("sdpa")
+    try:
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
+    finally:
+        if is_fused:
+            cast(Any, model).set_attn_implementation(own)
+
+
+def log_prob_change_by_shift(
+    score: Score,
+    row_batches: Sequence[Tensor],
     log_probs_BT: Tensor,
     model: nn.Module,
     parameters: Sequence[nn.Parameter],
     steps: Sequence[Tensor],
 ) -> Tensor:
-    """Return how each token's log-probability changes when the weights move by `steps`.
+    """Return the same as `log_prob_change` by moving the weights and back, for weights that FSDP2 shards.
+
+    In float32 only: the steps of one learning rate vanish in the rounding of half precision.
 
     Args:
         score: See `Score`.
         row_batches: All rows, in batches that fit a forward pass, in order.
         log_probs_BT: Log-probabilities at the weights as they are.
-        model: The model that `score` asks.
+        model: The model that `score` is to call.
         parameters: What to move.
         steps: How far.
-
-    Returns:
-        Changes (B, T), in nats.
     """
     with shifted(model, parameters, steps), torch.no_grad():
-        return torch.cat([score(rows)[0] for rows in row_batches]) - log_probs_BT
+        return torch.cat([score(model, rows)[0] for rows in row_batches]) - log_probs_BT

@@ -26,6 +26,15 @@ def logits_of(model, batch, temperature=1.0):
     return model(input_ids=ids, attention_mask=mask).logits[:, -width - 1 : -1] / temperature
 
 
+def log_probs_with_gradient(model, batch):
+    with torch.enable_grad():
+        return token_log_probs(logits_of(model, batch, 0.7), batch["completion_ids"])
+
+
+def gradients_of(scalar, parameters):
+    return torch.autograd.grad(scalar, parameters, retain_graph=True)
+
+
 class Asking(ec.Controller):
     """Keeps everything, or tokens within limits, and remembers the predictions it asked for."""
 
@@ -197,7 +206,7 @@ def test_aligned_predictions_are_those_of_the_whole_batch_at_once(make_trainer, 
     expected = {}
 
     class Independent(Watching):
-        """Not the engine's way: one pass over the whole batch, the entropy gradient from one scalar."""
+        """Not the engine's way: the entropy gradient from one scalar, and each rollout's own gradient along it."""
 
         def _control(self, batch):
             parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -211,15 +220,13 @@ def test_aligned_predictions_are_those_of_the_whole_batch_at_once(make_trainer, 
                 total = sums.sum() + (excess * (log_probs * mask).sum(-1)).sum()
                 gradients = torch.autograd.grad(total, parameters)
             steps = ascent_step(gradients, parameters, getattr(self.optimizer, "optimizer", self.optimizer), 1e-3)
-            with torch.no_grad():
-                for p, step in zip(parameters, steps, strict=True):
-                    p.add_(step)
-                moved = token_log_probs(logits_of(self.model, batch, 0.7), batch["completion_ids"])
-                for p, step in zip(parameters, steps, strict=True):
-                    p.sub_(step)
+            rollouts = (log_probs_with_gradient(self.model, batch) * mask).sum(-1)
+            rise = [
+                sum((g * step).sum() for g, step in zip(gradients_of(rollout, parameters), steps, strict=True))
+                for rollout in rollouts
+            ]
             self.model.train()
-            rise = ((moved - log_probs.detach()) * mask).sum(-1)
-            expected[self.state.global_step] = batch["advantages"] * rise
+            expected[self.state.global_step] = batch["advantages"] * torch.stack(rise)
             for p in parameters:
                 p.grad = None
             return super()._control(batch)

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig
 
 import entrocraft as ec
-from entrocraft.alignment import ascent_step, entropy_gradient, last_blocks, log_prob_change
+from entrocraft.alignment import ascent_step, entropy_gradient, last_blocks, log_prob_change, log_prob_change_by_shift
 from entrocraft.control import EntropyControl
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer
 from entrocraft.entropy import token_entropy, token_log_probs
@@ -53,28 +53,28 @@ def local(parameter):
     return (parameter.to_local() if isinstance(parameter, DTensor) else parameter).detach()
 
 
-def scorer(model, batch):
+def scorer(batch):
     """Return a function that scores rows of the batch."""
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
     mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
     width = batch["completion_ids"].shape[1]
 
-    def score(rows):
-        logits = model(input_ids=ids[rows], attention_mask=mask[rows]).logits[:, -width - 1 : -1]
+    def score(forward, rows):
+        logits = forward(input_ids=ids[rows], attention_mask=mask[rows]).logits[:, -width - 1 : -1]
         return token_log_probs(logits, batch["completion_ids"][rows]), token_entropy(logits)
 
     return score
 
 
-def predictions(model, batches, mean_entropy):
+def predictions(model, batches, mean_entropy, by_shift=False):
     """Return each rollout's predicted change, from the direction that all the batches give together."""
     parameters = last_blocks(model, None)
     parts = []
     total = [torch.zeros_like(p) for p in parameters]
     for batch in batches:
-        score, rows, mask = scorer(model, batch), torch.arange(len(batch["prompt_ids"])), batch["completion_mask"]
+        score, rows, mask = scorer(batch), torch.arange(len(batch["prompt_ids"])), batch["completion_mask"]
         with torch.no_grad():
-            log_probs, entropies = score(rows)
+            log_probs, entropies = score(model, rows)
         sums = (entropies * mask).sum(-1)
         part = entropy_gradient(score, [rows], model, parameters, mask, sums, mask.sum(-1), mean_entropy)
         total = [a + b for a, b in zip(total, part, strict=True)]
@@ -82,7 +82,10 @@ def predictions(model, batches, mean_entropy):
     steps = ascent_step(total, parameters, None, LEARNING_RATE)
     predicted = []
     for score, rows, mask, log_probs, advantages in parts:
-        rise = log_prob_change(score, [rows], log_probs, model, parameters, steps)
+        if by_shift:
+            rise = log_prob_change_by_shift(score, [rows], log_probs, model, parameters, steps)
+        else:
+            rise = log_prob_change(score, [rows], model, parameters, steps)
         predicted.append(advantages * (rise * mask).sum(-1))
     return torch.cat(predicted)
 
@@ -96,12 +99,12 @@ def sharded_predictions(model_folder, batches, mean_entropy):
     fully_shard(model, mesh=mesh)
     assert all(isinstance(p, DTensor) for p in model.parameters())
     before = [local(p).clone() for p in model.parameters()]
-    score = scorer(model, batches[dist.get_rank()])
+    score = scorer(batches[dist.get_rank()])
     with torch.no_grad():
-        first = score(torch.arange(2))[0]  # leaves the root's weights whole, as a pass before the decision does
-    mine = predictions(model, [batches[dist.get_rank()]], mean_entropy)
+        first = score(model, torch.arange(2))[0]  # leaves the root's weights whole, as a pass before the decision does
+    mine = predictions(model, [batches[dist.get_rank()]], mean_entropy, by_shift=True)
     with torch.no_grad():
-        same = torch.equal(first, score(torch.arange(2))[0])  # nothing of the moved weights is left
+        same = torch.equal(first, score(model, torch.arange(2))[0])  # nothing of the moved weights is left
     last_blocks(model, None)  # lets go of whole weights
     same &= all(torch.equal(a, local(p)) for a, p in zip(before, model.parameters(), strict=True))
     parts = [None] * dist.get_world_size()
@@ -145,14 +148,15 @@ def main():
     mean_entropy = train_logs(trainer)[0]["entrocraft/entropy"]
     sharded, sharded_identical = sharded_predictions(model_folder, batches, mean_entropy)
     if dist.get_rank() == 0:
-        reference = predictions(AutoModelForCausalLM.from_pretrained(model_folder).eval(), batches, mean_entropy)
-        results = {
-            name: {"relative_error": float((predicted - reference).norm() / reference.norm()), "identical": same}
-            for name, predicted, same in (
-                ("ddp", controller.predicted, bool(identical.item())),
-                ("fsdp2", sharded, sharded_identical),
-            )
-        }
+        results = {}
+        for name, predicted, same in (
+            ("ddp", controller.predicted, bool(identical.item())),
+            ("fsdp2", sharded, sharded_identical),
+        ):
+            whole = AutoModelForCausalLM.from_pretrained(model_folder).eval()
+            reference = predictions(whole, batches, mean_entropy, by_shift=name == "fsdp2")
+            error = float((predicted - reference).norm() / reference.norm())
+            results[name] = {"relative_error": error, "identical": same}
         Path(output).mkdir(parents=True, exist_ok=True)
         (Path(output) / "results.json").write_text(json.dumps(results))
 

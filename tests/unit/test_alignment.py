@@ -3,10 +3,18 @@
 import pytest
 import torch
 from torch import nn
-from transformers import GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
-from entrocraft.alignment import ascent_step, entropy_gradient, last_blocks, log_prob_change, shifted
+from entrocraft.alignment import (
+    ascent_step,
+    entropy_gradient,
+    last_blocks,
+    log_prob_change,
+    log_prob_change_by_shift,
+    shifted,
+)
 from entrocraft.dynamics import rollout_entropy_change
+from entrocraft.entropy import token_entropy, token_log_probs
 from entrocraft.errors import InvalidValueError
 
 B, PROMPT, T, V = 8, 3, 5, 11
@@ -22,8 +30,8 @@ def bed():
     ids = torch.randint(0, V, (B, PROMPT + T))
     mask = (torch.arange(T) < torch.tensor([5, 2, 4, 5, 1, 3, 5, 4])[:, None]).double()
 
-    def score(rows):
-        logits = model(input_ids=ids[rows]).logits[:, PROMPT - 1 : -1]
+    def score(forward, rows):
+        logits = forward(input_ids=ids[rows]).logits[:, PROMPT - 1 : -1]
         log_probs = torch.log_softmax(logits, dim=-1)
         entropies = -(log_probs.exp() * log_probs).sum(-1)
         return log_probs.gather(-1, ids[rows, PROMPT:, None])[..., 0], entropies
@@ -34,20 +42,20 @@ def bed():
 ROWS = [torch.arange(0, 5), torch.arange(5, B)]
 
 
-def measured(score, mask):
+def measured(model, score, mask):
     with torch.no_grad():
-        log_probs, entropies = score(torch.arange(B))
+        log_probs, entropies = score(model, torch.arange(B))
     sums, counts = (entropies * mask).sum(-1), mask.sum(-1)
     return log_probs, sums, counts, (sums.sum() / counts.sum()).item()
 
 
 def predicted(bed, optimizer=None, num_blocks=None):
     model, score, mask, advantages = bed
-    log_probs, sums, counts, entropy = measured(score, mask)
+    _, sums, counts, entropy = measured(model, score, mask)
     parameters = last_blocks(model, num_blocks)
     gradients = entropy_gradient(score, ROWS, model, parameters, mask, sums, counts, entropy)
     steps = ascent_step(gradients, parameters, optimizer, length=1e-7)
-    change = log_prob_change(score, ROWS, log_probs, model, parameters, steps)
+    change = log_prob_change(score, ROWS, model, parameters, steps)
     return -rollout_entropy_change(change, advantages, mask), parameters
 
 
@@ -58,14 +66,14 @@ def real_change(bed, row, scale, size=1e-6):
     """
     model, score, mask, advantages = bed
     parameters = [p for p in model.parameters() if p.requires_grad]
-    old_log_probs, *_ = measured(score, mask)
-    log_probs, _ = score(torch.tensor([row]))
+    old_log_probs, *_ = measured(model, score, mask)
+    log_probs, _ = score(model, torch.tensor([row]))
     objective = advantages[row] * (log_probs * mask[row]).sum() / mask[row].sum()
     steps = [scale(p, g) * size for p, g in zip(parameters, torch.autograd.grad(objective, parameters), strict=True)]
     entropies = []
     for sign in (1, -1):
         with shifted(model, parameters, [sign * step for step in steps]):
-            log_probs, sums, counts, _ = measured(score, mask)
+            log_probs, sums, counts, _ = measured(model, score, mask)
             weights = ((log_probs - old_log_probs) * mask).sum(-1).exp()
             entropies.append(((weights * sums).sum() / (weights * counts).sum()).item())
     return (entropies[0] - entropies[1]) / (2 * size)
@@ -89,7 +97,7 @@ def test_it_is_the_change_under_adam_with_adam_s_scaling(bed):
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.95), weight_decay=0.0)
     for rows in ROWS:
         optimizer.zero_grad()
-        (score(rows)[0] * mask[rows]).sum().backward()
+        (score(model, rows)[0] * mask[rows]).sum().backward()
         optimizer.step()
     prediction, _ = predicted(bed, optimizer)
 
@@ -111,6 +119,48 @@ def test_weights_and_gradients_are_left_bit_for_bit(bed):
     predicted(bed)
     for p, (weight, gradient) in zip(model.parameters(), before, strict=True):
         assert torch.equal(p, weight) and torch.equal(p.grad, gradient)
+
+
+def test_a_derivative_is_what_a_small_shift_of_the_weights_gives(bed):
+    model, score, mask, _ = bed
+    log_probs, sums, counts, entropy = measured(model, score, mask)
+    parameters = last_blocks(model, None)
+    gradients = entropy_gradient(score, ROWS, model, parameters, mask, sums, counts, entropy)
+    steps = ascent_step(gradients, parameters, None, length=1e-7)
+    derivative = log_prob_change(score, ROWS, model, parameters, steps)
+    shift = log_prob_change_by_shift(score, ROWS, log_probs, model, parameters, steps)
+    torch.testing.assert_close(derivative, shift, rtol=1e-4, atol=1e-9)
+
+
+def test_half_precision_loses_a_shift_but_not_a_derivative():
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=97, hidden_size=64, intermediate_size=128, num_hidden_layers=3, num_attention_heads=4
+    )
+    model, ids = LlamaForCausalLM(config).eval(), torch.randint(0, 97, (16, 12))
+
+    def scorer(dtype):
+        def score(forward, rows):
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                logits = forward(input_ids=ids[rows]).logits[:, :-1]
+            return token_log_probs(logits, ids[rows, 1:]), token_entropy(logits)
+
+        return score
+
+    parameters, rows = last_blocks(model, 2), [torch.arange(16)]
+    steps = [torch.randn_like(p) * 1e-6 for p in parameters]  # a step of an ordinary learning rate
+    truth = log_prob_change(scorer(torch.float32), rows, model, parameters, steps)
+    half = scorer(torch.bfloat16)
+    derivative = log_prob_change(half, rows, model, parameters, steps)
+    with torch.no_grad():
+        before = half(model, rows[0])[0]
+    shift = log_prob_change_by_shift(half, rows, before, model, parameters, steps)
+
+    def correlation(a, b):
+        return torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item()
+
+    assert correlation(derivative, truth) > 0.99
+    assert correlation(shift, truth) < 0.5
 
 
 def test_weights_come_back_after_an_error(bed):
@@ -140,7 +190,7 @@ def test_the_last_blocks_are_the_last_and_only_what_is_trained(bed):
 
 def test_a_step_is_as_long_as_it_was_asked_to_be(bed):
     model, score, mask, _ = bed
-    _, sums, counts, entropy = measured(score, mask)
+    _, sums, counts, entropy = measured(model, score, mask)
     parameters = last_blocks(model, None)
     gradients = entropy_gradient(score, ROWS, model, parameters, mask, sums, counts, entropy)
     entries = torch.cat([step.flatten() for step in ascent_step(gradients, parameters, None, length=0.01)])

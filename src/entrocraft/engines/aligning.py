@@ -1,11 +1,19 @@
 """Rule `aligned` in a TRL trainer: rows of a batch in, each row's effect on entropy out."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from entrocraft.alignment import ascent_step, entropy_gradient, last_blocks, log_prob_change
+from entrocraft.alignment import (
+    Score,
+    ascent_step,
+    entropy_gradient,
+    last_blocks,
+    log_prob_change,
+    log_prob_change_by_shift,
+)
 from entrocraft.engines.dropping import Batch
 from entrocraft.entropy import token_entropy, token_log_probs
 from entrocraft.errors import InvalidValueError
@@ -34,15 +42,20 @@ class Aligner:
     def __init__(self, trainer: Any, num_blocks: int | None, share: float):
         if trainer.is_deepspeed_enabled or (trainer.is_fsdp_enabled and not trainer.accelerator.is_fsdp2):
             raise InvalidValueError(
-                "rule 'aligned' moves the weights for a moment, which works with DDP and FSDP2, not with DeepSpeed or "
-                "FSDP1; use rule 'budget', or fsdp_version: 2"
+                "predictor 'aligned' works with DDP and FSDP2, not with DeepSpeed or FSDP1; use another predictor, or "
+                "fsdp_version: 2"
+            )
+        if trainer.is_fsdp_enabled and trainer.accelerator.mixed_precision != "no":
+            raise InvalidValueError(
+                "predictor 'aligned' moves sharded weights by a step that vanishes in the rounding of "
+                f"{trainer.accelerator.mixed_precision}; use DDP, float32, or another predictor"
             )
         self._trainer, self._num_blocks, self._share = trainer, num_blocks, share
 
     def change_in_log_probs(
         self, batch: Batch, log_probs_BT: Tensor, mask_BT: Tensor, sums_B: Tensor, counts_B: Tensor, entropy: float
     ) -> Tensor:
-        """Return how each token's log-probability (B, T) changes as the weights move one step towards more entropy.
+        """Return how each token's log-probability (B, T) would change if the weights moved a step towards more entropy.
 
         Args:
             batch: This rank's rows.
@@ -55,25 +68,28 @@ class Aligner:
         trainer = self._trainer
         model = trainer.model if trainer.is_fsdp_enabled else trainer.accelerator.unwrap_model(trainer.model)
         if "pixel_values" in batch:
-            raise InvalidValueError("rule 'aligned' reads text only; use rule 'budget' with images")
+            raise InvalidValueError("predictor 'aligned' reads text only; use rule 'budget' with images")
         parameters = last_blocks(model, self._num_blocks)
         rows_at_once = trainer.args.per_device_train_batch_size
         all_rows = torch.arange(len(mask_BT), device=mask_BT.device)
         every = max(1, round(1 / self._share))
+        row_batches = all_rows.split(rows_at_once)
         was_training = model.training
         model.eval()  # no dropout: one rollout must not look better than another by luck
         try:
-            score = self._score(model, batch)
-            if any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()):
-                with torch.no_grad():
-                    log_probs_BT = torch.cat([score(rows)[0] for rows in all_rows.split(rows_at_once)])
+            score = self._scorer(batch)
             gradients = entropy_gradient(
                 score, all_rows[::every].split(rows_at_once), model, parameters, mask_BT, sums_B, counts_B, entropy
             )
             if trainer.accelerator.num_processes > 1 and not trainer.is_fsdp_enabled:
                 gradients = [trainer.accelerator.reduce(gradient, "sum") for gradient in gradients]
             steps = ascent_step(gradients, parameters, _inner(trainer.optimizer), self._step_length())
-            return log_prob_change(score, all_rows.split(rows_at_once), log_probs_BT, model, parameters, steps)
+            if not trainer.is_fsdp_enabled:
+                return log_prob_change(score, row_batches, model, parameters, steps)
+            if any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()):
+                with torch.no_grad():
+                    log_probs_BT = torch.cat([score(model, rows)[0] for rows in row_batches])
+            return log_prob_change_by_shift(score, row_batches, log_probs_BT, model, parameters, steps)
         finally:
             model.train(was_training)
 
@@ -81,13 +97,13 @@ class Aligner:
         """The learning rate: an Adam step moves each weight about that far."""
         return self._trainer.args.learning_rate
 
-    def _score(self, model: nn.Module, batch: Batch) -> Any:
+    def _scorer(self, batch: Batch) -> Score:
         ids, attention_mask = sequences(batch)
         num_columns, temperature = batch["completion_ids"].size(1), self._trainer.temperature
 
-        def score(rows: Tensor) -> tuple[Tensor, Tensor]:
+        def score(forward: Callable[..., Any], rows: Tensor) -> tuple[Tensor, Tensor]:
             with self._trainer.accelerator.autocast():
-                logits = model(input_ids=ids[rows], attention_mask=attention_mask[rows]).logits
+                logits = forward(input_ids=ids[rows], attention_mask=attention_mask[rows]).logits
             logits = logits[:, -num_columns - 1 : -1] / temperature
             return token_log_probs(logits, ids[rows, -num_columns:]), token_entropy(logits)
 
