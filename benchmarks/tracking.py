@@ -15,6 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import torch
+
 from entrocraft.config import load_config
 from entrocraft.runs import RunDirectory
 
@@ -179,6 +181,7 @@ def train_smollm2(settings, weights, seed):
                 save_strategy="no",
                 report_to="none",
                 bf16=True,
+                use_cpu=not torch.cuda.is_available(),
                 gradient_checkpointing=False,
                 disable_tqdm=True,
                 seed=seed,
