@@ -384,7 +384,7 @@ def recommend(
       of what happens;
     - rule `advantage`, the paper's, where visitation is smaller than the local part and the advantage's sign agrees
       with the exact change by `AGREES`;
-    - rule `budget` otherwise.
+    - rule `token` otherwise.
 
     The curve is half of the starting entropy by the end, and the band `WIDTH_IN_ERRORS` standard errors wide.
 
@@ -417,10 +417,11 @@ def recommend(
         settings = {"rule": "advantage"}
         why = f"Rule `advantage`, the paper's, suffices: {sign_text} ({AGREES:.0%} or more), and {part_text}."
     else:
-        settings = {"rule": "budget"}
+        settings = {"rule": "token"}
         why = (
-            f"Rule `budget`, which predicts each rollout's change and rejects few: {sign_text}, and {part_text}. "
-            f"The paper's rule would want {AGREES:.0%} and less than 1."
+            f"Rule `token`, which predicts each token's change and leaves out few: {sign_text}, and {part_text}. "
+            f"The paper's rule would want {AGREES:.0%} and less than 1. (Where the loss weighs whole rollouts, as RLOO's "
+            "and GSPO's do, take rule `budget`.)"
         )
     relative = WIDTH_IN_ERRORS * standard_error / entropy
     width = float(f"{max(relative, MIN_WIDTH):.2g}")

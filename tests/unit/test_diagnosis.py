@@ -100,9 +100,9 @@ def recommended(signs=0.5, ratio=0.5, entropy=0.5, standard_error=0.0125):
     ("signs", "ratio", "settings"),
     [
         (0.9, 0.99, {"rule": "advantage"}),
-        (0.89, 0.99, {"rule": "budget"}),
-        (0.95, 1.0, {"rule": "budget"}),
-        (0.95, 9.9, {"rule": "budget"}),
+        (0.89, 0.99, {"rule": "token"}),
+        (0.95, 1.0, {"rule": "token"}),
+        (0.95, 9.9, {"rule": "token"}),
         (0.95, 10.0, {"rule": "budget", "predictor": "aligned"}),
     ],
 )
