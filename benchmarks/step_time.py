@@ -1,4 +1,4 @@
-"""What entropy control costs and saves per step: TRL alone, ours keeping everything, ours keeping half.
+"""What entropy control costs and saves per step: TRL alone, ours in band, ours keeping half; and what rules cost.
 
 The variants take turns within one run, since timings on a shared machine drift; ratios are of medians.
 
@@ -40,6 +40,27 @@ class KeepHalf(ec.Controller):
     def _decide(self, stats, direction):
         keep = torch.arange(len(stats.advantages)) % 2 == 0
         return ec.Decision(keep=keep, advantages=stats.advantages * keep)
+
+
+class Predict(ec.Controller):
+    """Asks for every rollout's predicted change, and keeps everything."""
+
+    predictor_needed = True
+
+    def _decide(self, stats, direction):
+        stats.prediction("predicted_change")
+        return ec.Decision(keep=torch.ones_like(stats.advantages, dtype=torch.bool), advantages=stats.advantages)
+
+
+BAND = ec.Band(lower=0.0, upper=100.0)
+# The predictions of `aligned` are timed apart from what a rejection saves; rule `token` saves nothing, and acts always.
+VARIANTS = {
+    "trl": None,
+    "keep_all": lambda: (EntropyControl(lower=0.0, upper=100.0, rule="predicted"), None),
+    "half": lambda: (EntropyControl(lower=0.0, upper=100.0, rule="predicted"), KeepHalf(BAND)),
+    "token": lambda: (EntropyControl(lower=50.0, upper=51.0, rule="token"), None),
+    "aligned": lambda: (EntropyControl(rule="aligned"), Predict(BAND)),
+}
 
 
 class Timed(GRPOTrainer):
@@ -87,11 +108,9 @@ def run(variant, model_name, num_iterations, scratch):
     tokenizer, task = AutoTokenizer.from_pretrained(resolve_model("countdown-base")), Countdown()
     embedded = model_name == "embedded"
     trainer_class, options = Timed, {}
-    if variant != "trl":
+    if VARIANTS[variant] is not None:
         trainer_class = with_entropy_control(Timed)
-        options["entropy_control"] = EntropyControl(lower=0.0, upper=100.0)
-        if variant == "half":
-            options["entropy_controller"] = KeepHalf(ec.Band(lower=0.0, upper=100.0))
+        options["entropy_control"], options["entropy_controller"] = VARIANTS[variant]()
     rows = 256 if embedded else 16
     trainer = trainer_class(
         model=load_model("countdown-base") if embedded else large_model(tokenizer),
@@ -136,7 +155,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         for model_name in ("embedded", "large"):
             for num_iterations, passes in ((1, "we add a pass"), (2, "TRL makes the pass")):
-                seconds = {variant: [] for variant in ("trl", "keep_all", "half")}
+                seconds = {variant: [] for variant in VARIANTS}
                 for _ in range(REPEATS):
                     for variant, samples in seconds.items():
                         samples.append(
@@ -149,6 +168,8 @@ def main():
                 cases[f"{model_name}, {passes}"] = case = {
                     "median_seconds": {v: {"step": m[0], "update": m[1]} for v, m in medians.items()},
                     "overhead_of_keeping_all": medians["keep_all"][0] / medians["trl"][0] - 1,
+                    "cost_of_token": medians["token"][0] / medians["keep_all"][0] - 1,
+                    "cost_of_aligned": medians["aligned"][0] / medians["keep_all"][0] - 1,
                     "update_time_at_half_kept": medians["half"][1] / medians["trl"][1],
                     "step_time_at_half_kept": medians["half"][0] / medians["trl"][0],
                     "samples": {v: [[round(x, 4) for x in pair] for pair in s] for v, s in seconds.items()},
