@@ -139,9 +139,15 @@ class RejectionController(Controller):
         decision = self._fallback.applied(decision, stats, change, direction, stuck=is_stuck(change, direction))
         if self._plant is not None:
             kept_terms = self._terms[decision.keep.cpu()]
-            self._plant.advance(torch.tensor([Ranking.of(term).effect(EVERYTHING) for term in kept_terms.T]))
-            decision.metrics.update(self._plant.metrics())
+            self._advance(decision, [Ranking.of(term).effect(EVERYTHING) for term in kept_terms.T])
         return decision
+
+    def _advance(self, decision: Decision, effects: list[float]) -> None:
+        """Tell the plant what enters the update; an empty one leaves weights and momentum alone."""
+        plant = cast(EntropyPlant, self._plant)
+        if not decision.empty:
+            plant.advance(torch.tensor(effects, dtype=torch.float64))
+        decision.metrics.update(plant.metrics())
 
     def _kept(self, stats: BatchStats, keep: Tensor, **fields: Any) -> Decision:
         advantages = torch.where(keep, stats.advantages, torch.zeros_like(stats.advantages))
@@ -167,8 +173,7 @@ class RejectionController(Controller):
         stuck = is_stuck(changes.sums_K, direction)
         change = self._required(stats, "predicted_change") if stuck else torch.zeros_like(stats.advantages)
         decision = self._fallback.applied(decision, stats, change, direction, stuck=stuck)
-        plant.advance(torch.tensor([0.0 if decision.empty else scaled.effect(limits)], dtype=torch.float64))
-        decision.metrics.update(plant.metrics())
+        self._advance(decision, [scaled.effect(limits)])
         return decision
 
     def _spend(self, stats: BatchStats, changes: Ranking) -> tuple[Limits, dict[str, float]]:
