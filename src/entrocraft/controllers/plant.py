@@ -7,7 +7,8 @@ itself, and how much a predicted change really changes is not known beforehand. 
 
 with `s_k` the effect of what was kept (`Ranking.effect`; one per term j: local, visitation), `E` its average
 under the optimizer's memory, `b` the drift and `g` the gains. Entropy is read with a noise, because each
-batch asks other prompts. `(H, b, g)` is linear in its past once E is known: a Kalman filter follows it.
+batch asks other prompts. `(H, b, g)` is linear in its past once E is known: a Kalman filter follows it. How fast
+these wander is not known either: where readings surprise more than they should, they are taken to wander faster.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ _UNKNOWN_READING_SD = 0.02
 _SIZE_MEMORY = 0.05  # share of the newest batch in the average size of a term
 RELUCTANCE = 0.1  # what a nat of effect by rejection costs, against a nat of distance from the curve
 _SWEEPS = 30
-_SURPRISE = 9.0  # squared standard deviations after which the model, not the reading, is doubted
+_RESTLESSNESS_MEMORY = 0.2  # share of the newest reading in the average surprise
 
 
 class EntropyPlant:
@@ -54,6 +55,7 @@ class EntropyPlant:
         self._num_scaled = 0
         self._num_updates = 0
         self._scale = 0.0
+        self._restlessness = 1.0
         self._mean: Tensor | None = None
         self._covariance: Tensor | None = None
 
@@ -90,10 +92,8 @@ class EntropyPlant:
         noise = self._reading_sd(standard_error) ** 2
         surprise = entropy - float(self._mean[0])
         variance = float(self._covariance[0, 0])
-        if surprise**2 > _SURPRISE * (variance + noise):
-            # The plant has changed faster than it is supposed to: trust the reading, relearn the rest.
-            self._covariance = self._covariance * (surprise**2 / (_SURPRISE * (variance + noise)))
-            variance = float(self._covariance[0, 0])
+        # 1 on average, if the plant is as restless as it is supposed to be.
+        self._restlessness += _RESTLESSNESS_MEMORY * (surprise**2 / (variance + noise) - self._restlessness)
         gain = self._covariance[:, 0] / (variance + noise)
         self._mean = self._mean + gain * surprise
         # The sign of a prediction is theory's; only its size is to be learnt.
@@ -164,15 +164,22 @@ class EntropyPlant:
         transition = torch.eye(size, dtype=torch.float64)
         transition[0, 1], transition[0, 2:] = 1.0, self._effect
         sds = [_ENTROPY_WALK_SD, _DRIFT_WALK_SD] + [_GAIN_WALK_SD * _PRIOR_GAIN] * len(self._effect)
-        walk = (torch.tensor(sds, dtype=torch.float64) * self._scale).square().diag()
+        pace = self._scale * max(1.0, self._restlessness)
+        walk = (torch.tensor(sds, dtype=torch.float64) * pace).square().diag()
         self._mean = transition @ self._state
         self._covariance = transition @ self._covariance @ transition.T + walk
 
     def metrics(self) -> dict[str, float]:
-        """Return the filtered entropy, its drift and the gains, for logging."""
+        """Return the filtered entropy, its drift, the gains and effects, and how surprising readings are, for logging."""
         gains = {f"gain_{j}": gain for j, gain in enumerate(self.gains.tolist())}
         effects = {f"effect_{j}": effect for j, effect in enumerate(self._effect.tolist())}
-        return {"filtered_entropy": self.entropy, "drift": self.drift, **gains, **effects}
+        return {
+            "filtered_entropy": self.entropy,
+            "drift": self.drift,
+            "restlessness": self._restlessness,
+            **gains,
+            **effects,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state as plain JSON data."""
@@ -182,6 +189,7 @@ class EntropyPlant:
             "num_scaled": self._num_scaled,
             "num_updates": self._num_updates,
             "scale": self._scale,
+            "restlessness": self._restlessness,
             "mean": None if self._mean is None else self._mean.tolist(),
             "covariance": None if self._covariance is None else self._covariance.tolist(),
         }
@@ -192,7 +200,8 @@ class EntropyPlant:
             raise InvalidValueError(f"state of the plant: expected the keys {sorted(self.state_dict())}, got {state!r}")
         self._effect = torch.tensor(state["effect"], dtype=torch.float64)
         self._sum_of_squares = torch.tensor(state["sum_of_squares"], dtype=torch.float64)
-        self._num_updates, self._num_scaled, self._scale = state["num_updates"], state["num_scaled"], state["scale"]
+        self._num_updates, self._num_scaled = state["num_updates"], state["num_scaled"]
+        self._scale, self._restlessness = state["scale"], state["restlessness"]
         for name in ("mean", "covariance"):
             value = state[name]
             setattr(self, f"_{name}", None if value is None else torch.tensor(value, dtype=torch.float64))
