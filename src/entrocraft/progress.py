@@ -57,7 +57,7 @@ class Progress:
         cells = {"step": f"{step:>{len(str(self._total))}}/{self._total}", "entropy": f"{line['entropy']:.3f}"}
         if line["target"] is not None:
             cells["target"] = f"{line['target']:.3f} ({_DIRECTIONS.get(line['direction'], 'mixed')})"
-            cells["kept"] = f"{line['kept_fraction']:.0%}"
+            cells["kept"] = f"{line.get('kept_token_fraction', line['kept_fraction']):.0%}"
         cells["reward"] = "-" if line["reward"] is None else f"{line['reward']:.3f}"
         cells["time"] = f"{line['seconds']:.1f} s"
         cells["left"] = f"{left // 60}:{left % 60:02d}"

@@ -42,6 +42,8 @@ def _entropy(lines: list[dict[str, Any]]) -> str:
     tracking = summarise_tracking(lines)
     if tracking is None:
         return f"## Entropy\n\nNo curve was asked for. {text}"
+    tokens = tracking.kept_token_fraction
+    kept = f"{tracking.kept_fraction:.0%}" + ("" if tokens is None else f", {tokens:.0%}")
     skipped = sum(line.get("skipped", 0.0) > 0 for line in lines)
     return (
         f"## Entropy\n\n{_verdict(tracking, lines)} {text}\n\n"
@@ -49,7 +51,7 @@ def _entropy(lines: list[dict[str, Any]]) -> str:
         f"| mean distance from the target | {tracking.mean_error:.4f} nats |\n"
         f"| 95th percentile of it | {tracking.p95_error:.4f} nats |\n"
         f"| steps inside the band | {tracking.in_band:.0%} |\n"
-        f"| rollouts kept, all steps | {tracking.kept_fraction:.0%} |\n"
+        f"| rollouts kept{'' if tokens is None else ', tokens kept'}, all steps | {kept} |\n"
         f"| steps without an update, all rollouts rejected | {skipped} |"
     )
 
@@ -63,7 +65,7 @@ def _verdict(tracking: TrackingSummary, lines: list[dict[str, Any]]) -> str:
     if tracking.mean_error <= 2 * max(half_width, 0.01):
         return f"The curve was followed loosely: entropy ran {side} it, on average outside the band."
     return (
-        f"The curve was not followed: entropy ran {side} it. Try rule `predicted`, a lower learning rate, "
+        f"The curve was not followed: entropy ran {side} it. Try rule `token`, a lower learning rate, "
         "more rollouts per step, or a curve nearer to where entropy starts."
     )
 

@@ -20,6 +20,8 @@ class TrackingSummary:
     """Share of steps between the band's edges."""
     kept_fraction: float
     """Mean share of rollouts kept, over all steps."""
+    kept_token_fraction: float | None
+    """Mean share of tokens kept, over all steps; None where it was not recorded."""
 
 
 def summarise_tracking(lines: Sequence[Mapping[str, Any]]) -> TrackingSummary | None:
@@ -39,10 +41,12 @@ def summarise_tracking(lines: Sequence[Mapping[str, Any]]) -> TrackingSummary | 
     settled = steered[int(SETTLING_SHARE * len(steered)) :]
     errors = sorted(abs(line["entropy"] - line["target"]) for line in settled)
     in_band = sum(line["lower"] <= line["entropy"] <= line["upper"] for line in settled)
+    kept_tokens = [line["kept_token_fraction"] for line in steered if "kept_token_fraction" in line]
     return TrackingSummary(
         num_steps=len(settled),
         mean_error=sum(errors) / len(errors),
         p95_error=errors[min(len(errors) - 1, int(0.95 * len(errors)))],
         in_band=in_band / len(settled),
         kept_fraction=sum(line["kept_fraction"] for line in steered) / len(steered),
+        kept_token_fraction=sum(kept_tokens) / len(steered) if len(kept_tokens) == len(steered) else None,
     )
