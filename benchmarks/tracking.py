@@ -50,11 +50,10 @@ SETTINGS = [
     "eval.every=0",
 ]
 SMOLLM2_RULES = {
-    "token, aligned": {"rule": "token", "predictor": "aligned"},
-    "aligned": {"rule": "aligned"},
-    "budget + visitation": {"rule": "budget", "visitation": True},
     "advantage": {"rule": "advantage"},
     "predicted": {"rule": "predicted"},
+    "aligned": {"rule": "aligned"},
+    "aligned, all weights": {"rule": "aligned", "aligned_blocks": None},
 }
 # Half the width of a 95 % interval for the mean of n values, in standard errors (Student).
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
