@@ -53,7 +53,8 @@ SMOLLM2_RULES = {
     "advantage": {"rule": "advantage"},
     "predicted": {"rule": "predicted"},
     "aligned": {"rule": "aligned"},
-    "aligned, all weights": {"rule": "aligned", "aligned_blocks": None},
+    "budget, aligned": {"rule": "budget", "predictor": "aligned"},
+    "budget, aligned, all weights": {"rule": "budget", "predictor": "aligned", "aligned_blocks": None},
 }
 # Half the width of a 95 % interval for the mean of n values, in standard errors (Student).
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}

@@ -51,7 +51,7 @@ class EntropyControl:
     """For rule `reward`: what a neutral reward is."""
     visitation: bool = False
     """Add what the policy visits to the predicted change; see `RejectionController`."""
-    min_kept: float = 0.25
+    min_kept: float = 0.1
     """For the rules `budget` and `token`: share of the rollouts, or tokens, with a gradient that is kept at least."""
     fallback: str = "skip"
     """When no rollout moves entropy back: `skip` the update, or `escalate`; see `controllers.Fallback`."""

@@ -380,7 +380,7 @@ def recommend(
 ) -> Recommendation:
     """Return settings to begin with.
 
-    - rule `aligned` where visitation is `DOMINATES` times larger than the local part: local signs see little
+    - rule `budget` with predictor `aligned` where visitation is `DOMINATES` times larger than the local part: local signs see little
       of what happens;
     - rule `advantage`, the paper's, where visitation is smaller than the local part and the advantage's sign agrees
       with the exact change by `AGREES`;
@@ -408,9 +408,9 @@ def recommend(
     sign_text = f"the sign of the advantage is that of the local entropy change for {signs:.0%} of it, by size"
     part_text = f"the part of visitation is {parts.ratio:.1f} times as large as the local one"
     if parts.ratio >= DOMINATES:
-        settings = {"rule": "aligned"}
+        settings = {"rule": "budget", "predictor": "aligned"}
         why = (
-            f"Rule `aligned`: {part_text} ({DOMINATES:g} or more), so what the policy will visit decides, and "
+            f"Rule `budget` with predictor `aligned`: {part_text} ({DOMINATES:g} or more), so what the policy will visit decides, and "
             f"rules that look at visited tokens alone can lose the curve; {sign_text}."
         )
     elif parts.ratio < 1 and signs >= AGREES:

@@ -23,7 +23,7 @@ from entrocraft.engines.trl import (
 from entrocraft.errors import InvalidValueError, MeasurementError
 
 NUM_ROWS = NUM_PROMPTS * NUM_ROLLOUTS
-WIDE = EntropyControl(lower=0.0, upper=100.0)
+WIDE = EntropyControl(lower=0.0, upper=100.0, rule="predicted")  # in band it keeps everything
 LOW = {"lower": 0.0, "upper": 1e-6}  # entropy is always above this band: m = +1
 HIGH = {"lower": 50.0, "upper": 51.0}  # and always below this one: m = -1
 
@@ -343,7 +343,7 @@ def test_the_exact_predictor_is_the_formula_on_the_batchs_logits(make_trainer):
             seen["keep"] = decision.keep
             return batch, decision
 
-    make_trainer(Watching, entropy_control=EntropyControl(**HIGH, predictor="exact")).train()
+    make_trainer(Watching, entropy_control=EntropyControl(**HIGH, rule="predicted", predictor="exact")).train()
     assert torch.equal(seen["keep"], seen["expected"])
 
 

@@ -144,7 +144,7 @@ def test_the_token_rule_masks_tokens_and_says_what_it_kept(make_trainer):
     )
     trainer.train()
     for line in train_logs(trainer):
-        assert 0.25 <= line["entrocraft/kept_token_fraction"] < 1
+        assert 0.1 <= line["entrocraft/kept_token_fraction"] < 1
         assert line["entrocraft/saturated"] == 1.0  # nothing within reach is near enough to 50 nats
         # What is left raises entropy more than the whole batch did.
         kept = sum(value for name, value in line.items() if name.startswith("entrocraft/kept_quadrants/"))

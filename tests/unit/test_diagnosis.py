@@ -103,7 +103,7 @@ def recommended(signs=0.5, ratio=0.5, entropy=0.5, standard_error=0.0125):
         (0.89, 0.99, {"rule": "token"}),
         (0.95, 1.0, {"rule": "token"}),
         (0.95, 9.9, {"rule": "token"}),
-        (0.95, 10.0, {"rule": "aligned"}),
+        (0.95, 10.0, {"rule": "budget", "predictor": "aligned"}),
     ],
 )
 def test_the_rule_follows_from_sign_agreement_and_visitation(signs, ratio, settings):

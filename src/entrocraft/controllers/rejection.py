@@ -84,7 +84,7 @@ class RejectionController(Controller):
         reward_baseline: float = 0.0,
         *,
         visitation: bool = False,
-        min_kept: float = 0.25,
+        min_kept: float = 0.1,
         fallback: str = "skip",
         entropy_bonus: float = 0.0,
         momentum: float = 0.9,
