@@ -2,6 +2,7 @@
 
 import functools
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -438,7 +439,7 @@ def test_an_advantage_estimator_of_ours_replaces_the_trainers(make_trainer):
             seen["advantages"] = batch["advantages"]
             return batch, decision
 
-    make_trainer(Watching, entropy_control=EntropyControl(lower=0.0, upper=99.0, estimator="rloo")).train()
+    make_trainer(Watching, entropy_control=replace(WIDE, estimator="rloo")).train()
     expected = ec.advantages.estimate("rloo", seen["rewards"].view(NUM_PROMPTS, NUM_ROLLOUTS)).flatten()
     torch.testing.assert_close(seen["advantages"], expected)
 
