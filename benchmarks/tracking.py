@@ -219,7 +219,7 @@ def settling(entropies, targets):
     """Return the mean number of updates after which entropy is first in the band again after a jump of the target."""
     jumps = [step for step in range(1, len(targets)) if abs(targets[step] - targets[step - 1]) > BAND]
     lengths = []
-    for jump, end in zip(jumps, [*jumps[1:], len(targets)], strict=True):
+    for jump, end in zip(jumps, [*jumps, len(targets)][1:], strict=True):
         inside = (step - jump for step in range(jump, end) if abs(entropies[step] - targets[step]) <= BAND / 2)
         lengths.append(next(inside, end - jump))
     return statistics.fmean(lengths) if lengths else None
