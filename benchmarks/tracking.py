@@ -100,7 +100,7 @@ def main():
 def run_countdown(cells, num_seeds, deadline):
     """Train every cell on the embedded model; without control once per seed, for all curves."""
     for seed in range(num_seeds):
-        if cells.missing(curve=None, rule="frozen", seed=seed):
+        if cells.missing(curve=None, rule="frozen", seed=seed) and time.monotonic() < deadline:
             frozen = train_countdown("constant(0.6)", {"method": "none"}, seed, ["train.learning_rate=1e-12"])
             cells.add({"curve": None, "rule": "frozen", "seed": seed, "entropy": frozen["entropy"]})
         for curve, schedule in CURVES.items():
