@@ -5,7 +5,7 @@
     python benchmarks/tracking.py summary --output results/tracking      # tables and pictures from what is there
 
 Each cell, one rule on one curve with one seed, becomes a line of a .jsonl file as soon as it is done; cells that are
-there are not run again, so the benchmark can be stopped and resumed.
+there are not run again, so the benchmark can be stopped and resumed, and split over processes by --seeds.
 """
 
 import argparse
@@ -84,22 +84,22 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("bed", choices=["countdown", "smollm2", "summary"])
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, help="Seeds of each cell. [default: 3 on countdown, 2 on smollm2]")
+    parser.add_argument("--seeds", type=int, nargs="+", help="[default: 0 1 2 on countdown, 0 1 on smollm2]")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="Begin no cell after so many.")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * args.minutes
     if args.bed == "countdown":
-        run_countdown(Cells(args.output / "countdown.jsonl"), args.seeds or 3, deadline)
+        run_countdown(Cells(args.output / "countdown.jsonl"), args.seeds or [0, 1, 2], deadline)
     elif args.bed == "smollm2":
-        run_smollm2(Cells(args.output / "smollm2.jsonl"), args.seeds or 2, deadline)
+        run_smollm2(Cells(args.output / "smollm2.jsonl"), args.seeds or [0, 1], deadline)
     else:
         summarise(args.output)
 
 
-def run_countdown(cells, num_seeds, deadline):
+def run_countdown(cells, seeds, deadline):
     """Train every cell on the embedded model; without control once per seed, for all curves."""
-    for seed in range(num_seeds):
+    for seed in seeds:
         if cells.missing(curve=None, rule="frozen", seed=seed) and time.monotonic() < deadline:
             frozen = train_countdown("constant(0.6)", {"method": "none"}, seed, ["train.learning_rate=1e-12"])
             cells.add({"curve": None, "rule": "frozen", "seed": seed, "entropy": frozen["entropy"]})
@@ -137,9 +137,9 @@ def columns_of(lines):
     }
 
 
-def run_smollm2(cells, num_seeds, deadline):
+def run_smollm2(cells, seeds, deadline):
     """Train every cell on SmolLM2-135M-Instruct, which learns to answer additions with just the number."""
-    for seed in range(num_seeds):
+    for seed in seeds:
         for weights in ("full", "lora"):
             for rule, settings in SMOLLM2_RULES.items():
                 key = {"rule": rule, "weights": weights, "seed": seed}

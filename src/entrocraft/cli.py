@@ -227,7 +227,6 @@ def steer(run: Path, spec: str, width: float | None) -> None:
     directory, may as well be edited by hand.
     """
     from entrocraft.config import parse_config
-    from entrocraft.control import DEFAULT_WIDTH
     from entrocraft.runs import RunDirectory
     from entrocraft.steering import parse_steering, write_steering
 
@@ -237,8 +236,7 @@ def steer(run: Path, spec: str, width: float | None) -> None:
         raise InvalidValueError(f"{run} runs without entropy control: there is nothing to steer")
     if control.steering is not None:
         raise InvalidValueError(f"{run} follows {control.steering}, as its configuration says: write the curve there")
-    own_width = DEFAULT_WIDTH if control.width is None else control.width
-    band = parse_steering(spec, own_width if width is None else width)
+    band = parse_steering(spec, control.band_width if width is None else width)
     write_steering(directory.steering_file, band)
     click.echo(f"wrote {directory.steering_file}; the run takes it up at its next decision")
 

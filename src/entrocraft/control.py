@@ -157,13 +157,18 @@ class EntropyControl:
         """True if predictions come from the model's own response; see `alignment`."""
         return self.method == "rejection" and (self.rule == "aligned" or self.predictor == "aligned")
 
+    @property
+    def band_width(self) -> float:
+        """Width of the band around a schedule, in its unit: the one asked for, or the default."""
+        return DEFAULT_WIDTH if self.width is None else self.width
+
     def band(self) -> Band:
         """Return the band that the settings describe."""
         if self.lower is not None or self.upper is not None:
             return Band(self.schedule, self.width, lower=self.lower, upper=self.upper)
         return Band(
             DEFAULT_SCHEDULE if self.schedule is None else self.schedule,
-            DEFAULT_WIDTH if self.width is None else self.width,
+            self.band_width,
         )
 
     def build(self, momentum: float = 0.9) -> Controller:

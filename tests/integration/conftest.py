@@ -2,10 +2,12 @@
 
 import pytest
 import torch
+from click.testing import CliRunner
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
+from entrocraft.cli import main
 from entrocraft.models import resolve_model
 
 NUM_PROMPTS, NUM_ROLLOUTS, NUM_TOKENS = 4, 4, 6
@@ -14,6 +16,14 @@ NUM_PROMPTS, NUM_ROLLOUTS, NUM_TOKENS = 4, 4, 6
 def digits_reward(completions, **kwargs):
     """A reward with many values, so that groups rarely agree: the share of even digits, roughly."""
     return [sum(character in "02468(" for character in text) / 3 for text in completions]
+
+
+def run_command(*arguments):
+    """Run a command line in process; raise what is neither success nor an exit status."""
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
 
 
 class GradientRecorder(TrainerCallback):

@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner
+from conftest import run_command
 
-from entrocraft.cli import main
 from entrocraft.config import parse_config
 
 SMALL = ("diagnose", "countdown-base", "--task", "countdown", "--num-prompts", "6", "--num-rollouts", "4")
@@ -24,13 +23,7 @@ def cli(tmp_path, monkeypatch):
     """Return a function that runs a command in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments):
-        result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        return result
-
-    return run
+    return run_command
 
 
 def test_a_diagnosis_is_printed_and_its_block_can_be_pasted(cli):

@@ -38,7 +38,7 @@ def gradients_of(scalar, parameters):
 class Asking(ec.Controller):
     """Keeps everything, or tokens within limits, and remembers the predictions it asked for."""
 
-    predictor_needed = tokens_needed = True
+    predictor_needed = True
     limits = None
 
     def _decide(self, stats, direction):

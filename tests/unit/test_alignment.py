@@ -49,12 +49,17 @@ def measured(model, score, mask):
     return log_probs, sums, counts, (sums.sum() / counts.sum()).item()
 
 
-def predicted(bed, optimizer=None, num_blocks=None):
-    model, score, mask, advantages = bed
+def direction(bed, optimizer=None, num_blocks=None, length=1e-7):
+    model, score, mask, _ = bed
     _, sums, counts, entropy = measured(model, score, mask)
     parameters = last_blocks(model, num_blocks)
     gradients = entropy_gradient(score, ROWS, model, parameters, mask, sums, counts, entropy)
-    steps = ascent_step(gradients, parameters, optimizer, length=1e-7)
+    return parameters, ascent_step(gradients, parameters, optimizer, length)
+
+
+def predicted(bed, optimizer=None, num_blocks=None):
+    model, score, mask, advantages = bed
+    parameters, steps = direction(bed, optimizer, num_blocks)
     change = log_prob_change(score, ROWS, model, parameters, steps)
     return -rollout_entropy_change(change, advantages, mask), parameters
 
@@ -123,10 +128,8 @@ def test_weights_and_gradients_are_left_bit_for_bit(bed):
 
 def test_a_derivative_is_what_a_small_shift_of_the_weights_gives(bed):
     model, score, mask, _ = bed
-    log_probs, sums, counts, entropy = measured(model, score, mask)
-    parameters = last_blocks(model, None)
-    gradients = entropy_gradient(score, ROWS, model, parameters, mask, sums, counts, entropy)
-    steps = ascent_step(gradients, parameters, None, length=1e-7)
+    log_probs, *_ = measured(model, score, mask)
+    parameters, steps = direction(bed)
     derivative = log_prob_change(score, ROWS, model, parameters, steps)
     shift = log_prob_change_by_shift(score, ROWS, log_probs, model, parameters, steps)
     torch.testing.assert_close(derivative, shift, rtol=1e-4, atol=1e-9)
@@ -189,9 +192,6 @@ def test_the_last_blocks_are_the_last_and_only_what_is_trained(bed):
 
 
 def test_a_step_is_as_long_as_it_was_asked_to_be(bed):
-    model, score, mask, _ = bed
-    _, sums, counts, entropy = measured(model, score, mask)
-    parameters = last_blocks(model, None)
-    gradients = entropy_gradient(score, ROWS, model, parameters, mask, sums, counts, entropy)
-    entries = torch.cat([step.flatten() for step in ascent_step(gradients, parameters, None, length=0.01)])
+    _, steps = direction(bed, length=0.01)
+    entries = torch.cat([step.flatten() for step in steps])
     assert entries.square().mean().sqrt().item() == pytest.approx(0.01)

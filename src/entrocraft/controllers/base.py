@@ -179,8 +179,6 @@ class Controller(ABC):
     """True if `BatchStats.predicted_change` must be given."""
     visitation_needed: bool = False
     """True if `BatchStats.visitation_change` must be given."""
-    tokens_needed: bool = False
-    """True if `BatchStats.token_change` must be given."""
     rewards_needed: bool = False
     """True if `BatchStats.rewards` must be given."""
 

@@ -23,7 +23,7 @@ class Ranking:
     The *effect* of a kept set is `sum(change) / sqrt(n)`, over its n changes. A mean over n points where they agree,
     and is noise of size `1 / sqrt(n)` beside; an optimizer that divides by the size of recent gradients, as Adam does,
     thereby multiplies what they agree on by `sqrt(n)`. Keeping half as many that push 1.4 times as hard gains
-    nothing (measured: `results/tracking/README.md`).
+    nothing.
     """
 
     lows_K: Tensor

@@ -111,7 +111,6 @@ class RejectionController(Controller):
                 + ("its predictions hold it already" if rule == "aligned" else "visiting is done by whole rollouts")
             )
         self.visitation_needed = visitation
-        self.tokens_needed = rule == "token"
         self._plant = EntropyPlant(1 + visitation, momentum) if rule in ("budget", "token") or visitation else None
         self._fallback = Fallback(fallback, self.min_kept, entropy_bonus)
         self._warned_no_negative = False

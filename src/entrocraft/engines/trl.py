@@ -36,7 +36,7 @@ from trl import GRPOTrainer, RLOOTrainer
 from trl.models.utils import disable_gradient_checkpointing
 
 from entrocraft import advantages as estimators
-from entrocraft.control import DEFAULT_WIDTH, EntropyControl
+from entrocraft.control import EntropyControl
 from entrocraft.controllers import BatchStats, Controller, Decision, Normalize, Prediction
 from entrocraft.controllers.ranking import binned
 from entrocraft.dynamics import (
@@ -128,7 +128,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self.entropy_controller = entropy_controller or control.build(carried_effect(self.args))
         self._steering = None
         if control.steering is not None:
-            self._steering = SteeringFile(control.steering, DEFAULT_WIDTH if control.width is None else control.width)
+            self._steering = SteeringFile(control.steering, control.band_width)
         self._aligner = Aligner(self, control.aligned_blocks, control.aligned_share) if control.aligned else None
         self.add_callback(_BeforeOptimizerStep(self))
 
