@@ -124,10 +124,9 @@ def sample(model, tokenizer, problems):
     mask = ((ended.cumsum(1) - ended) == 0).long()
     attention = torch.cat([inputs["attention_mask"], mask], dim=1)
 
-    def score(forward, index):
-        logits = forward(input_ids=ids[index], attention_mask=attention[index]).logits[:, -tokens.shape[1] - 1 : -1]
-        score.logits = logits.detach()
-        return token_log_probs(logits, tokens[index]), token_entropy(logits)
+    def read(forward, index):
+        logits = forward(input_ids=ids[index], attention_mask=attention[index]).logits
+        return logits[:, -tokens.shape[1] - 1 : -1], tokens[index]
 
     texts = tokenizer.batch_decode(tokens, skip_special_tokens=True)
     task = Additions()
@@ -135,11 +134,14 @@ def sample(model, tokenizer, problems):
     columns = []
     with torch.no_grad():
         for index in torch.arange(len(tokens)).split(MICRO_BATCH):
-            columns.append((*score(model, index), entropy_sensitivity(score.logits, tokens[index])))
+            logits, sampled = read(model, index)
+            columns.append(
+                (token_log_probs(logits, sampled), token_entropy(logits), entropy_sensitivity(logits, sampled))
+            )
     log_probs, entropies, sensitivity = (torch.cat(column) for column in zip(*columns, strict=True))
     sums, counts = entropy_sums(entropies, mask)
     return {
-        "score": score,
+        "read": read,
         "mask": mask,
         "advantages": torch.as_tensor(estimate("grpo", rewards.view(P, G))).flatten().float(),
         "log_probs": log_probs,
@@ -163,7 +165,7 @@ def predict_all(model, optimizer, batch, directions, forms):
             steps = directions[-options["stale"]]
         else:
             gradients = entropy_gradient(
-                batch["score"],
+                batch["read"],
                 all_rows[:: options.get("every", 1)].split(MICRO_BATCH),
                 model,
                 parameters,
@@ -175,9 +177,7 @@ def predict_all(model, optimizer, batch, directions, forms):
             preconditioner = optimizer if options.get("precondition", True) else None
             steps = ascent_step(gradients, parameters, preconditioner, LEARNING_RATE)
         full = steps if full is None else full
-        change = log_prob_change(
-            batch["score"], all_rows.split(MICRO_BATCH), batch["log_probs"], model, parameters, steps
-        )
+        change = log_prob_change(batch["read"], all_rows.split(MICRO_BATCH), model, parameters, steps)
         predictions[name] = -rollout_entropy_change(change, advantages, mask)
         seconds[name] = time.perf_counter() - began
     local = rollout_entropy_change(batch["sensitivity"], advantages, mask)
@@ -201,7 +201,7 @@ def update(model, optimizer, batch):
     optimizer.zero_grad()
     mask, advantages = batch["mask"], batch["advantages"]
     for index in torch.arange(len(mask)).split(MICRO_BATCH):
-        log_probs, _ = batch["score"](model, index)
+        log_probs = token_log_probs(*batch["read"](model, index))
         per_rollout = (log_probs * mask[index]).sum(-1) / mask[index].sum(-1)
         (-(advantages[index] * per_rollout).sum() / len(mask)).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -28,11 +28,12 @@ from torch.autograd import forward_ad
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from entrocraft.entropy import token_entropy, token_log_probs
 from entrocraft.errors import InvalidValueError
 
-Score = Callable[[Callable[..., Any], Tensor], tuple[Tensor, Tensor]]
-"""Takes something to call as one calls the model, and row indices; returns those rows' log-probabilities and token
-entropies, (rows, T) each."""
+ReadRows = Callable[[Callable[..., Any], Tensor], tuple[Tensor, Tensor]]
+"""Takes something to call as one calls the model, and row indices; returns those rows' logits (rows, T, V), divided by
+the sampling temperature, and the tokens (rows, T) that were sampled from them."""
 
 
 def last_blocks(model: nn.Module, num_blocks: int | None) -> list[nn.Parameter]:
@@ -60,7 +61,7 @@ def last_blocks(model: nn.Module, num_blocks: int | None) -> list[nn.Parameter]:
 
 
 def entropy_gradient(
-    score: Score,
+    read: ReadRows,
     row_batches: Sequence[Tensor],
     model: nn.Module,
     parameters: Sequence[nn.Parameter],
@@ -75,9 +76,9 @@ def entropy_gradient(
     shard, averaged over ranks as FSDP does; otherwise it is this rank's own, and the caller adds up.
 
     Args:
-        score: See `Score`.
+        read: See `ReadRows`.
         row_batches: Rows to use, in batches that fit a backward pass.
-        model: The model that `score` asks.
+        model: The model that `read` is to call.
         parameters: What to differentiate by.
         mask_BT: 1 where a token counts.
         sums_B: Sum of counted token entropies of each rollout, in nats.
@@ -97,7 +98,8 @@ def entropy_gradient(
     try:
         with torch.enable_grad():
             for rows in row_batches:
-                log_probs, entropies = score(model, rows)
+                logits, tokens = read(model, rows)
+                log_probs, entropies = token_log_probs(logits, tokens), token_entropy(logits)
                 mask = mask_BT[rows].to(entropies.dtype)
                 local = (entropies * mask).sum()
                 visiting = (excess_B[rows].to(entropies.dtype) * (log_probs * mask).sum(-1)).sum()
@@ -175,7 +177,7 @@ def shifted(model: nn.Module, parameters: Sequence[nn.Parameter], steps: Sequenc
 
 
 def log_prob_change(
-    score: Score,
+    read: ReadRows,
     row_batches: Sequence[Tensor],
     model: nn.Module,
     parameters: Sequence[nn.Parameter],
@@ -184,9 +186,9 @@ def log_prob_change(
     """Return how each token's log-probability changes, to first order, when the weights move by `steps`.
 
     Args:
-        score: See `Score`.
+        read: See `ReadRows`.
         row_batches: All rows, in batches that fit a forward pass, in order.
-        model: The model that `score` is to call.
+        model: The model that `read` is to call.
         parameters: What would move.
         steps: How far.
 
@@ -209,7 +211,7 @@ def log_prob_change(
 
         for rows in row_batches:
             try:
-                log_probs, tangent = forward_ad.unpack_dual(score(moving, rows)[0])
+                log_probs, tangent = forward_ad.unpack_dual(token_log_probs(*read(moving, rows)))
             except NotImplementedError as error:
                 raise InvalidValueError(
                     f"the model has an operation without a forward-mode derivative ({str(error).splitlines()[0]}); load it "
@@ -235,7 +237,7 @@ def _differentiable_attention(model: nn.Module) -> Iterator[None]:
 
 
 def log_prob_change_by_shift(
-    score: Score,
+    read: ReadRows,
     row_batches: Sequence[Tensor],
     log_probs_BT: Tensor,
     model: nn.Module,
@@ -247,12 +249,12 @@ def log_prob_change_by_shift(
     In float32 only: the steps of one learning rate vanish in the rounding of half precision.
 
     Args:
-        score: See `Score`.
+        read: See `ReadRows`.
         row_batches: All rows, in batches that fit a forward pass, in order.
         log_probs_BT: Log-probabilities at the weights as they are.
-        model: The model that `score` is to call.
+        model: The model that `read` is to call.
         parameters: What to move.
         steps: How far.
     """
     with shifted(model, parameters, steps), torch.no_grad():
-        return torch.cat([score(model, rows)[0] for rows in row_batches]) - log_probs_BT
+        return torch.cat([token_log_probs(*read(model, rows)) for rows in row_batches]) - log_probs_BT

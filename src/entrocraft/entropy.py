@@ -1,4 +1,4 @@
-"""Policy entropy and log-probabilities from logits, in chunks, accumulated in float32.
+"""Policy entropy and log-probabilities from logits, in chunks, accumulated in float32 or, for float64 logits, in float64.
 
 Shapes: B rollouts, T tokens, V vocabulary. All entropies are in nats per token.
 """
@@ -30,8 +30,12 @@ def chunk_tokens(chunk_size: int | None, vocabulary: int) -> int:
 
 
 def safe_log_softmax(logits_NV: Tensor) -> Tensor:
-    """Return float32 log-probabilities, finite where a probability is 0, so that 0 * log 0 is 0 and not NaN."""
-    return torch.log_softmax(logits_NV.float(), dim=-1).clamp(min=_LOWEST)
+    """Return log-probabilities in float32 or better, finite where one is -inf, so that 0 * log 0 is 0 and not NaN."""
+    return torch.log_softmax(_at_least_float32(logits_NV), dim=-1).clamp(min=_LOWEST)
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def token_entropy(logits_BTV: Tensor, chunk_size: int | None = None) -> Tensor:
@@ -46,7 +50,7 @@ def token_entropy(logits_BTV: Tensor, chunk_size: int | None = None) -> Tensor:
             floats, whatever B and T are.
 
     Returns:
-        Entropies (B, T), float32, in nats. Differentiable.
+        Entropies (B, T), float32 (float64 for float64 logits), in nats. Differentiable.
 
     Raises:
         InvalidValueError: `chunk_size` is not positive.
@@ -59,7 +63,7 @@ def token_entropy(logits_BTV: Tensor, chunk_size: int | None = None) -> Tensor:
     """
     rows = logits_BTV.reshape(-1, logits_BTV.shape[-1])
     chunks = [_entropy_rows(chunk) for chunk in rows.split(chunk_tokens(chunk_size, rows.shape[-1]))]
-    return torch.cat(chunks).reshape(logits_BTV.shape[:-1]) if chunks else rows.new_zeros(0).float()
+    return torch.cat(chunks).reshape(logits_BTV.shape[:-1]) if chunks else _at_least_float32(rows.new_zeros(0))
 
 
 def _entropy_rows(logits_NV: Tensor) -> Tensor:
@@ -76,7 +80,7 @@ def token_log_probs(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int | Non
         chunk_size: Tokens per chunk; see `chunk_tokens`.
 
     Returns:
-        Log-probabilities (B, T), float32.
+        Log-probabilities (B, T), float32 (float64 for float64 logits).
 
     Example:
         >>> token_log_probs(torch.zeros(1, 1, 4), torch.tensor([[2]]))
@@ -85,7 +89,7 @@ def token_log_probs(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int | Non
     rows, tokens = logits_BTV.reshape(-1, logits_BTV.shape[-1]), tokens_BT.reshape(-1, 1)
     chunk_size = chunk_tokens(chunk_size, rows.shape[-1])
     chunks = [
-        torch.log_softmax(chunk.float(), dim=-1).gather(-1, index)
+        torch.log_softmax(_at_least_float32(chunk), dim=-1).gather(-1, index)
         for chunk, index in zip(rows.split(chunk_size), tokens.split(chunk_size), strict=True)
     ]
     return torch.cat(chunks).reshape(tokens_BT.shape)

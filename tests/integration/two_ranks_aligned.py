@@ -53,17 +53,17 @@ def local(parameter):
     return (parameter.to_local() if isinstance(parameter, DTensor) else parameter).detach()
 
 
-def scorer(batch):
-    """Return a function that scores rows of the batch."""
+def reader(batch):
+    """Return a function that reads rows of the batch with a model."""
     ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
     mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
     width = batch["completion_ids"].shape[1]
 
-    def score(forward, rows):
-        logits = forward(input_ids=ids[rows], attention_mask=mask[rows]).logits[:, -width - 1 : -1]
-        return token_log_probs(logits, batch["completion_ids"][rows]), token_entropy(logits)
+    def read(forward, rows):
+        logits = forward(input_ids=ids[rows], attention_mask=mask[rows]).logits
+        return logits[:, -width - 1 : -1], batch["completion_ids"][rows]
 
-    return score
+    return read
 
 
 def predictions(model, batches, mean_entropy, by_shift=False):
@@ -72,20 +72,21 @@ def predictions(model, batches, mean_entropy, by_shift=False):
     parts = []
     total = [torch.zeros_like(p) for p in parameters]
     for batch in batches:
-        score, rows, mask = scorer(batch), torch.arange(len(batch["prompt_ids"])), batch["completion_mask"]
+        read, rows, mask = reader(batch), torch.arange(len(batch["prompt_ids"])), batch["completion_mask"]
         with torch.no_grad():
-            log_probs, entropies = score(model, rows)
+            logits, tokens = read(model, rows)
+        log_probs, entropies = token_log_probs(logits, tokens), token_entropy(logits)
         sums = (entropies * mask).sum(-1)
-        part = entropy_gradient(score, [rows], model, parameters, mask, sums, mask.sum(-1), mean_entropy)
+        part = entropy_gradient(read, [rows], model, parameters, mask, sums, mask.sum(-1), mean_entropy)
         total = [a + b for a, b in zip(total, part, strict=True)]
-        parts.append((score, rows, mask, log_probs, batch["advantages"]))
+        parts.append((read, rows, mask, log_probs, batch["advantages"]))
     steps = ascent_step(total, parameters, None, LEARNING_RATE)
     predicted = []
-    for score, rows, mask, log_probs, advantages in parts:
+    for read, rows, mask, log_probs, advantages in parts:
         if by_shift:
-            rise = log_prob_change_by_shift(score, [rows], log_probs, model, parameters, steps)
+            rise = log_prob_change_by_shift(read, [rows], log_probs, model, parameters, steps)
         else:
-            rise = log_prob_change(score, [rows], model, parameters, steps)
+            rise = log_prob_change(read, [rows], model, parameters, steps)
         predicted.append(advantages * (rise * mask).sum(-1))
     return torch.cat(predicted)
 
@@ -99,12 +100,12 @@ def sharded_predictions(model_folder, batches, mean_entropy):
     fully_shard(model, mesh=mesh)
     assert all(isinstance(p, DTensor) for p in model.parameters())
     before = [local(p).clone() for p in model.parameters()]
-    score = scorer(batches[dist.get_rank()])
+    read = reader(batches[dist.get_rank()])
     with torch.no_grad():
-        first = score(model, torch.arange(2))[0]  # leaves the root's weights whole, as a pass before the decision does
+        first, _ = read(model, torch.arange(2))  # leaves the root's weights whole, as a pass before the decision does
     mine = predictions(model, [batches[dist.get_rank()]], mean_entropy, by_shift=True)
     with torch.no_grad():
-        same = torch.equal(first, score(model, torch.arange(2))[0])  # nothing of the moved weights is left
+        same = torch.equal(first, read(model, torch.arange(2))[0])  # nothing of the moved weights is left
     last_blocks(model, None)  # lets go of whole weights
     same &= all(torch.equal(a, local(p)) for a, p in zip(before, model.parameters(), strict=True))
     parts = [None] * dist.get_world_size()

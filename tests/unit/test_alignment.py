@@ -14,7 +14,7 @@ from entrocraft.alignment import (
     shifted,
 )
 from entrocraft.dynamics import rollout_entropy_change
-from entrocraft.entropy import token_entropy, token_log_probs
+from entrocraft.entropy import token_log_probs
 from entrocraft.errors import InvalidValueError
 
 B, PROMPT, T, V = 8, 3, 5, 11
@@ -22,7 +22,7 @@ B, PROMPT, T, V = 8, 3, 5, 11
 
 @pytest.fixture
 def bed():
-    """Return a policy, its score function, mask and advantages: rollouts of unequal length."""
+    """Return a policy, how to read it, mask and advantages: rollouts of unequal length."""
     torch.manual_seed(0)
     # GPT-2: Llama's norm computes in float32 whatever the weights are.
     config = GPT2Config(vocab_size=V, n_embd=16, n_layer=3, n_head=2, n_positions=PROMPT + T, initializer_range=0.5)
@@ -30,37 +30,37 @@ def bed():
     ids = torch.randint(0, V, (B, PROMPT + T))
     mask = (torch.arange(T) < torch.tensor([5, 2, 4, 5, 1, 3, 5, 4])[:, None]).double()
 
-    def score(forward, rows):
-        logits = forward(input_ids=ids[rows]).logits[:, PROMPT - 1 : -1]
-        log_probs = torch.log_softmax(logits, dim=-1)
-        entropies = -(log_probs.exp() * log_probs).sum(-1)
-        return log_probs.gather(-1, ids[rows, PROMPT:, None])[..., 0], entropies
+    def read(forward, rows):
+        return forward(input_ids=ids[rows]).logits[:, PROMPT - 1 : -1], ids[rows, PROMPT:]
 
-    return model, score, mask, torch.randn(B, dtype=torch.float64)
+    return model, read, mask, torch.randn(B, dtype=torch.float64)
 
 
 ROWS = [torch.arange(0, 5), torch.arange(5, B)]
 
 
-def measured(model, score, mask):
+def measured(model, read, mask):
     with torch.no_grad():
-        log_probs, entropies = score(model, torch.arange(B))
+        logits, tokens = read(model, torch.arange(B))
+    log_probs = torch.log_softmax(logits, dim=-1)
+    entropies = -(log_probs.exp() * log_probs).sum(-1)
+    log_probs = log_probs.gather(-1, tokens[..., None])[..., 0]
     sums, counts = (entropies * mask).sum(-1), mask.sum(-1)
     return log_probs, sums, counts, (sums.sum() / counts.sum()).item()
 
 
 def direction(bed, optimizer=None, num_blocks=None, length=1e-7):
-    model, score, mask, _ = bed
-    _, sums, counts, entropy = measured(model, score, mask)
+    model, read, mask, _ = bed
+    _, sums, counts, entropy = measured(model, read, mask)
     parameters = last_blocks(model, num_blocks)
-    gradients = entropy_gradient(score, ROWS, model, parameters, mask, sums, counts, entropy)
+    gradients = entropy_gradient(read, ROWS, model, parameters, mask, sums, counts, entropy)
     return parameters, ascent_step(gradients, parameters, optimizer, length)
 
 
 def predicted(bed, optimizer=None, num_blocks=None):
-    model, score, mask, advantages = bed
+    model, read, mask, advantages = bed
     parameters, steps = direction(bed, optimizer, num_blocks)
-    change = log_prob_change(score, ROWS, model, parameters, steps)
+    change = log_prob_change(read, ROWS, model, parameters, steps)
     return -rollout_entropy_change(change, advantages, mask), parameters
 
 
@@ -69,16 +69,16 @@ def real_change(bed, row, scale, size=1e-6):
 
     Central differences of the batch's entropy, importance-weighted to the moved policy.
     """
-    model, score, mask, advantages = bed
+    model, read, mask, advantages = bed
     parameters = [p for p in model.parameters() if p.requires_grad]
-    old_log_probs, *_ = measured(model, score, mask)
-    log_probs, _ = score(model, torch.tensor([row]))
+    old_log_probs, *_ = measured(model, read, mask)
+    log_probs = token_log_probs(*read(model, torch.tensor([row])))
     objective = advantages[row] * (log_probs * mask[row]).sum() / mask[row].sum()
     steps = [scale(p, g) * size for p, g in zip(parameters, torch.autograd.grad(objective, parameters), strict=True)]
     entropies = []
     for sign in (1, -1):
         with shifted(model, parameters, [sign * step for step in steps]):
-            log_probs, sums, counts, _ = measured(model, score, mask)
+            log_probs, sums, counts, _ = measured(model, read, mask)
             weights = ((log_probs - old_log_probs) * mask).sum(-1).exp()
             entropies.append(((weights * sums).sum() / (weights * counts).sum()).item())
     return (entropies[0] - entropies[1]) / (2 * size)
@@ -98,11 +98,11 @@ def test_it_is_the_change_that_a_gradient_step_on_the_rollout_makes(bed):
 
 
 def test_it_is_the_change_under_adam_with_adam_s_scaling(bed):
-    model, score, mask, _ = bed
+    model, read, mask, _ = bed
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, betas=(0.9, 0.95), weight_decay=0.0)
     for rows in ROWS:
         optimizer.zero_grad()
-        (score(model, rows)[0] * mask[rows]).sum().backward()
+        (token_log_probs(*read(model, rows)) * mask[rows]).sum().backward()
         optimizer.step()
     prediction, _ = predicted(bed, optimizer)
 
@@ -127,11 +127,11 @@ def test_weights_and_gradients_are_left_bit_for_bit(bed):
 
 
 def test_a_derivative_is_what_a_small_shift_of_the_weights_gives(bed):
-    model, score, mask, _ = bed
-    log_probs, *_ = measured(model, score, mask)
+    model, read, mask, _ = bed
+    log_probs, *_ = measured(model, read, mask)
     parameters, steps = direction(bed)
-    derivative = log_prob_change(score, ROWS, model, parameters, steps)
-    shift = log_prob_change_by_shift(score, ROWS, log_probs, model, parameters, steps)
+    derivative = log_prob_change(read, ROWS, model, parameters, steps)
+    shift = log_prob_change_by_shift(read, ROWS, log_probs, model, parameters, steps)
     torch.testing.assert_close(derivative, shift, rtol=1e-4, atol=1e-9)
 
 
@@ -142,21 +142,21 @@ def test_half_precision_loses_a_shift_but_not_a_derivative():
     )
     model, ids = LlamaForCausalLM(config).eval(), torch.randint(0, 97, (16, 12))
 
-    def scorer(dtype):
-        def score(forward, rows):
+    def reader(dtype):
+        def read(forward, rows):
             with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
                 logits = forward(input_ids=ids[rows]).logits[:, :-1]
-            return token_log_probs(logits, ids[rows, 1:]), token_entropy(logits)
+            return logits, ids[rows, 1:]
 
-        return score
+        return read
 
     parameters, rows = last_blocks(model, 2), [torch.arange(16)]
     steps = [torch.randn_like(p) * 1e-6 for p in parameters]  # a step of an ordinary learning rate
-    truth = log_prob_change(scorer(torch.float32), rows, model, parameters, steps)
-    half = scorer(torch.bfloat16)
+    truth = log_prob_change(reader(torch.float32), rows, model, parameters, steps)
+    half = reader(torch.bfloat16)
     derivative = log_prob_change(half, rows, model, parameters, steps)
     with torch.no_grad():
-        before = half(model, rows[0])[0]
+        before = token_log_probs(*half(model, rows[0]))
     shift = log_prob_change_by_shift(half, rows, before, model, parameters, steps)
 
     def correlation(a, b):

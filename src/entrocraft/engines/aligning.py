@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from entrocraft.alignment import (
-    Score,
+    ReadRows,
     ascent_step,
     entropy_gradient,
     last_blocks,
@@ -15,7 +15,7 @@ from entrocraft.alignment import (
     log_prob_change_by_shift,
 )
 from entrocraft.engines.dropping import Batch
-from entrocraft.entropy import token_entropy, token_log_probs
+from entrocraft.entropy import token_log_probs
 from entrocraft.errors import InvalidValueError
 
 
@@ -77,19 +77,19 @@ class Aligner:
         was_training = model.training
         model.eval()  # no dropout: one rollout must not look better than another by luck
         try:
-            score = self._scorer(batch)
+            read = self._reader(batch)
             gradients = entropy_gradient(
-                score, all_rows[::every].split(rows_at_once), model, parameters, mask_BT, sums_B, counts_B, entropy
+                read, all_rows[::every].split(rows_at_once), model, parameters, mask_BT, sums_B, counts_B, entropy
             )
             if trainer.accelerator.num_processes > 1 and not trainer.is_fsdp_enabled:
                 gradients = [trainer.accelerator.reduce(gradient, "sum") for gradient in gradients]
             steps = ascent_step(gradients, parameters, _inner(trainer.optimizer), self._step_length())
             if not trainer.is_fsdp_enabled:
-                return log_prob_change(score, row_batches, model, parameters, steps)
+                return log_prob_change(read, row_batches, model, parameters, steps)
             if any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()):
                 with torch.no_grad():
-                    log_probs_BT = torch.cat([score(model, rows)[0] for rows in row_batches])
-            return log_prob_change_by_shift(score, row_batches, log_probs_BT, model, parameters, steps)
+                    log_probs_BT = torch.cat([token_log_probs(*read(model, rows)) for rows in row_batches])
+            return log_prob_change_by_shift(read, row_batches, log_probs_BT, model, parameters, steps)
         finally:
             model.train(was_training)
 
@@ -97,17 +97,16 @@ class Aligner:
         """The learning rate: an Adam step moves each weight about that far."""
         return self._trainer.args.learning_rate
 
-    def _scorer(self, batch: Batch) -> Score:
+    def _reader(self, batch: Batch) -> ReadRows:
         ids, attention_mask = sequences(batch)
         num_columns, temperature = batch["completion_ids"].size(1), self._trainer.temperature
 
-        def score(forward: Callable[..., Any], rows: Tensor) -> tuple[Tensor, Tensor]:
+        def read(forward: Callable[..., Any], rows: Tensor) -> tuple[Tensor, Tensor]:
             with self._trainer.accelerator.autocast():
                 logits = forward(input_ids=ids[rows], attention_mask=attention_mask[rows]).logits
-            logits = logits[:, -num_columns - 1 : -1] / temperature
-            return token_log_probs(logits, ids[rows, -num_columns:]), token_entropy(logits)
+            return logits[:, -num_columns - 1 : -1] / temperature, ids[rows, -num_columns:]
 
-        return score
+        return read
 
 
 def _inner(optimizer: Any) -> Any:
