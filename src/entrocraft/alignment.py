@@ -239,7 +239,6 @@ def _differentiable_attention(model: nn.Module) -> Iterator[None]:
 def log_prob_change_by_shift(
     read: ReadRows,
     row_batches: Sequence[Tensor],
-    log_probs_BT: Tensor,
     model: nn.Module,
     parameters: Sequence[nn.Parameter],
     steps: Sequence[Tensor],
@@ -251,10 +250,15 @@ def log_prob_change_by_shift(
     Args:
         read: See `ReadRows`.
         row_batches: All rows, in batches that fit a forward pass, in order.
-        log_probs_BT: Log-probabilities at the weights as they are.
         model: The model that `read` is to call.
         parameters: What to move.
         steps: How far.
     """
-    with shifted(model, parameters, steps), torch.no_grad():
-        return torch.cat([token_log_probs(*read(model, rows)) for rows in row_batches]) - log_probs_BT
+
+    @torch.no_grad()
+    def log_probs() -> Tensor:
+        return torch.cat([token_log_probs(*read(model, rows)) for rows in row_batches])
+
+    before = log_probs()  # by the same kernels as after, for the difference is small
+    with shifted(model, parameters, steps):
+        return log_probs() - before

@@ -296,9 +296,9 @@ def test_entropy_is_the_policys_on_this_batch_before_the_update(make_trainer):
 @pytest.mark.parametrize(
     ("trainer_class", "config", "added"),
     [
-        (GRPOTrainer, {}, 1),  # one update per batch: TRL scores nothing before it
+        (GRPOTrainer, {"max_steps": 3}, 1),  # one update per batch: TRL scores nothing before it; the first is checked
         (GRPOTrainer, {"num_iterations": 2, "max_steps": 2}, 0),
-        (GRPOTrainer, {"beta": 0.1}, 1),
+        (GRPOTrainer, {"beta": 0.1, "max_steps": 3}, 1),
         (RLOOTrainer, {}, 0),
     ],
 )

@@ -21,7 +21,7 @@ import entrocraft as ec
 from entrocraft.alignment import ascent_step, entropy_gradient, last_blocks, log_prob_change, log_prob_change_by_shift
 from entrocraft.control import EntropyControl
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer
-from entrocraft.entropy import token_entropy, token_log_probs
+from entrocraft.entropy import token_entropy
 from entrocraft.models import resolve_model
 
 LEARNING_RATE = 1e-3
@@ -74,17 +74,16 @@ def predictions(model, batches, mean_entropy, by_shift=False):
     for batch in batches:
         read, rows, mask = reader(batch), torch.arange(len(batch["prompt_ids"])), batch["completion_mask"]
         with torch.no_grad():
-            logits, tokens = read(model, rows)
-        log_probs, entropies = token_log_probs(logits, tokens), token_entropy(logits)
-        sums = (entropies * mask).sum(-1)
+            logits, _ = read(model, rows)
+        sums = (token_entropy(logits) * mask).sum(-1)
         part = entropy_gradient(read, [rows], model, parameters, mask, sums, mask.sum(-1), mean_entropy)
         total = [a + b for a, b in zip(total, part, strict=True)]
-        parts.append((read, rows, mask, log_probs, batch["advantages"]))
+        parts.append((read, rows, mask, batch["advantages"]))
     steps = ascent_step(total, parameters, None, LEARNING_RATE)
     predicted = []
-    for read, rows, mask, log_probs, advantages in parts:
+    for read, rows, mask, advantages in parts:
         if by_shift:
-            rise = log_prob_change_by_shift(read, [rows], log_probs, model, parameters, steps)
+            rise = log_prob_change_by_shift(read, [rows], model, parameters, steps)
         else:
             rise = log_prob_change(read, [rows], model, parameters, steps)
         predicted.append(advantages * (rise * mask).sum(-1))

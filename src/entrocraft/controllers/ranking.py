@@ -61,7 +61,7 @@ class Ranking:
         return Ranking(self.lows_K * factor, self.highs_K * factor, self.sums_K * factor, self.counts_K)
 
     def reach(self, min_kept: float) -> tuple[float, float, float]:
-        """Return the lowest effect that a kept set can have, that of keeping everything, and the highest.
+        """Return the lowest effect that rejecting the highest can have, that of keeping all, and the opposite.
 
         Args:
             min_kept: Share of the changes that is kept at least, in (0, 1].

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from entrocraft.alignment import (
     ReadRows,
@@ -15,7 +15,6 @@ from entrocraft.alignment import (
     log_prob_change_by_shift,
 )
 from entrocraft.engines.dropping import Batch
-from entrocraft.entropy import token_log_probs
 from entrocraft.errors import InvalidValueError
 
 
@@ -53,13 +52,12 @@ class Aligner:
         self._trainer, self._num_blocks, self._share = trainer, num_blocks, share
 
     def change_in_log_probs(
-        self, batch: Batch, log_probs_BT: Tensor, mask_BT: Tensor, sums_B: Tensor, counts_B: Tensor, entropy: float
+        self, batch: Batch, mask_BT: Tensor, sums_B: Tensor, counts_B: Tensor, entropy: float
     ) -> Tensor:
         """Return how each token's log-probability (B, T) would change if the weights moved a step towards more entropy.
 
         Args:
             batch: This rank's rows.
-            log_probs_BT: Their log-probabilities at the weights as they are.
             mask_BT: 1 where a token counts.
             sums_B: Sum of counted token entropies of each row, in nats.
             counts_B: Counted tokens of each row.
@@ -86,10 +84,7 @@ class Aligner:
             steps = ascent_step(gradients, parameters, _inner(trainer.optimizer), self._step_length())
             if not trainer.is_fsdp_enabled:
                 return log_prob_change(read, row_batches, model, parameters, steps)
-            if any(isinstance(module, nn.Dropout) and module.p > 0 for module in model.modules()):
-                with torch.no_grad():
-                    log_probs_BT = torch.cat([token_log_probs(*read(model, rows)) for rows in row_batches])
-            return log_prob_change_by_shift(read, row_batches, log_probs_BT, model, parameters, steps)
+            return log_prob_change_by_shift(read, row_batches, model, parameters, steps)
         finally:
             model.train(was_training)
 

@@ -8,8 +8,8 @@ What happens in a training step, all of it around TRL's own methods:
 
 1. TRL generates and scores a batch. The policy's entropy is measured on that batch, before the
    update, for the sampling temperature: in the pass over old log-probabilities where TRL makes one
-   (RLOO; GRPO with vLLM correction or with several updates per batch), else in one pass of our own
-   without gradient.
+   (RLOO; GRPO with vLLM correction or with several updates per batch), else while transformers
+   samples, else in one pass of our own without gradient.
 2. Per-rollout sums are gathered over ranks, and every rank computes the same decision, once for all
    micro-batches and iterations of the generation batch.
 3. Rejected rows are left out of each micro-batch's forward and backward pass. Every micro-batch still
@@ -23,7 +23,7 @@ import os
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -41,11 +41,9 @@ from entrocraft.controllers import BatchStats, Controller, Decision, Normalize, 
 from entrocraft.controllers.ranking import binned
 from entrocraft.dynamics import (
     QUADRANTS,
-    entropy_sensitivity,
     estimated_entropy_sensitivity,
     estimated_self_kernel,
     quadrants,
-    self_kernel,
     visitation_entropy_change,
 )
 from entrocraft.engines.aligning import Aligner, sequences
@@ -62,7 +60,8 @@ from entrocraft.engines.dropping import (
     per_rollout,
     settled,
 )
-from entrocraft.entropy import entropy_from_sums, entropy_standard_error, entropy_sums, token_entropy, token_log_probs
+from entrocraft.engines.measuring import SamplingRecord, Scores, concatenated, scores_of
+from entrocraft.entropy import entropy_from_sums, entropy_standard_error, entropy_sums
 from entrocraft.errors import InvalidValueError, MeasurementError
 from entrocraft.steering import SteeringFile, format_steering, parse_steering
 
@@ -71,16 +70,6 @@ logger = logging.getLogger(__name__)
 
 # Carried through TRL's shuffle and split.
 _KEEP, _SCALE, _ENTROPY_COEF = "entrocraft_keep", "entrocraft_scale", "entrocraft_entropy_coef"
-
-
-@dataclass
-class _Scores:
-    """What a pass of the policy over the batch gave, per completion token."""
-
-    log_probs_BT: Tensor
-    entropy_BT: Tensor
-    sensitivity_BT: Tensor | None = None
-    self_kernel_BT: Tensor | None = None
 
 
 class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ignore[misc]
@@ -116,7 +105,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         if trainer_args is not None:  # before the model loads
             check_trainer_args(settled(self.entropy_control, trainer_args), trainer_args)
         self._scoring = False
-        self._trl_scores: _Scores | None = None
+        self._trl_scores: Scores | None = None
         self._rewards_per_func: Tensor | None = None
         self._decision: Decision | None = None
         self._decisions_of_step: list[Decision] = []
@@ -129,6 +118,8 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self._steering = None
         if control.steering is not None:
             self._steering = SteeringFile(control.steering, control.band_width)
+        self._exact = self.entropy_controller.predictor_needed and control.predictor == "exact"
+        self._record = SamplingRecord(self.temperature, self._exact)
         self._aligner = Aligner(self, control.aligned_blocks, control.aligned_share) if control.aligned else None
         self.add_callback(_BeforeOptimizerStep(self))
 
@@ -146,8 +137,14 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             model, *args, compute_entropy=compute_entropy or capture, **kwargs
         )
         if capture:
-            self._trl_scores = _Scores(log_probs, entropies)
+            self._trl_scores = Scores(log_probs, entropies)
         return log_probs, entropies if compute_entropy else None, aux_loss
+
+    def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
+        if not self._scoring or self._record.trusted is False:
+            return super()._generate_single_turn(*args, **kwargs)
+        with self._record.recording(self.accelerator.unwrap_model(self.model_wrapped)):
+            return super()._generate_single_turn(*args, **kwargs)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         if not self.model.training:
@@ -159,26 +156,70 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             self._scoring = False
         batch, self._decision = self._control(batch)
         self._trl_scores = self._rewards_per_func = None
+        self._record.clear()
         return batch
 
-    def _policy_scores(self, batch: Batch) -> _Scores:
-        """Return the scores of TRL's own pass over the policy if it made one, else make one."""
+    def _policy_scores(self, batch: Batch) -> Scores:
+        """Return the policy's scores from where they cost least: TRL's own pass, sampling, a pass of our own."""
         # With PEFT, TRL may score the reference through the same model object; only a batch with old
         # log-probabilities shows that the first pass was the policy's.
-        if self._trl_scores is not None and ("old_per_token_logps" in batch or "old_logps" in batch):
+        if (
+            self._trl_scores is not None
+            and ("old_per_token_logps" in batch or "old_logps" in batch)
+            and not self._exact
+        ):
+            self._record.trusted = False  # nor is it needed
             return self._trl_scores
+        return self._noted_scores(batch) or self._pass(batch)
+
+    def _noted_scores(self, batch: Batch) -> Scores | None:
+        """Return what sampling noted, if a pass over the first batch has shown on all ranks that it can be trusted."""
+        record = self._record
+        if record.trusted is False:
+            return None
+        noted = record.scores(batch["completion_ids"], batch["completion_mask"])
+        if not self._on_all_ranks(noted is not None):
+            record.trusted = bool(record.trusted)
+            return None
+        assert noted is not None
+        if record.trusted is None:
+            record.trusted = self._on_all_ranks(record.agrees(noted, self._pass(batch), batch["completion_mask"]))
+        return noted if record.trusted else None
+
+    def _on_all_ranks(self, condition: bool) -> bool:
+        return bool(self.accelerator.gather(torch.tensor([condition], device=self.accelerator.device)).all())
+
+    def _pass(self, batch: Batch) -> Scores:
+        """Return the policy's scores from a pass without gradient."""
+        with self._measuring():
+            return self._pass_over_logits(batch) if self._exact else self._pass_through_trl(batch)
+
+    def _pass_through_trl(self, batch: Batch) -> Scores:
         parameters = inspect.signature(super()._get_per_token_logps_and_entropies).parameters
         multimodal = {name: batch[name] for name in parameters if name in batch}
-        with self._measuring():
-            log_probs, entropies, _ = super()._get_per_token_logps_and_entropies(
-                self.model,
-                *sequences(batch),
-                batch["completion_ids"].size(1),
-                batch_size=self.args.per_device_train_batch_size,
-                compute_entropy=True,
-                **multimodal,
-            )
-        return _Scores(log_probs, entropies)
+        log_probs, entropies, _ = super()._get_per_token_logps_and_entropies(
+            self.model,
+            *sequences(batch),
+            batch["completion_ids"].size(1),
+            batch_size=self.args.per_device_train_batch_size,
+            compute_entropy=True,
+            **multimodal,
+        )
+        return Scores(log_probs, entropies)
+
+    def _pass_over_logits(self, batch: Batch) -> Scores:
+        if "pixel_values" in batch:
+            raise InvalidValueError("predictor 'exact' reads text only; use predictor 'estimate' with images")
+        prompt_completion_ids, attention_mask = sequences(batch)
+        num_columns = batch["completion_ids"].size(1)
+        parts = []
+        rows = self.args.per_device_train_batch_size
+        for ids, mask in zip(prompt_completion_ids.split(rows), attention_mask.split(rows), strict=True):
+            with self.accelerator.autocast():
+                logits = self.model(input_ids=ids, attention_mask=mask).logits
+            logits = logits[:, -num_columns - 1 : -1] / self.temperature
+            parts.append(scores_of(logits, ids[:, -num_columns:], exact=True))
+        return concatenated(parts, dim=0)
 
     @contextmanager
     def _measuring(self) -> Iterator[None]:
@@ -192,41 +233,16 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         ):
             yield
 
-    def _scores(self, batch: Batch, mask_BT: Tensor) -> _Scores:
+    def _scores(self, batch: Batch, mask_BT: Tensor) -> Scores:
         """Return log-probabilities, entropies and what the predictions of the controller are made of."""
-        controller = self.entropy_controller
-        if controller.predictor_needed and self.entropy_control.predictor == "exact":
-            return self._exact_scores(batch)
-        scores = self._policy_scores(batch)
+        controller, scores = self.entropy_controller, self._policy_scores(batch)
+        if self._exact:
+            return scores
         if controller.predictor_needed and self._aligner is None:
             scores.sensitivity_BT = estimated_entropy_sensitivity(scores.log_probs_BT, scores.entropy_BT, mask_BT)
         if controller.visitation_needed:
             scores.self_kernel_BT = estimated_self_kernel(scores.log_probs_BT, scores.entropy_BT, mask_BT)
         return scores
-
-    def _exact_scores(self, batch: Batch) -> _Scores:
-        """Return scores with exact sensitivities and self-kernels from full logits, in one pass."""
-        if "pixel_values" in batch:
-            raise InvalidValueError("predictor 'exact' reads text only; use predictor 'estimate' with images")
-        prompt_completion_ids, attention_mask = sequences(batch)
-        num_columns = batch["completion_ids"].size(1)
-        parts = []
-        rows = self.args.per_device_train_batch_size
-        with self._measuring():
-            for ids, mask in zip(prompt_completion_ids.split(rows), attention_mask.split(rows), strict=True):
-                with self.accelerator.autocast():
-                    logits = self.model(input_ids=ids, attention_mask=mask).logits
-                logits = logits[:, -num_columns - 1 : -1] / self.temperature
-                tokens = ids[:, -num_columns:]
-                parts.append(
-                    (
-                        token_log_probs(logits, tokens),
-                        token_entropy(logits),
-                        entropy_sensitivity(logits, tokens),
-                        self_kernel(logits, tokens),
-                    )
-                )
-        return _Scores(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
     # ---- decide --------------------------------------------------------------------------------------
 
@@ -298,7 +314,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         return table.unbind(dim=1)
 
     def _predictions(
-        self, batch: Batch, scores: _Scores, advantages_B: Tensor, mask_BT: Tensor, entropy: float
+        self, batch: Batch, scores: Scores, advantages_B: Tensor, mask_BT: Tensor, entropy: float
     ) -> tuple[Callable[[], Tensor], dict[str, Prediction]]:
         """Return the change of each token, and what the controller may ask of all ranks; made when asked for."""
         change_BT = cache(lambda: self._token_changes(batch, scores, mask_BT, entropy))
@@ -315,11 +331,11 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             "token_change": lambda: self.accelerator.reduce(binned(change_BT()[mask_BT.bool()]), "sum").cpu(),
         }
 
-    def _token_changes(self, batch: Batch, scores: _Scores, mask_BT: Tensor, entropy: float) -> Tensor:
+    def _token_changes(self, batch: Batch, scores: Scores, mask_BT: Tensor, entropy: float) -> Tensor:
         """Return what each token's part in the update would change entropy by (B, T), 0 where the mask is."""
         if self._aligner is not None:
             rise_BT = self._aligner.change_in_log_probs(
-                batch, scores.log_probs_BT, mask_BT, *entropy_sums(scores.entropy_BT, mask_BT), entropy
+                batch, mask_BT, *entropy_sums(scores.entropy_BT, mask_BT), entropy
             )
         else:
             rise_BT = -cast(Tensor, scores.sensitivity_BT)
@@ -328,7 +344,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         return advantages_BT * rise_BT * mask_BT * weights_B[:, None]
 
     def _quadrants(
-        self, scores: _Scores, advantages_B: Tensor, mask_BT: Tensor, kept_BT: Tensor, normalize: Normalize
+        self, scores: Scores, advantages_B: Tensor, mask_BT: Tensor, kept_BT: Tensor, normalize: Normalize
     ) -> dict[str, float]:
         """Return what each quadrant contributes to the change of entropy, in the whole batch and in what is kept."""
         sensitivity_BT = scores.sensitivity_BT
@@ -527,6 +543,7 @@ _HOOKS = (
     "_calculate_rewards",
     "_compute_loss",
     "_generate_and_score_completions",
+    "_generate_single_turn",
     "_get_per_token_logps_and_entropies",
     "_load_optimizer_and_scheduler",
     "_save_checkpoint",
