@@ -120,7 +120,10 @@ def train_countdown(schedule, settings, seed, overrides=()):
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / "run")
         train(config, run)
-        lines, scores = run.step_metrics(), run.eval_metrics()[-1]
+        lines = run.step_metrics()
+        if len(lines) < STEPS:
+            raise SystemExit("stopped")
+        scores = run.eval_metrics()[-1]
     return columns_of(lines) | {name: round(scores[f"eval/{name}"], 4) for name in ("mean@32", "pass@32")}
 
 
