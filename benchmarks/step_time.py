@@ -30,6 +30,12 @@ from entrocraft.tasks import Countdown
 
 REPEATS = 5
 STEPS = {"embedded": 6, "large": 3}  # the first step of each run warms up and is not counted
+# Where the log-probabilities and entropies of the batch come from.
+SOURCES = {
+    "noted while sampling": {},
+    "TRL makes the pass": {"num_iterations": 2},
+    "we add a pass": {"repetition_penalty": 1.01},  # the policy's logits are not those that are sampled from
+}
 
 
 class KeepHalf(ec.Controller):
@@ -103,7 +109,7 @@ def large_model(tokenizer):
     )
 
 
-def run(variant, model_name, num_iterations, scratch):
+def run(variant, model_name, source, scratch):
     """Train a few steps and return (step seconds, update seconds) of each counted one."""
     tokenizer, task = AutoTokenizer.from_pretrained(resolve_model("countdown-base")), Countdown()
     embedded = model_name == "embedded"
@@ -111,7 +117,7 @@ def run(variant, model_name, num_iterations, scratch):
     if VARIANTS[variant] is not None:
         trainer_class = with_entropy_control(Timed)
         options["entropy_control"], options["entropy_controller"] = VARIANTS[variant]()
-    rows = 256 if embedded else 16
+    rows, num_iterations = 256 if embedded else 16, source.get("num_iterations", 1)
     trainer = trainer_class(
         model=load_model("countdown-base") if embedded else large_model(tokenizer),
         reward_funcs=task.reward,
@@ -120,7 +126,6 @@ def run(variant, model_name, num_iterations, scratch):
             max_steps=STEPS[model_name] * num_iterations,
             per_device_train_batch_size=rows,
             num_generations=8,
-            num_iterations=num_iterations,
             max_completion_length=12 if embedded else 24,
             learning_rate=1e-6,
             beta=0.0,
@@ -132,6 +137,7 @@ def run(variant, model_name, num_iterations, scratch):
             disable_tqdm=True,
             dataloader_pin_memory=False,
             logging_steps=1000,
+            **source,
         ),
         train_dataset=Dataset.from_list(task.problems("train", 400)),
         processing_class=tokenizer,
@@ -154,18 +160,15 @@ def main():
     cases = {}
     with tempfile.TemporaryDirectory() as scratch:
         for model_name in ("embedded", "large"):
-            for num_iterations, passes in ((1, "we add a pass"), (2, "TRL makes the pass")):
+            for source_name, source in SOURCES.items():
                 seconds = {variant: [] for variant in VARIANTS}
                 for _ in range(REPEATS):
                     for variant, samples in seconds.items():
                         samples.append(
-                            [
-                                statistics.median(c)
-                                for c in zip(*run(variant, model_name, num_iterations, scratch), strict=True)
-                            ]
+                            [statistics.median(c) for c in zip(*run(variant, model_name, source, scratch), strict=True)]
                         )
                 medians = {v: [statistics.median(c) for c in zip(*s, strict=True)] for v, s in seconds.items()}
-                cases[f"{model_name}, {passes}"] = case = {
+                cases[f"{model_name}, {source_name}"] = case = {
                     "median_seconds": {v: {"step": m[0], "update": m[1]} for v, m in medians.items()},
                     "overhead_of_keeping_all": medians["keep_all"][0] / medians["trl"][0] - 1,
                     "cost_of_token": medians["token"][0] / medians["keep_all"][0] - 1,
@@ -175,7 +178,7 @@ def main():
                     "samples": {v: [[round(x, 4) for x in pair] for pair in s] for v, s in seconds.items()},
                 }
                 print(
-                    f"{model_name}, {passes}: "
+                    f"{model_name}, {source_name}: "
                     + ", ".join(f"{k} {v:.3f}" for k, v in case.items() if isinstance(v, float)),
                     flush=True,
                 )

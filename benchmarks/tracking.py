@@ -5,7 +5,7 @@
     python benchmarks/tracking.py summary --output results/tracking      # tables and pictures from what is there
 
 Each cell, one rule on one curve with one seed, becomes a line of a .jsonl file as soon as it is done; cells that are
-there are not run again, so the benchmark can be stopped and resumed, and split over processes by --seeds.
+there are not run again, so the benchmark can be stopped and resumed, and split over processes by --seeds and --rules.
 """
 
 import argparse
@@ -53,6 +53,7 @@ SMOLLM2_RULES = {
     "advantage": {"rule": "advantage"},
     "predicted": {"rule": "predicted"},
     "aligned": {"rule": "aligned"},
+    "budget, visitation": {"rule": "budget", "visitation": True},
     "budget, aligned": {"rule": "budget", "predictor": "aligned"},
     "budget, aligned, all weights": {"rule": "budget", "predictor": "aligned", "aligned_blocks": None},
 }
@@ -85,26 +86,36 @@ def main():
     parser.add_argument("bed", choices=["countdown", "smollm2", "summary"])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", help="[default: 0 1 2 on countdown, 0 1 on smollm2]")
+    parser.add_argument("--rules", nargs="+", help="Only these rules. [default: all]")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="Begin no cell after so many.")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * args.minutes
     if args.bed == "countdown":
-        run_countdown(Cells(args.output / "countdown.jsonl"), args.seeds or [0, 1, 2], deadline)
+        run_countdown(
+            Cells(args.output / "countdown.jsonl"), args.seeds or [0, 1, 2], chosen(RULES, args.rules), deadline
+        )
     elif args.bed == "smollm2":
-        run_smollm2(Cells(args.output / "smollm2.jsonl"), args.seeds or [0, 1], deadline)
+        run_smollm2(
+            Cells(args.output / "smollm2.jsonl"), args.seeds or [0, 1], chosen(SMOLLM2_RULES, args.rules), deadline
+        )
     else:
         summarise(args.output)
 
 
-def run_countdown(cells, seeds, deadline):
+def chosen(rules, names):
+    """Return the settings of the rules with these names."""
+    return rules if names is None else {name: rules[name] for name in names}
+
+
+def run_countdown(cells, seeds, rules, deadline):
     """Train every cell on the embedded model; without control once per seed, for all curves."""
     for seed in seeds:
         if cells.missing(curve=None, rule="frozen", seed=seed) and time.monotonic() < deadline:
             frozen = train_countdown("constant(0.6)", {"method": "none"}, seed, ["train.learning_rate=1e-12"])
             cells.add({"curve": None, "rule": "frozen", "seed": seed, "entropy": frozen["entropy"]})
         for curve, schedule in CURVES.items():
-            for rule, settings in RULES.items():
+            for rule, settings in rules.items():
                 key = {"curve": None if rule == "none" else curve, "rule": rule, "seed": seed}
                 if cells.missing(**key) and time.monotonic() < deadline:
                     cells.add(key | train_countdown(schedule, settings, seed))
@@ -140,11 +151,11 @@ def columns_of(lines):
     }
 
 
-def run_smollm2(cells, seeds, deadline):
+def run_smollm2(cells, seeds, rules, deadline):
     """Train every cell on SmolLM2-135M-Instruct, which learns to answer additions with just the number."""
     for seed in seeds:
         for weights in ("full", "lora"):
-            for rule, settings in SMOLLM2_RULES.items():
+            for rule, settings in rules.items():
                 key = {"rule": rule, "weights": weights, "seed": seed}
                 if cells.missing(**key) and time.monotonic() < deadline:
                     cells.add(key | train_smollm2(settings, weights, seed))
