@@ -11,11 +11,29 @@ from entrocraft.cli import main
 from entrocraft.models import resolve_model
 
 NUM_PROMPTS, NUM_ROLLOUTS, NUM_TOKENS = 4, 4, 6
+# Arguments of every trainer in these tests.
+COMMON = {
+    "num_generations": NUM_ROLLOUTS,
+    "max_completion_length": NUM_TOKENS,
+    "beta": 0.0,
+    "logging_steps": 1,
+    "report_to": "none",
+    "save_strategy": "no",
+    "use_cpu": True,
+    "bf16": False,
+    "disable_tqdm": True,
+    "gradient_checkpointing": False,
+}
 
 
 def digits_reward(completions, **kwargs):
     """A reward with many values, so that groups rarely agree: the share of even digits, roughly."""
     return [sum(character in "02468(" for character in text) / 3 for text in completions]
+
+
+def digit_prompts():
+    """Return prompts that the tiny policy can read."""
+    return Dataset.from_dict({"prompt": [f"{a},{b},1,2={a}{b}:" for a in "123456" for b in "4567"]})
 
 
 def run_command(*arguments):
@@ -71,27 +89,17 @@ def make_trainer(tiny_model, tokenizer, tmp_path):
             "output_dir": str(tmp_path / "out"),
             "max_steps": 1,
             "per_device_train_batch_size": NUM_PROMPTS * NUM_ROLLOUTS,
-            "num_generations": NUM_ROLLOUTS,
-            "max_completion_length": NUM_TOKENS,
             "learning_rate": 1e-2,
             "lr_scheduler_type": "constant",
             "max_grad_norm": 0.0,
-            "beta": 0.0,
-            "logging_steps": 1,
-            "report_to": "none",
-            "save_strategy": "no",
-            "use_cpu": True,
-            "bf16": False,
-            "disable_tqdm": True,
-            "gradient_checkpointing": False,
             "seed": 7,
         }
         config_class = RLOOConfig if issubclass(trainer_class, RLOOTrainer) else GRPOConfig
         trainer = trainer_class(
             model=AutoModelForCausalLM.from_pretrained(tiny_model) if model is None else model,
             reward_funcs=digits_reward,
-            args=config_class(**defaults | (config or {})),
-            train_dataset=Dataset.from_dict({"prompt": [f"{a},{b},1,2={a}{b}:" for a in "123456" for b in "4567"]}),
+            args=config_class(**COMMON | defaults | (config or {})),
+            train_dataset=digit_prompts(),
             processing_class=tokenizer,
             callbacks=list(callbacks),
             **kwargs,

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from conftest import GradientRecorder, digits_reward, train_logs
-from datasets import Dataset
+from conftest import COMMON, GradientRecorder, digit_prompts, digits_reward, train_logs
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
@@ -16,7 +15,7 @@ from entrocraft.control import EntropyControl
 from entrocraft.engines.trl import with_entropy_control
 from entrocraft.models import resolve_model
 
-ROWS_PER_RANK, NUM_ROLLOUTS = 8, 4
+ROWS_PER_RANK = 8
 
 
 class KeepNothingOnRank1(ec.Controller):
@@ -39,22 +38,13 @@ def gradients(model_folder, output, trainer_class, loss_type, rejected, controll
             max_steps=2,
             per_device_train_batch_size=ROWS_PER_RANK // micro_batches,
             gradient_accumulation_steps=micro_batches,
-            num_generations=NUM_ROLLOUTS,
-            max_completion_length=6,
             learning_rate=0.0,  # so that the second step compares gradients, not what Adam makes of rounding
             max_grad_norm=0.0,
-            beta=0.0,
-            report_to="none",
-            save_strategy="no",
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            disable_tqdm=True,
-            logging_steps=1,
             seed=3,
+            **COMMON,
             **config,
         ),
-        train_dataset=Dataset.from_dict({"prompt": [f"{a},{b},1,2={a}{b}:" for a in "123456" for b in "4567"]}),
+        train_dataset=digit_prompts(),
         processing_class=AutoTokenizer.from_pretrained(resolve_model("countdown-base")),
         entropy_control=EntropyControl(lower=50.0, upper=51.0, rule="advantage", rejected=rejected),
         entropy_controller=controller,

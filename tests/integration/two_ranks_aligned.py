@@ -9,8 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from conftest import digits_reward, train_logs
-from datasets import Dataset
+from conftest import COMMON, digit_prompts, digits_reward, train_logs
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -122,20 +121,11 @@ def main():
             output_dir=output,
             max_steps=1,
             per_device_train_batch_size=8,
-            num_generations=4,
-            max_completion_length=6,
             learning_rate=LEARNING_RATE,
-            beta=0.0,
-            report_to="none",
-            save_strategy="no",
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            disable_tqdm=True,
-            logging_steps=1,
             seed=3,
+            **COMMON,
         ),
-        train_dataset=Dataset.from_dict({"prompt": [f"{a},{b},1,2={a}{b}:" for a in "123456" for b in "4567"]}),
+        train_dataset=digit_prompts(),
         processing_class=AutoTokenizer.from_pretrained(resolve_model("countdown-base")),
         entropy_control=EntropyControl(rule="aligned", aligned_blocks=None),
         entropy_controller=controller,
