@@ -48,7 +48,9 @@ def last_blocks(model: nn.Module, num_blocks: int | None) -> list[nn.Parameter]:
     _reshard(model)
     if num_blocks is None:
         return [p for p in model.parameters() if p.requires_grad]
-    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    # A model that sees has blocks for that, too, maybe more of them; what they do is not what the policy says.
+    decoder = cast(Any, model).get_decoder() if hasattr(model, "get_decoder") else model
+    lists = [module for module in decoder.modules() if isinstance(module, nn.ModuleList)]
     if not lists:
         raise InvalidValueError("the model has no list of blocks to take the last ones of; use aligned_blocks=null")
     blocks = max(lists, key=len)
@@ -118,8 +120,8 @@ def ascent_step(
 ) -> list[Tensor]:
     """Return the gradients as the optimizer would scale them, `length` long in root mean square.
 
-    For an optimizer with second moments (Adam and its kin), `g / (sqrt(v) + eps)` with its own, bias-corrected v; for
-    any other, or before its first step, the gradient itself.
+    For an optimizer that keeps second moments as `exp_avg_sq` (torch's Adam and its kin), `g / (sqrt(v) + eps)` with its
+    own, bias-corrected v; for any other, or before its first step, the gradient itself.
 
     Args:
         gradients: From `entropy_gradient`, the same on all ranks (or their shards).

@@ -171,11 +171,12 @@ class EntropyControl:
             self.band_width,
         )
 
-    def build(self, momentum: float = 0.9) -> Controller:
+    def build(self, momentum: float = 0.9, steps_per_decision: float = 1.0) -> Controller:
         """Return a fresh controller.
 
         Args:
-            momentum: Share of an update's effect that the optimizer carries to the next decision.
+            momentum: Share of an update's effect that the optimizer carries to the next step.
+            steps_per_decision: Optimizer steps from one decision to the next.
         """
         options: dict[str, Any] = {}
         if self.method == "rejection":
@@ -188,6 +189,7 @@ class EntropyControl:
                 "fallback": self.fallback,
                 "entropy_bonus": self.entropy_bonus,
                 "momentum": momentum,
+                "steps_per_decision": steps_per_decision,
             }
         if self.guard is not None:
             options["guard"] = self.guard

@@ -1,8 +1,17 @@
 import pytest
 import torch
+from conftest import COMMON
+from trl import GRPOConfig
 
 from entrocraft.control import EntropyControl
-from entrocraft.engines.dropping import check_trainer_args, keep_rows, num_loss_tokens, per_rollout
+from entrocraft.engines.dropping import (
+    check_trainer_args,
+    keep_rows,
+    num_loss_tokens,
+    optimizer_memory,
+    per_rollout,
+    steps_per_decision,
+)
 from entrocraft.errors import InvalidValueError
 
 
@@ -70,6 +79,42 @@ def test_an_unknown_loss_can_be_masked_but_not_dropped():
     with pytest.raises(InvalidValueError, match="rejected='mask'"):
         check_trainer_args(EntropyControl(), Args())
     check_trainer_args(EntropyControl(rejected="mask"), Args())
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, 1.0),
+        ({"num_iterations": 4}, 4.0),
+        ({"gradient_accumulation_steps": 4, "steps_per_generation": 8, "num_iterations": 2}, 4.0),
+        ({"gradient_accumulation_steps": 4, "steps_per_generation": 1}, 0.25),
+    ],
+)
+def test_a_decision_holds_for_as_many_steps_as_its_batch(tmp_path, settings, expected):
+    args = GRPOConfig(output_dir=str(tmp_path), per_device_train_batch_size=8, **COMMON, **settings)
+    assert steps_per_decision(args) == expected
+    assert optimizer_memory(args) == 0.9
+
+
+def test_optimizers_other_than_adam_are_taken_to_remember_nothing(tmp_path):
+    args = GRPOConfig(output_dir=str(tmp_path), per_device_train_batch_size=8, optim="sgd", **COMMON)
+    assert optimizer_memory(args) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("settings", "control", "message"),
+    [
+        ({"top_entropy_quantile": 0.3}, {"rule": "budget"}, "top_entropy_quantile"),
+        ({"top_entropy_quantile": 0.3}, {"rule": "token", "rejected": "mask"}, "top_entropy_quantile"),
+        ({"optim": "adamw_bnb_8bit"}, {"rule": "aligned"}, "adamw_bnb_8bit"),
+        ({"optim": "adafactor"}, {"rule": "budget", "predictor": "aligned"}, "adafactor"),
+    ],
+)
+def test_arguments_that_would_make_it_wrong_are_refused(tmp_path, settings, control, message):
+    args = GRPOConfig(output_dir=str(tmp_path), per_device_train_batch_size=8, **COMMON, **settings)
+    with pytest.raises(InvalidValueError, match=message):
+        check_trainer_args(EntropyControl(**control), args)
+    check_trainer_args(EntropyControl(rule="budget", rejected="mask"), args)
 
 
 def test_with_images_no_column_is_cut():

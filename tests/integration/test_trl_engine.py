@@ -161,7 +161,7 @@ def test_the_reward_rule_is_the_estimator_switch_by_hand(make_trainer, direction
         {"num_iterations": 2, "max_steps": 2},
         {"importance_sampling_level": "sequence", "loss_type": "grpo", "num_iterations": 2, "max_steps": 2},
         {"mask_truncated_completions": True},
-        {"top_entropy_quantile": 1.0, "scale_rewards": "batch", "temperature": 0.7},
+        {"scale_rewards": "batch", "temperature": 0.7},
     ],
     ids=lambda config: ",".join(map(str, config.values())),
 )
@@ -296,9 +296,9 @@ def test_entropy_is_the_policys_on_this_batch_before_the_update(make_trainer):
 @pytest.mark.parametrize(
     ("trainer_class", "config", "added"),
     [
-        (GRPOTrainer, {"max_steps": 3}, 1),  # one update per batch: TRL scores nothing before it; the first is checked
+        (GRPOTrainer, {"max_steps": 3}, 2),  # one update per batch: TRL scores nothing before it; 1 and 2 are checked
         (GRPOTrainer, {"num_iterations": 2, "max_steps": 2}, 0),
-        (GRPOTrainer, {"beta": 0.1, "max_steps": 3}, 1),
+        (GRPOTrainer, {"beta": 0.1, "max_steps": 3}, 2),
         (RLOOTrainer, {}, 0),
     ],
 )

@@ -188,6 +188,20 @@ def test_the_last_blocks_are_the_last_and_only_what_is_trained(bed):
         last_blocks(nn.Linear(2, 2), 1)
 
 
+def test_the_last_blocks_of_a_model_that_sees_are_those_that_speak():
+    class Seeing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.eyes = nn.ModuleList(nn.Linear(2, 2) for _ in range(5))
+            self.mouth = nn.Sequential(nn.ModuleList(nn.Linear(2, 2) for _ in range(3)))
+
+        def get_decoder(self):
+            return self.mouth
+
+    model = Seeing()
+    assert {id(p) for p in last_blocks(model, 1)} == {id(p) for p in model.mouth[0][-1].parameters()}
+
+
 def test_a_step_is_as_long_as_it_was_asked_to_be(bed):
     _, steps = direction(bed, length=0.01)
     entries = torch.cat([step.flatten() for step in steps])

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import entrocraft as ec
 from entrocraft.controllers import Rule
-from entrocraft.controllers.ranking import binned
+from entrocraft.controllers.ranking import Ranking, binned
 from entrocraft.errors import InvalidValueError, MeasurementError, UnknownNameError
 
 BAND = ec.Band(ec.constant(0.5), width=0.1)
@@ -197,6 +197,7 @@ def drawn_stats(rows, entropy, step=1):
 
 def build(rule, normalize, fallback, visitation):
     visitation = visitation and rule in ("predicted", "probabilistic", "budget")
+    fallback = "skip" if rule == "reward" else fallback
     bonus = 0.01 if fallback == "escalate" else 0.0
     return ec.RejectionController(
         BAND, rule=rule, normalize=normalize, fallback=fallback, entropy_bonus=bonus, visitation=visitation
@@ -378,6 +379,8 @@ def test_visitation_can_turn_a_decision_around():
         ({"rule": "budget", "min_kept": 0.0}, "min_kept"),
         ({"rule": "budget", "min_kept": 1.5}, "min_kept"),
         ({"rule": "predicted", "entropy_bonus": 0.1}, "last rung"),
+        ({"rule": "reward", "fallback": "escalate"}, "predicts nothing"),
+        ({"rule": "budget", "steps_per_decision": 0}, "steps_per_decision"),
         ({"rule": "predicted", "fallback": "escalte"}, "did you mean 'escalate'"),
     ],
 )
@@ -399,3 +402,72 @@ def test_token_changes_must_be_bins():
         stats(0.5, token_change=torch.ones(4))
     with pytest.raises(InvalidValueError, match=r"needs BatchStats\.token_change"):
         decide(ABOVE, "token")
+    for value in (math.nan, math.inf):
+        with pytest.raises(MeasurementError, match="step 3: predicted changes of tokens"):
+            stats(0.5, token_change=binned(torch.tensor([0.1, value]))).prediction("token_change")
+
+
+def test_what_a_weakened_update_does_is_a_tenth_of_what_the_batch_would():
+    def effect(rule, fallback):
+        controller = ec.RejectionController(ec.Band(ec.constant(0.1), width=0.1), rule=rule, fallback=fallback)
+        change = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+        fields = {"predicted_change": change, "token_change": binned(change.repeat(50))}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            controller.decide(stats(ABOVE, [1.0, -1.0, 1.0, -1.0], **fields))  # stuck: all raise entropy
+        return controller.state_dict()["plant"]["effect"][0]
+
+    # The plant measures effects in units of the batch's own size: 1 for changes that all push alike.
+    together = 1.0 / math.sqrt(0.1**2 + 0.2**2 + 0.3**2 + 0.4**2) / math.sqrt(4)
+    assert effect("budget", "escalate") == pytest.approx(0.1 * together)
+    assert effect("token", "escalate") == pytest.approx(0.1 * together, rel=0.02)
+    assert effect("budget", "skip") > 0.1 * together
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_effect_of_tokens_left_out_counts_the_bin_at_the_limit(seed):
+    generator = torch.Generator().manual_seed(seed)
+    bins = binned(torch.randn(60, generator=generator, dtype=torch.float64))
+    controller = ec.RejectionController(BAND, rule="token")
+    decision = controller.decide(stats(0.4, token_change=bins, entropy_stderr=0.01))
+    low, high = decision.token_limits
+    ranking = Ranking.of_bins(bins)
+    kept = (ranking.lows_K >= low * (1 - 1e-9 * math.copysign(1, low))) & (ranking.highs_K <= high)
+    effect = ranking.sums_K[kept].sum() / ranking.counts_K[kept].sum().sqrt() / ranking.size()
+    assert controller.state_dict()["plant"]["effect"][0] == pytest.approx(effect.item())
+    assert decision.kept_token_share == pytest.approx((ranking.counts_K[kept].sum() / 60).item())
+
+
+def test_the_guard_hears_of_small_batches_of_tokens():
+    controller = ec.RejectionController(ec.Band(ec.constant(2.0), width=0.1), rule="token", min_kept=0.05)
+    tokens = torch.tensor([-1.0] * 95 + [1.0] * 5)  # nearly all lower entropy, which is too low
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        decisions = [controller.decide(many(0.5, step=step, tokens=tokens)) for step in range(1, 21)]
+    assert decisions[0].kept_token_share == 0.05 and decisions[0].keep.all()
+    assert any("on average 5.0% of the batch was kept" in str(warning.message) for warning in caught)
+
+
+@pytest.mark.parametrize("rule", ["budget", "token"])
+def test_the_curve_is_read_ahead_in_decisions_not_in_steps(rule):
+    band = ec.Band(ec.linear(1.0, 0.0), width=0.1)
+    rare = ec.RejectionController(band, rule=rule, momentum=0.9, steps_per_decision=4)
+    often = ec.RejectionController(band, rule=rule, momentum=0.9**4)
+
+    def wanted(controller, step, total_steps):
+        fields = {name: getattr(many(0.9), name) for name in ("predicted_change", "token_change", "advantages")}
+        stats = ec.BatchStats(step=step, total_steps=total_steps, entropy=0.9, entropy_stderr=0.01, **fields)
+        return controller.decide(stats).metrics["wanted_effect"]
+
+    assert wanted(rare, 8, 100) == pytest.approx(wanted(often, 2, 25))
+    unaware = ec.RejectionController(band, rule=rule, momentum=0.9**4)
+    assert wanted(unaware, 8, 100) > wanted(often, 3, 25)  # sees a flatter curve ahead
+
+
+def test_rollouts_without_a_score_do_not_end_an_adaptive_run():
+    band = ec.Band(ec.adaptive(ec.linear(0.6, 0.4)), width=0.1)
+    controller = ec.RejectionController(band)
+    rewards = torch.tensor([1.0, math.nan, 0.0, math.nan])
+    assert not controller.decide(stats(INSIDE, rewards=rewards)).empty
+    with pytest.raises(MeasurementError, match="mean reward"):
+        controller.decide(stats(INSIDE, rewards=rewards * math.nan))

@@ -1,10 +1,10 @@
-import itertools
 import json
 
 import pytest
 import torch
+from scipy.optimize import minimize
 
-from entrocraft.controllers.plant import EntropyPlant
+from entrocraft.controllers.plant import RELUCTANCE, EntropyPlant
 from entrocraft.errors import InvalidValueError
 
 GAIN, DRIFT, MOMENTUM, NOISE = 0.02, -0.003, 0.9, 0.008
@@ -92,11 +92,12 @@ def test_on_the_curve_and_without_drift_nothing_is_asked_for():
     assert plant.plan([0.5] * 12, free=0.0, low=-1.0, high=1.0) == pytest.approx(0.0, abs=1e-9)
 
 
-def test_a_plan_minimises_its_cost():
+@pytest.mark.parametrize(("high", "at_the_edge"), [(0.02, True), (0.5, False)])
+def test_a_plan_minimises_its_cost(high, at_the_edge):
     plant = EntropyPlant(1, 0.8, horizon=4)
     plant.observe(0.5, NOISE)
     plant.advance(torch.tensor([0.3], dtype=torch.float64))
-    targets, free, low, high = [0.52, 0.53, 0.55, 0.6], -0.002, -0.05, 0.02
+    targets, free, low = [0.52, 0.53, 0.55, 0.6], -0.002, -0.05
     carried, weight = 0.3 * float(plant.gains), (1 - 0.8) / (1 - 0.8**2)
 
     def cost(plan):
@@ -104,12 +105,12 @@ def test_a_plan_minimises_its_cost():
         for wanted, target in zip(plan, targets, strict=True):
             effect = (1 - weight) * effect + weight * wanted
             entropy = entropy + plant.drift + effect
-            total += (entropy - target) ** 2 + 0.5 * (wanted - free) ** 2
+            total += (entropy - target) ** 2 + RELUCTANCE * (wanted - free) ** 2
         return total
 
-    grid = torch.linspace(low, high, 15, dtype=torch.float64).tolist()
-    best = min((cost(plan), plan[0]) for plan in itertools.product(grid, repeat=4))
-    assert plant.plan(targets, free, low, high) == pytest.approx(best[1], abs=(high - low) / 14)
+    best = minimize(cost, [free] * 4, bounds=[(low, high)] * 4, tol=1e-14).x[0]
+    assert plant.plan(targets, free, low, high) == pytest.approx(best, abs=1e-4)
+    assert (best == pytest.approx(high)) == at_the_edge
 
 
 def test_a_plant_that_changes_suddenly_is_relearnt():

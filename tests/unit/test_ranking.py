@@ -44,8 +44,13 @@ def test_limits_reject_no_more_than_the_wanted_effect_needs_and_never_below_the_
     effect = ranking.effect((low, high))
     if wanted >= free:
         assert effect >= min(wanted, reach_high) - 1e-9 and high == math.inf
+        one_more = moving[moving >= moving[moving < low].max()] if len(kept) < len(moving) else None
     else:
         assert effect <= max(wanted, reach_low) + 1e-9 and low == -math.inf
+        one_more = moving[moving <= moving[moving > high].min()] if len(kept) < len(moving) else None
+    if one_more is not None:  # to reject one value less would not do
+        side = 1 if wanted >= free else -1
+        assert side * one_more.sum() / len(one_more) ** 0.5 < side * wanted + 1e-9
     if abs(wanted - free) < 1e-12:
         assert (low, high) == EVERYTHING
 

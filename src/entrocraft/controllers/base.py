@@ -102,6 +102,10 @@ class BatchStats:
         if name == "token_change":
             if value.ndim != 2 or value.shape[1] != 2:
                 raise InvalidValueError(f"token_change must come from `binned`, (K, 2), got {tuple(value.shape)}")
+            if not torch.isfinite(value).all():
+                raise MeasurementError(
+                    f"step {self.step}: predicted changes of tokens are not finite; check the rewards and the logits"
+                )
             return value
         if value.shape != self.advantages.shape:
             raise InvalidValueError(
@@ -134,6 +138,8 @@ class Decision:
     """What the loss is averaged over; see `loss_scale`."""
     token_limits: tuple[float, float] | None = None
     """Also leave out the tokens whose own predicted entropy change lies outside of these; None leaves out none."""
+    kept_token_share: float | None = None
+    """Share of the tokens with a gradient that `token_limits` leave; None without limits."""
     entropy_coef: float = 0.0
     """Coefficient of an entropy bonus in the loss (a penalty, if negative); only ever a last resort."""
     metrics: dict[str, float] = field(default_factory=dict)
@@ -218,12 +224,13 @@ class Controller(ABC):
                 )
         negative = (stats.advantages < 0).double().mean().item()
         kept_fraction = decision.keep.double().mean().item()
+        kept_share = kept_fraction if decision.kept_token_share is None else decision.kept_token_share
         self.guard.observe(
             step=stats.step,
             entropy=stats.entropy,
             lower=drawn[0],
             upper=drawn[1],
-            kept_fraction=kept_fraction,
+            kept_fraction=kept_share,
             negative_fraction=negative,
             grad_norm=self._grad_norm,
         )
@@ -285,9 +292,9 @@ class Controller(ABC):
     def _target_at(self, progress: float) -> float:
         return self.band.target(progress, 1.0) * self._unit + self.guard.offset
 
-    def _targets_ahead(self, stats: BatchStats, horizon: int) -> list[float]:
+    def _targets_ahead(self, stats: BatchStats, horizon: int, steps_per_decision: float) -> list[float]:
         """Return the targets, in nats, of the next `horizon` decisions; an adaptive curve is taken to stand still."""
-        step = 0.0 if self.pace.rewards_needed else 1 / stats.total_steps
+        step = 0.0 if self.pace.rewards_needed else steps_per_decision / stats.total_steps
         return [self._target_at(min(1.0, self._progress + ahead * step)) for ahead in range(1, horizon + 1)]
 
     @abstractmethod
@@ -328,7 +335,8 @@ class Controller(ABC):
 
 
 def _mean(values: Tensor | None) -> float | None:
-    return None if values is None else values.double().mean().item()
+    """Return the mean of the rollouts that have a score, as TRL takes it."""
+    return None if values is None else values.double().nanmean().item()
 
 
 class NoControl(Controller):

@@ -16,7 +16,7 @@ from entrocraft.errors import InvalidValueError, MeasurementError, UnknownNameEr
 GuardAction = Literal["off", "warn", "relax"]
 """`off`: look at nothing. `warn`: say and count symptoms. `relax`: ease the target as well."""
 
-SMALL_BATCH = 0.1
+SMALL_BATCH = 0.15
 """Mean kept fraction below which little is learnt from a batch."""
 SCARCE_NEGATIVES = 0.05
 """Mean share of rollouts with a negative advantage below which nothing is left to raise entropy with."""
@@ -32,7 +32,7 @@ RETURNED_PER_STEP = 0.02
 _ADVICE = {
     "out_of_reach": "entropy has stayed {side} the band for {patience} steps without coming nearer: the target cannot "
     "be followed. Draw the curve closer to the measured {entropy:.3g} nats, flatter, or with a wider band",
-    "small_batch": "on average {kept:.1%} of the rollouts were kept over {patience} steps, so little is learnt. "
+    "small_batch": "on average {kept:.1%} of the batch was kept over {patience} steps, so little is learnt. "
     "Widen the band, draw the curve closer to the measured {entropy:.3g} nats, or sample more rollouts",
     "scarce_negatives": "entropy is below the band and on average only {negative:.1%} of the rollouts have a negative "
     "advantage, which is what raises it. Lower the end of the curve, or train on harder problems",
@@ -114,7 +114,7 @@ class Guard:
             entropy: Entropy of the batch, in nats per token.
             lower: Lower edge of the band as the user drew it, without the offset, in nats per token.
             upper: Upper edge, likewise.
-            kept_fraction: Share of rollouts kept.
+            kept_fraction: Share of rollouts kept, or of tokens where these are what is left out.
             negative_fraction: Share of rollouts whose advantage is negative, before any rejection.
             grad_norm: Gradient norm of the last update, before clipping, if it is known.
 

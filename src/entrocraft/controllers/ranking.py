@@ -102,9 +102,19 @@ class Ranking:
             >>> Ranking.of(torch.tensor([2.0, 0.0, 1.0, 1.0, -5.0, 2.0])).effect((0.0, 9.0))  # 6 / sqrt(4)
             3.0
         """
-        kept_K = (self.lows_K >= limits[0]) & (self.highs_K <= limits[1])
-        count = self.counts_K[kept_K].sum().clamp(min=1)
-        return (self.sums_K[kept_K].sum() / count.sqrt()).item()
+        return self.sums_K[self._within(limits)].sum().item() / math.sqrt(max(self.count(limits), 1.0))
+
+    def count(self, limits: Limits) -> float:
+        """Return how many changes lie within the limits.
+
+        Example:
+            >>> Ranking.of(torch.tensor([2.0, 0.0, 1.0, 1.0, -5.0, 2.0])).count((0.0, 9.0))
+            4.0
+        """
+        return self.counts_K[self._within(limits)].sum().item()
+
+    def _within(self, limits: Limits) -> Tensor:
+        return (self.lows_K >= limits[0]) & (self.highs_K <= limits[1])
 
     def size(self) -> float:
         """Return the root of the sum of squared changes: the effect of as many that all push alike."""
@@ -124,15 +134,18 @@ def binned(change_N: Tensor) -> Tensor:
     """Return sums and counts (K, 2) of the changes in bins that are the same on every rank.
 
     Bins are logarithmic, from 1e-9 to 1000 on either side of 0; smaller changes count as none, larger ones belong to
-    the last bin.
+    the last bin. A change that is not finite makes all bins NaN, so that every rank hears of it. On the CPU, in float64,
+    which some accelerators lack.
     """
-    edges = _edges().to(change_N.device)
-    size_N = change_N.abs().double()
+    edges, change_N = _edges(), change_N.cpu().double()
+    if not torch.isfinite(change_N).all():
+        return torch.full((2 * _BINS, 2), torch.nan, dtype=torch.float64)
+    size_N = change_N.abs()
     moving_N = size_N >= _SMALLEST
     bin_N = torch.bucketize(size_N[moving_N], edges[1:-1], right=True)
     index_N = torch.where(change_N[moving_N] > 0, _BINS + bin_N, _BINS - 1 - bin_N)
-    bins = torch.zeros(2 * _BINS, 2, dtype=torch.float64, device=change_N.device)
-    bins[:, 0].index_add_(0, index_N, change_N[moving_N].double())
+    bins = torch.zeros(2 * _BINS, 2, dtype=torch.float64)
+    bins[:, 0].index_add_(0, index_N, change_N[moving_N])
     bins[:, 1].index_add_(0, index_N, torch.ones_like(size_N[moving_N]))
     return bins
 

@@ -60,7 +60,8 @@ class RejectionController(Controller):
             at least.
         fallback: What to do when no rollout moves entropy back: `skip` the update, or `escalate`; see `Fallback`.
         entropy_bonus: Coefficient of the entropy bonus that `escalate` may end in; 0 forbids it.
-        momentum: Share of an update's effect that the optimizer carries to the next decision; see `EntropyPlant`.
+        momentum: Share of an update's effect that the optimizer carries to the next step; see `EntropyPlant`.
+        steps_per_decision: Optimizer steps from one decision to the next.
         seed: Of rule `probabilistic`.
         guard: Whether to watch for a target that is out of reach or does harm, and to ease it; see `Guard`.
 
@@ -88,6 +89,7 @@ class RejectionController(Controller):
         fallback: str = "skip",
         entropy_bonus: float = 0.0,
         momentum: float = 0.9,
+        steps_per_decision: float = 1.0,
         seed: int = 0,
         guard: GuardAction = "warn",
     ):
@@ -111,7 +113,13 @@ class RejectionController(Controller):
                 + ("its predictions hold it already" if rule == "aligned" else "visiting is done by whole rollouts")
             )
         self.visitation_needed = visitation
-        self._plant = EntropyPlant(1 + visitation, momentum) if rule in ("budget", "token") or visitation else None
+        self.steps_per_decision = checked_number("steps_per_decision", steps_per_decision)
+        if self.steps_per_decision <= 0.0:
+            raise InvalidValueError(f"steps_per_decision must be positive, got {steps_per_decision}")
+        needs_plant = rule in ("budget", "token") or visitation
+        self._plant = EntropyPlant(1 + visitation, momentum**self.steps_per_decision) if needs_plant else None
+        if rule == "reward" and fallback != "skip":
+            raise InvalidValueError("rule 'reward' knows no fallback but 'skip': it predicts nothing")
         self._fallback = Fallback(fallback, self.min_kept, entropy_bonus)
         self._warned_no_negative = False
 
@@ -137,8 +145,10 @@ class RejectionController(Controller):
         decision = self._kept(stats, keep, metrics=metrics)
         decision = self._fallback.applied(decision, stats, change, direction, stuck=is_stuck(change, direction))
         if self._plant is not None:
-            kept_terms = self._terms[decision.keep.cpu()]
-            self._advance(decision, [Ranking.of(term).effect(EVERYTHING) for term in kept_terms.T])
+            # What each rollout changes is linear in its advantage, which is 0 if it was rejected, less if weakened.
+            share = torch.where(stats.advantages != 0, decision.advantages / stats.advantages, 0.0)
+            terms = self._terms * share.cpu().double()[:, None]
+            self._advance(decision, [Ranking.of(term).effect(EVERYTHING) for term in terms.T])
         return decision
 
     def _advance(self, decision: Decision, effects: list[float]) -> None:
@@ -158,28 +168,31 @@ class RejectionController(Controller):
         plant.observe(stats.entropy, stats.entropy_stderr)
         changes = Ranking.of_bins(self._required(stats, "token_change"))
         unit = float(plant.unit(torch.tensor([changes.size()])))
-        scaled = changes.times(1 / unit)
         gain = float(plant.gains)
-        limits, metrics = self._spend(stats, scaled.times(gain))
-        limits = (limits[0] / gain, limits[1] / gain)
+        in_nats = changes.times(gain / unit)
+        limits, metrics = self._spend(stats, in_nats)
 
         decision = self._kept(
             stats,
             torch.ones_like(stats.advantages, dtype=torch.bool),
-            token_limits=None if limits == EVERYTHING else (limits[0] * unit, limits[1] * unit),
+            token_limits=None if limits == EVERYTHING else (limits[0] * unit / gain, limits[1] * unit / gain),
+            kept_token_share=in_nats.count(limits) / max(in_nats.count(EVERYTHING), 1.0),
             metrics=metrics,
         )
         stuck = is_stuck(changes.sums_K, direction)
         change = self._required(stats, "predicted_change") if stuck else torch.zeros_like(stats.advantages)
         decision = self._fallback.applied(decision, stats, change, direction, stuck=stuck)
-        self._advance(decision, [scaled.effect(limits)])
+        if decision.token_limits is None:
+            limits = EVERYTHING  # nothing to leave out, or weakened instead
+        share = float(decision.advantages.abs().sum() / stats.advantages.abs().sum().clamp(min=1e-12))
+        self._advance(decision, [share * in_nats.effect(limits) / gain])
         return decision
 
     def _spend(self, stats: BatchStats, changes: Ranking) -> tuple[Limits, dict[str, float]]:
         """Return which changes, in nats, to keep for entropy to follow the curve, and what to log of it."""
         plant = cast(EntropyPlant, self._plant)
         low, free, high = changes.reach(self.min_kept)
-        wanted = plant.plan(self._targets_ahead(stats, plant.horizon), free, low, high)
+        wanted = plant.plan(self._targets_ahead(stats, plant.horizon, self.steps_per_decision), free, low, high)
         saturated = low < high and not low < wanted < high
         return changes.limits(wanted, self.min_kept), {"wanted_effect": wanted, "saturated": float(saturated)}
 

@@ -15,15 +15,8 @@ from entrocraft.alignment import (
     log_prob_change_by_shift,
 )
 from entrocraft.engines.dropping import Batch
+from entrocraft.engines.measuring import completion_logits
 from entrocraft.errors import InvalidValueError
-
-
-def sequences(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return token ids and attention mask of prompts and completions together, as the model reads them."""
-    return (
-        torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
-        torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
-    )
 
 
 class Aligner:
@@ -93,13 +86,11 @@ class Aligner:
         return self._trainer.args.learning_rate
 
     def _reader(self, batch: Batch) -> ReadRows:
-        ids, attention_mask = sequences(batch)
-        num_columns, temperature = batch["completion_ids"].size(1), self._trainer.temperature
+        trainer = self._trainer
 
         def read(forward: Callable[..., Any], rows: Tensor) -> tuple[Tensor, Tensor]:
-            with self._trainer.accelerator.autocast():
-                logits = forward(input_ids=ids[rows], attention_mask=attention_mask[rows]).logits
-            return logits[:, -num_columns - 1 : -1] / temperature, ids[rows, -num_columns:]
+            with trainer.accelerator.autocast():
+                return completion_logits(forward, trainer.model, batch, rows, trainer.temperature)
 
         return read
 

@@ -29,6 +29,9 @@ LOSS_DENOMINATOR = {
 # Losses that average over each rollout's tokens before they average over rollouts; in all others every token weighs alike.
 ROLLOUT_MEAN_LOSSES = frozenset({"grpo", "sapo"})
 
+# Optimizers that keep second moments as torch's Adam does, or scale nothing.
+KNOWN_SCALING = ("adamw_torch", "adamw_torch_fused", "sgd")
+
 
 def loss_type_of(trainer_or_args: Any) -> str:
     """Return the name of the loss; RLOO, which has but one, does not name it."""
@@ -65,16 +68,27 @@ def check_trainer_args(control: EntropyControl, trainer_args: Any) -> None:
                 "use_adaptive_entropy would adapt to the kept rollouts alone, and is a second controller of the same "
                 "entropy; turn it off, or use EntropyControl(rejected='mask')"
             )
+    by_token = control.method == "rejection" and control.rule == "token"
+    if getattr(trainer_args, "top_entropy_quantile", 1.0) < 1.0 and (control.rejected == "drop" or by_token):
+        raise InvalidValueError(
+            "top_entropy_quantile would take its quantile over the kept rows alone, and leaves out tokens that rule "
+            "'token' counts on; set it to 1.0, or use EntropyControl(rule='budget', rejected='mask')"
+        )
     adapts = getattr(trainer_args, "use_adaptive_entropy", False)
     if control.entropy_bonus and (loss_type == "rloo" or adapts or getattr(trainer_args, "use_liger_kernel", False)):
         raise InvalidValueError(
             "entropy_bonus is carried out by GRPOTrainer's own entropy bonus, which RLOOTrainer and Liger's loss do not "
             "have and use_adaptive_entropy governs itself; set entropy_bonus=0.0, or use GRPOTrainer without them"
         )
-    if control.method == "rejection" and control.rule == "token" and weighs_whole_rollouts(trainer_args):
+    if by_token and weighs_whole_rollouts(trainer_args):
         raise InvalidValueError(
             "rule 'token' leaves out tokens, which RLOOTrainer and importance_sampling_level='sequence' cannot: their "
             "losses weigh a rollout as a whole; use rule 'budget', or name no rule"
+        )
+    if control.aligned and optimizer_name(trainer_args) not in KNOWN_SCALING:
+        raise InvalidValueError(
+            f"predictor 'aligned' must know how the optimizer scales gradients, and does not for optim="
+            f"{optimizer_name(trainer_args)!r}; use one of {', '.join(KNOWN_SCALING)}, or another predictor"
         )
     raw_rewards = control.estimator is not None or (control.method == "rejection" and control.rule == "reward")
     if loss_type == "rloo" and raw_rewards and (trainer_args.beta != 0.0 or trainer_args.reward_clip_range):
@@ -84,17 +98,23 @@ def check_trainer_args(control: EntropyControl, trainer_args: Any) -> None:
         )
 
 
-def carried_effect(trainer_args: Any) -> float:
-    """Return the share of an update's effect that the optimizer carries to the next decision.
+def optimizer_memory(trainer_args: Any) -> float:
+    """Return the share of an update's effect that the optimizer carries to the next step: Adam's beta1.
 
-    Adam's beta1 to the power of the optimizer steps that follow one batch of rollouts; SGD's momentum is not in
-    TRL's arguments, so other optimizers are taken to carry nothing.
+    SGD's momentum is not in TRL's arguments, so other optimizers are taken to carry nothing.
     """
-    optimizer = str(getattr(trainer_args.optim, "value", trainer_args.optim))
-    if "adam" not in optimizer:
-        return 0.0
+    return float(trainer_args.adam_beta1) if "adam" in optimizer_name(trainer_args) else 0.0
+
+
+def steps_per_decision(trainer_args: Any) -> float:
+    """Return how many optimizer steps follow one batch of rollouts; less than 1 if a step takes several batches."""
     passes = trainer_args.steps_per_generation * trainer_args.num_iterations
-    return float(trainer_args.adam_beta1 ** max(1, passes // trainer_args.gradient_accumulation_steps))
+    return float(passes / trainer_args.gradient_accumulation_steps)
+
+
+def optimizer_name(trainer_args: Any) -> str:
+    """Return the name of the optimizer as TRL's arguments give it."""
+    return str(getattr(trainer_args.optim, "value", trainer_args.optim))
 
 
 def per_rollout(advantages: Tensor, mask_BT: Tensor) -> Tensor:

@@ -4,17 +4,20 @@ A policy that transformers samples from has shown its distribution at every toke
 that would compute it again.
 """
 
+import inspect
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import LogitsProcessor, LogitsProcessorList
 
 from entrocraft.dynamics import entropy_sensitivity, self_kernel
+from entrocraft.engines.dropping import Batch
 from entrocraft.entropy import token_entropy, token_log_probs
 
 logger = logging.getLogger(__name__)
@@ -32,6 +35,25 @@ class Scores:
     sensitivity_BT: Tensor | None = None
     self_kernel_BT: Tensor | None = None
 
+    @classmethod
+    def joined(cls, parts: list["Scores"], dim: int) -> "Scores":
+        """Return parts of a batch, all of the same kind, as one."""
+
+        def joined(name: str) -> Any:
+            column = [getattr(part, name) for part in parts]
+            return None if column[0] is None else torch.cat(column, dim=dim)
+
+        return cls(**{field.name: joined(field.name) for field in fields(cls)})
+
+    def padded(self, width: int) -> "Scores":
+        """Return the same with columns of 0 on the right, up to `width`."""
+        missing = width - self.log_probs_BT.shape[1]
+
+        def wide(column_BT: Any) -> Any:
+            return None if column_BT is None else pad(column_BT, (0, missing))
+
+        return Scores(*(wide(getattr(self, field.name)) for field in fields(self)))
+
 
 def scores_of(logits_BTV: Tensor, tokens_BT: Tensor, exact: bool) -> Scores:
     """Return the scores of tokens from the logits they were sampled from, with the exact predictors' part or without."""
@@ -42,20 +64,10 @@ def scores_of(logits_BTV: Tensor, tokens_BT: Tensor, exact: bool) -> Scores:
     return scores
 
 
-def concatenated(parts: list[Scores], dim: int) -> Scores:
-    """Return parts of a batch as one."""
-
-    def joined(name: str) -> Any:
-        column = [getattr(part, name) for part in parts]
-        return None if column[0] is None else torch.cat(column, dim=dim)
-
-    return Scores(**{field.name: joined(field.name) for field in fields(Scores)})
-
-
 class SamplingRecord(LogitsProcessor):
     """Notes the scores of every token that `generate` of transformers samples.
 
-    What it notes is taken on trust only after it has agreed with a pass over the same batch: settings of generation can
+    What it notes is taken on trust only while it agrees with passes over the same batches: settings of generation can
     change logits before they get here (a repetition penalty), dropout makes each pass another.
 
     Args:
@@ -65,10 +77,11 @@ class SamplingRecord(LogitsProcessor):
 
     def __init__(self, temperature: float, exact: bool):
         self.trusted: bool | None = None
+        """None before the first comparison."""
         self._temperature, self._exact = temperature, exact
         self._logits_BV: Tensor | None = None
+        self._tokens: list[Tensor] = []
         self._parts: list[Scores] = []
-        self._tokens_BT: Tensor | None = None
 
     @contextmanager
     def recording(self, model: Any) -> Iterator[None]:
@@ -79,7 +92,8 @@ class SamplingRecord(LogitsProcessor):
         def recorded(*args: Any, **kwargs: Any) -> Any:
             processors = LogitsProcessorList([*(kwargs.pop("logits_processor", None) or []), self])
             ids = generate(*args, logits_processor=processors, **kwargs)
-            self._finish(ids)
+            if isinstance(ids, Tensor):
+                self._note(ids[:, -1:])
             return ids
 
         model.generate = recorded
@@ -98,29 +112,29 @@ class SamplingRecord(LogitsProcessor):
         return scores
 
     def _note(self, tokens_B1: Tensor) -> None:
-        if self._logits_BV is not None:
+        if self._logits_BV is not None and len(self._logits_BV) == len(tokens_B1):
+            self._tokens.append(tokens_B1)
             self._parts.append(scores_of(self._logits_BV[:, None], tokens_B1, self._exact))
-
-    def _finish(self, ids: Any) -> None:
-        if isinstance(ids, Tensor) and self._logits_BV is not None and self._tokens_BT is None:
-            self._note(ids[:, -1:])
-            self._tokens_BT = ids[:, -len(self._parts) :]
-        else:  # several turns, or another way to generate
-            self._tokens_BT = None
         self._logits_BV = None
 
     def scores(self, tokens_BT: Tensor, mask_BT: Tensor) -> Scores | None:
         """Return what was noted for these completions; None if it was not they that were sampled, token by token."""
-        num_columns = tokens_BT.shape[1]
-        if self._tokens_BT is None or self._tokens_BT.shape[1] < num_columns or len(self._tokens_BT) != len(tokens_BT):
+        counted_BT = mask_BT.bool()
+        width = min(len(self._parts), tokens_BT.shape[1])
+        if not width or counted_BT[:, width:].any():
             return None
-        if not ((self._tokens_BT[:, :num_columns] == tokens_BT) | ~mask_BT.bool()).all():
+        if any(len(tokens_B1) != len(tokens_BT) for tokens_B1 in self._tokens[:width]):
             return None
-        return concatenated(self._parts[:num_columns], dim=1)
+        noted_BT = torch.cat(self._tokens[:width], dim=1)
+        if ((noted_BT != tokens_BT[:, :width]) & counted_BT[:, :width]).any():
+            return None
+        return Scores.joined(self._parts[:width], dim=1).padded(tokens_BT.shape[1])
 
     def agrees(self, noted: Scores, passed: Scores, mask_BT: Tensor) -> bool:
         """Return whether what was noted is what a pass gives, and say so in the log."""
         counted = mask_BT.bool()
+        if not counted.any():
+            return True  # nothing to tell them apart by
         log_probs = (noted.log_probs_BT - passed.log_probs_BT)[counted].abs().mean().item()
         entropy = abs((noted.entropy_BT - passed.entropy_BT)[counted].mean().item())
         agree = log_probs <= _TOLERANCE_LOG_PROBS and entropy <= _TOLERANCE_ENTROPY
@@ -130,10 +144,39 @@ class SamplingRecord(LogitsProcessor):
             "by %.2g: %s",
             entropy,
             log_probs,
-            "the pass is left out from now on" if agree else "each batch gets a pass of its own",
+            "no pass is needed" if agree else "each batch gets a pass of its own",
         )
         return agree
 
     def clear(self) -> None:
         """Forget what was noted."""
-        self._logits_BV, self._tokens_BT, self._parts = None, None, []
+        self._logits_BV, self._tokens, self._parts = None, [], []
+
+
+def sequences(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return token ids and attention mask of prompts and completions together, as the model reads them."""
+    return (
+        torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
+        torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
+    )
+
+
+def completion_logits(
+    forward: Callable[..., Any], model: Any, batch: Batch, rows: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Return the logits (rows, T, V) of completion tokens, divided by the temperature, and the tokens (rows, T).
+
+    Args:
+        forward: What is called as the model is.
+        model: The model behind it; where it can, it leaves out the logits of the prompt.
+        batch: Prompts and completions.
+        rows: Which rows of the batch.
+        temperature: The sampling temperature.
+    """
+    ids, attention_mask = sequences(batch)
+    width = batch["completion_ids"].shape[1]
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    can_leave_out = "logits_to_keep" in inspect.signature(type(base).forward).parameters
+    options = {"logits_to_keep": width + 1} if can_leave_out else {}
+    logits = forward(input_ids=ids[rows], attention_mask=attention_mask[rows], **options).logits
+    return logits[:, -width - 1 : -1] / temperature, batch["completion_ids"][rows]

@@ -46,21 +46,22 @@ from entrocraft.dynamics import (
     quadrants,
     visitation_entropy_change,
 )
-from entrocraft.engines.aligning import Aligner, sequences
+from entrocraft.engines.aligning import Aligner
 from entrocraft.engines.dropping import (
     LOSS_DENOMINATOR,
     ROLLOUT_MEAN_LOSSES,
     Batch,
-    carried_effect,
     check_trainer_args,
     keep_rows,
     loss_mask,
     loss_type_of,
     num_loss_tokens,
+    optimizer_memory,
     per_rollout,
     settled,
+    steps_per_decision,
 )
-from entrocraft.engines.measuring import SamplingRecord, Scores, concatenated, scores_of
+from entrocraft.engines.measuring import SamplingRecord, Scores, completion_logits, scores_of, sequences
 from entrocraft.entropy import entropy_from_sums, entropy_standard_error, entropy_sums
 from entrocraft.errors import InvalidValueError, MeasurementError
 from entrocraft.steering import SteeringFile, format_steering, parse_steering
@@ -114,12 +115,16 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         super().__init__(*args, **kwargs)
         control = self.entropy_control = settled(self.entropy_control, self.args)
         check_trainer_args(control, self.args)  # also TRL's defaults, where none were given
-        self.entropy_controller = entropy_controller or control.build(carried_effect(self.args))
+        self.entropy_controller = entropy_controller or control.build(
+            optimizer_memory(self.args), steps_per_decision(self.args)
+        )
         self._steering = None
         if control.steering is not None:
             self._steering = SteeringFile(control.steering, control.band_width)
         self._exact = self.entropy_controller.predictor_needed and control.predictor == "exact"
         self._record = SamplingRecord(self.temperature, self._exact)
+        if any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in self.model.modules()):
+            self._record.trusted = False  # what sampling sees is another draw than what the update sees
         self._aligner = Aligner(self, control.aligned_blocks, control.aligned_share) if control.aligned else None
         self.add_callback(_BeforeOptimizerStep(self))
 
@@ -173,16 +178,16 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         return self._noted_scores(batch) or self._pass(batch)
 
     def _noted_scores(self, batch: Batch) -> Scores | None:
-        """Return what sampling noted, if a pass over the first batch has shown on all ranks that it can be trusted."""
-        record = self._record
+        """Return what sampling noted, while passes show on all ranks that it can be trusted."""
+        record, step = self._record, self.state.global_step + 1
         if record.trusted is False:
             return None
         noted = record.scores(batch["completion_ids"], batch["completion_mask"])
         if not self._on_all_ranks(noted is not None):
-            record.trusted = bool(record.trusted)
             return None
         assert noted is not None
-        if record.trusted is None:
+        due = step & (step - 1) == 0  # a power of two: some of what changes logits only does so later
+        if record.trusted is None or due:
             record.trusted = self._on_all_ranks(record.agrees(noted, self._pass(batch), batch["completion_mask"]))
         return noted if record.trusted else None
 
@@ -210,16 +215,13 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
     def _pass_over_logits(self, batch: Batch) -> Scores:
         if "pixel_values" in batch:
             raise InvalidValueError("predictor 'exact' reads text only; use predictor 'estimate' with images")
-        prompt_completion_ids, attention_mask = sequences(batch)
-        num_columns = batch["completion_ids"].size(1)
         parts = []
-        rows = self.args.per_device_train_batch_size
-        for ids, mask in zip(prompt_completion_ids.split(rows), attention_mask.split(rows), strict=True):
+        all_rows = torch.arange(len(batch["completion_ids"]), device=self.accelerator.device)
+        for rows in all_rows.split(self.args.per_device_train_batch_size):
             with self.accelerator.autocast():
-                logits = self.model(input_ids=ids, attention_mask=mask).logits
-            logits = logits[:, -num_columns - 1 : -1] / self.temperature
-            parts.append(scores_of(logits, ids[:, -num_columns:], exact=True))
-        return concatenated(parts, dim=0)
+                logits, tokens = completion_logits(self.model, self.model, batch, rows, self.temperature)
+            parts.append(scores_of(logits, tokens, exact=True))
+        return Scores.joined(parts, dim=0)
 
     @contextmanager
     def _measuring(self) -> Iterator[None]:
@@ -313,6 +315,12 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         table = self.accelerator.gather(torch.stack([column.float() for column in columns_B], dim=1)).cpu().double()
         return table.unbind(dim=1)
 
+    def _summed(self, values: Tensor) -> Tensor:
+        """Return the sum over ranks of a tensor on the CPU, where float64 is always at hand."""
+        if self.accelerator.num_processes == 1:
+            return values
+        return self.accelerator.reduce(values.to(self.accelerator.device), "sum").cpu()
+
     def _predictions(
         self, batch: Batch, scores: Scores, advantages_B: Tensor, mask_BT: Tensor, entropy: float
     ) -> tuple[Callable[[], Tensor], dict[str, Prediction]]:
@@ -328,7 +336,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         return change_BT, {
             "predicted_change": lambda: self._gathered(change_BT().sum(-1))[0],
             "visitation_change": visitation,
-            "token_change": lambda: self.accelerator.reduce(binned(change_BT()[mask_BT.bool()]), "sum").cpu(),
+            "token_change": lambda: self._summed(binned(change_BT()[mask_BT.bool()])),
         }
 
     def _token_changes(self, batch: Batch, scores: Scores, mask_BT: Tensor, entropy: float) -> Tensor:
@@ -375,7 +383,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         weights = self.reward_weights.to(rewards_per_func.device)
         rewards = (rewards_per_func * weights).nansum(dim=1)
         rewards[torch.isnan(rewards_per_func).all(dim=1)] = torch.nan  # no reward function scored it
-        return rewards.double().cpu()
+        return rewards.cpu().double()
 
     def _estimate_advantages(self, name: str) -> Tensor:
         """Return this rank's advantages from one of our estimators instead of the trainer's."""
