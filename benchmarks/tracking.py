@@ -55,7 +55,7 @@ SMOLLM2_RULES = {
     "aligned": {"rule": "aligned"},
     "budget, visitation": {"rule": "budget", "visitation": True},
     "budget, aligned": {"rule": "budget", "predictor": "aligned"},
-    "budget, aligned, all weights": {"rule": "budget", "predictor": "aligned", "aligned_blocks": None},
+    "budget, aligned, last 2 blocks": {"rule": "budget", "predictor": "aligned", "aligned_blocks": 2},
 }
 # Half the width of a 95 % interval for the mean of n values, in standard errors (Student).
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}

@@ -200,7 +200,7 @@ def test_aligned_predictions_are_those_of_the_whole_batch_at_once(make_trainer, 
             "per_device_train_batch_size": micro_batch_size,
             "gradient_accumulation_steps": 16 // micro_batch_size,
         },
-        entropy_control=EntropyControl(rule="aligned", aligned_blocks=None),
+        entropy_control=EntropyControl(rule="aligned"),
         entropy_controller=controller,
     )
     expected = {}

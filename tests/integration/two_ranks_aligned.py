@@ -127,7 +127,7 @@ def main():
         ),
         train_dataset=digit_prompts(),
         processing_class=AutoTokenizer.from_pretrained(resolve_model("countdown-base")),
-        entropy_control=EntropyControl(rule="aligned", aligned_blocks=None),
+        entropy_control=EntropyControl(rule="aligned"),
         entropy_controller=controller,
     )
     trainer.train()
