@@ -57,6 +57,7 @@ SMOLLM2_RULES = {
     "budget, aligned": {"rule": "budget", "predictor": "aligned"},
     "budget, aligned, last 2 blocks": {"rule": "budget", "predictor": "aligned", "aligned_blocks": 2},
 }
+FULL_WEIGHTS_ONLY = {"budget, visitation", "budget, aligned, last 2 blocks"}
 # Half the width of a 95 % interval for the mean of n values, in standard errors (Student).
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
 
@@ -157,7 +158,8 @@ def run_smollm2(cells, seeds, rules, deadline):
         for weights in ("full", "lora"):
             for rule, settings in rules.items():
                 key = {"rule": rule, "weights": weights, "seed": seed}
-                if cells.missing(**key) and time.monotonic() < deadline:
+                wanted = weights == "full" or rule not in FULL_WEIGHTS_ONLY
+                if wanted and cells.missing(**key) and time.monotonic() < deadline:
                     cells.add(key | train_smollm2(settings, weights, seed))
 
 
@@ -296,14 +298,17 @@ def smollm2_table(rows):
     table = {}
     for row in rows:
         late = [entropy / target for entropy, target in zip(row["entropy"], row["target"], strict=True)][10:]
-        entry = table.setdefault(
-            f"{row['rule']}, {row['weights']}", {"mean_ratio": [], "mean_distance": [], "last": []}
-        )
-        entry["mean_ratio"].append(round(statistics.fmean(late), 3))
-        entry["mean_distance"].append(round(statistics.fmean(abs(ratio - 1) for ratio in late), 3))
-        entry["last"].append(round(statistics.fmean(late[-5:]), 3))
-        entry.setdefault("kept", []).append(round(statistics.fmean(row["kept_tokens"]), 3))
-        entry.setdefault("reward", []).append(round(statistics.fmean(row["reward"][-5:]), 3))
+        measures = {
+            "mean_ratio": statistics.fmean(late),
+            "mean_distance": statistics.fmean(abs(ratio - 1) for ratio in late),
+            "within_10_percent": statistics.fmean(abs(ratio - 1) <= 0.1 for ratio in late),
+            "last_5_ratio": statistics.fmean(late[-5:]),
+            "kept": statistics.fmean(row["kept"]),
+            "last_5_reward": statistics.fmean(row["reward"][-5:]),
+        }
+        entry = table.setdefault(f"{row['rule']}, {row['weights']}", {})
+        for name, value in measures.items():
+            entry.setdefault(name, []).append(round(value, 3))
     return table
 
 
@@ -330,9 +335,17 @@ def markdown(summary):
                 text += f"| {rule} | {' | '.join([*cells, shown(row['mean@32']), shown(row['pass@32'])])} |\n"
     if "smollm2" in summary:
         text += "\n### SmolLM2-135M-Instruct, entropy over its target after 10 steps\n\n"
-        text += "| rule, weights | mean, per seed | mean distance | last 5 steps | tokens kept | reward |\n|---|---|---|---|---|---|\n"
+        text += "| rule, weights | mean, per seed | mean distance from it, % | steps within 10 %, % | mean of the last 5 steps "
+        text += "| rollouts kept, % | reward of the last 5 steps |\n|---|---|---|---|---|---|---|\n"
         for name, row in summary["smollm2"].items():
-            text += f"| {name} | {' | '.join(str(row[k]) for k in ('mean_ratio', 'mean_distance', 'last', 'kept', 'reward'))} |\n"
+            cells = (
+                ", ".join(
+                    f"{100 * v:.0f}" if key in ("mean_distance", "within_10_percent", "kept") else f"{v:.2f}"
+                    for v in row[key]
+                )
+                for key in row
+            )
+            text += f"| {name} | {' | '.join(cells)} |\n"
     return text
 
 
