@@ -167,7 +167,8 @@ def diagnose(
     task = tasks.build(task_name)
     SamplingConfig(temperature=temperature)  # refused before the model loads
     if output is not None:
-        from entrocraft.plots import draw_diagnosis, write_picture
+        from entrocraft.plots.diagnosis import draw_diagnosis
+        from entrocraft.plots.style import write_picture
 
         if output.exists() and not output.is_dir():
             raise InvalidValueError(f"--output expects a folder, and {output} is a file")
@@ -209,7 +210,8 @@ def explain(run: Path, momentum: float, output: Path | None) -> None:
     found = explanation.explain(lines, momentum)
     click.echo(explanation.describe(found))
     if output is not None:
-        from entrocraft.plots import draw_explanation, write_picture
+        from entrocraft.plots.explanation import draw_explanation
+        from entrocraft.plots.style import write_picture
 
         write_picture(draw_explanation(found, lines, f"Why entropy moved: {directory.path.name}"), output)
         click.echo(f"wrote {output}")
@@ -247,7 +249,7 @@ def steer(run: Path, spec: str, width: float | None) -> None:
 @_user_errors_exit_2
 def plot(runs: tuple[Path, ...], output: Path) -> None:
     """Draw runs over each other: entropy with its target, over reward and scores."""
-    from entrocraft.plots import draw_runs
+    from entrocraft.plots.runs import draw_runs
     from entrocraft.runs import RunDirectory
 
     directories = [RunDirectory(path) for path in runs]
@@ -278,7 +280,7 @@ def schedule(spec: str, num_steps: int, output: Path | None) -> None:
     click.echo(_sparkline(curve.values(60)))
     click.echo(_table(curve.values(num_steps)))
     if output is not None:
-        from entrocraft.plots import write_picture
+        from entrocraft.plots.style import write_picture
 
         write_picture(curve.plot(num_steps).figure, output)
         click.echo(f"wrote {output}")

@@ -15,7 +15,7 @@ def write_report(run: RunDirectory) -> None:
         return
     sections = [f"# {run.path.name}", _progress(run, lines), _entropy(lines), _scores(run.eval_metrics())]
     try:
-        from entrocraft.plots import draw_runs
+        from entrocraft.plots.runs import draw_runs
 
         draw_runs([run], run.curve_file)
         sections.append(f"![entropy and reward]({run.curve_file.name})")

@@ -527,8 +527,8 @@ def test_a_checkpoint_of_another_trainer_is_refused(make_trainer):
 
 def test_a_policy_that_has_broken_is_refused_with_the_step(make_trainer, tiny_model):
     class Broken(EntropyControlledGRPOTrainer):
-        def _policy_scores(self, batch):
-            scores = super()._policy_scores(batch)
+        def _scores(self, batch, mask):
+            scores = super()._scores(batch, mask)
             scores.entropy_BT[0] = float("nan")
             return scores
 

@@ -1,156 +1,129 @@
-"""Log-probabilities and entropies of a batch: from logits, or noted down while the batch is sampled.
-
-A policy that transformers samples from has shown its distribution at every token already. Noting it down saves the pass
-that would compute it again.
-"""
+"""What the policy of a TRL trainer thinks of the batch it has just sampled, had from where it costs least."""
 
 import inspect
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import pad
-from transformers import LogitsProcessor, LogitsProcessorList
+from trl.models.utils import disable_gradient_checkpointing
 
-from entrocraft.dynamics import entropy_sensitivity, self_kernel
 from entrocraft.engines.dropping import Batch
-from entrocraft.entropy import token_entropy, token_log_probs
-
-logger = logging.getLogger(__name__)
-
-# Sampling reads from a cache, a pass does not, and half precision rounds them differently. In nats per token.
-_TOLERANCE_LOG_PROBS, _TOLERANCE_ENTROPY = 0.05, 0.005
+from entrocraft.engines.recording import SamplingRecord, Scores, scores_of
+from entrocraft.errors import InvalidValueError
 
 
-@dataclass
-class Scores:
-    """What the policy thinks of each completion token; nothing in a row is meant to be read beyond its mask."""
-
-    log_probs_BT: Tensor
-    entropy_BT: Tensor
-    sensitivity_BT: Tensor | None = None
-    self_kernel_BT: Tensor | None = None
-
-    @classmethod
-    def joined(cls, parts: list["Scores"], dim: int) -> "Scores":
-        """Return parts of a batch, all of the same kind, as one."""
-
-        def joined(name: str) -> Any:
-            column = [getattr(part, name) for part in parts]
-            return None if column[0] is None else torch.cat(column, dim=dim)
-
-        return cls(**{field.name: joined(field.name) for field in fields(cls)})
-
-    def padded(self, width: int) -> "Scores":
-        """Return the same with columns of 0 on the right, up to `width`."""
-        missing = width - self.log_probs_BT.shape[1]
-
-        def wide(column_BT: Any) -> Any:
-            return None if column_BT is None else pad(column_BT, (0, missing))
-
-        return Scores(*(wide(getattr(self, field.name)) for field in fields(self)))
-
-
-def scores_of(logits_BTV: Tensor, tokens_BT: Tensor, exact: bool) -> Scores:
-    """Return the scores of tokens from the logits they were sampled from, with the exact predictors' part or without."""
-    scores = Scores(token_log_probs(logits_BTV, tokens_BT), token_entropy(logits_BTV))
-    if exact:
-        scores.sensitivity_BT = entropy_sensitivity(logits_BTV, tokens_BT)
-        scores.self_kernel_BT = self_kernel(logits_BTV, tokens_BT)
-    return scores
-
-
-class SamplingRecord(LogitsProcessor):
-    """Notes the scores of every token that `generate` of transformers samples.
-
-    What it notes is taken on trust only while it agrees with passes over the same batches: settings of generation can
-    change logits before they get here (a repetition penalty), dropout makes each pass another.
+class PolicyScorer:
+    """Scores a trainer's batches: from TRL's own pass over the policy, from sampling, or in a pass of its own.
 
     Args:
-        temperature: The sampling temperature.
-        exact: Also note what the exact predictions need.
+        trainer: The TRL trainer.
+        pass_of_trl: Its own `_get_per_token_logps_and_entropies`.
+        exact: Also score what the exact predictions need, which takes all logits.
     """
 
-    def __init__(self, temperature: float, exact: bool):
-        self.trusted: bool | None = None
-        """None before the first comparison."""
-        self._temperature, self._exact = temperature, exact
-        self._logits_BV: Tensor | None = None
-        self._tokens: list[Tensor] = []
-        self._parts: list[Scores] = []
+    def __init__(self, trainer: Any, pass_of_trl: Callable[..., Any], exact: bool):
+        self._trainer, self._pass_of_trl, self._exact = trainer, pass_of_trl, exact
+        self._listening = False
+        self._overheard: Scores | None = None
+        self._record = SamplingRecord(trainer.temperature, exact)
+        if any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in trainer.model.modules()):
+            self._record.trusted = False  # what sampling sees is another draw than what the update sees
 
     @contextmanager
-    def recording(self, model: Any) -> Iterator[None]:
-        """Note what `model.generate` samples meanwhile; no trace of it is left on the model."""
-        self.clear()
-        generate, patched = model.generate, vars(model).get("generate")
-
-        def recorded(*args: Any, **kwargs: Any) -> Any:
-            processors = LogitsProcessorList([*(kwargs.pop("logits_processor", None) or []), self])
-            ids = generate(*args, logits_processor=processors, **kwargs)
-            if isinstance(ids, Tensor):
-                self._note(ids[:, -1:])
-            return ids
-
-        model.generate = recorded
+    def listening(self) -> Iterator[None]:
+        """Listen, while TRL makes a batch, to what it learns of the policy."""
+        self._overheard, self._listening = None, True
         try:
             yield
         finally:
-            if patched is None:
-                del model.generate
-            else:
-                model.generate = patched
+            self._listening = False
 
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Note the distribution of the next token, before the temperature, and what became of the one before."""
-        self._note(input_ids[:, -1:])
-        self._logits_BV = scores / self._temperature
-        return scores
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Note what transformers samples meanwhile, if that may be of use."""
+        if not self._listening or self._record.trusted is False:
+            yield
+            return
+        with self._record.recording(self._trainer.accelerator.unwrap_model(self._trainer.model_wrapped)):
+            yield
 
-    def _note(self, tokens_B1: Tensor) -> None:
-        if self._logits_BV is not None and len(self._logits_BV) == len(tokens_B1):
-            self._tokens.append(tokens_B1)
-            self._parts.append(scores_of(self._logits_BV[:, None], tokens_B1, self._exact))
-        self._logits_BV = None
+    def listens_to(self, model: Any) -> bool:
+        """Return whether entropies are wanted from the pass over `model` that TRL is about to make."""
+        return self._listening and self._overheard is None and model is self._trainer.model
 
-    def scores(self, tokens_BT: Tensor, mask_BT: Tensor) -> Scores | None:
-        """Return what was noted for these completions; None if it was not they that were sampled, token by token."""
-        counted_BT = mask_BT.bool()
-        width = min(len(self._parts), tokens_BT.shape[1])
-        if not width or counted_BT[:, width:].any():
+    def hear(self, log_probs_BT: Tensor, entropy_BT: Tensor) -> None:
+        """Take what that pass gave."""
+        self._overheard = Scores(log_probs_BT, entropy_BT)
+
+    def scores(self, batch: Batch) -> Scores:
+        """Return the scores of the batch that TRL has just made."""
+        # With PEFT, TRL may score the reference through the same model object; only a batch with old
+        # log-probabilities shows that the first pass was the policy's.
+        by_trl = "old_per_token_logps" in batch or "old_logps" in batch
+        if by_trl and self._overheard is not None and not self._exact:
+            self._record.trusted = False  # nor is it needed
+            return self._overheard
+        return self._noted(batch) or self.passed(batch)
+
+    def forget(self) -> None:
+        """Let go of what was heard and noted."""
+        self._overheard = None
+        self._record.clear()
+
+    def _noted(self, batch: Batch) -> Scores | None:
+        """Return what sampling noted, while passes show on all ranks that it can be trusted."""
+        record, step = self._record, self._trainer.state.global_step + 1
+        if record.trusted is False:
             return None
-        if any(len(tokens_B1) != len(tokens_BT) for tokens_B1 in self._tokens[:width]):
+        noted = record.scores(batch["completion_ids"], batch["completion_mask"])
+        if not self._on_all_ranks(noted is not None):
             return None
-        noted_BT = torch.cat(self._tokens[:width], dim=1)
-        if ((noted_BT != tokens_BT[:, :width]) & counted_BT[:, :width]).any():
-            return None
-        return Scores.joined(self._parts[:width], dim=1).padded(tokens_BT.shape[1])
+        assert noted is not None
+        due = step & (step - 1) == 0  # a power of two: some of what changes logits only does so later
+        if record.trusted is None or due:
+            record.trusted = self._on_all_ranks(record.agrees(noted, self.passed(batch), batch["completion_mask"]))
+        return noted if record.trusted else None
 
-    def agrees(self, noted: Scores, passed: Scores, mask_BT: Tensor) -> bool:
-        """Return whether what was noted is what a pass gives, and say so in the log."""
-        counted = mask_BT.bool()
-        if not counted.any():
-            return True  # nothing to tell them apart by
-        log_probs = (noted.log_probs_BT - passed.log_probs_BT)[counted].abs().mean().item()
-        entropy = abs((noted.entropy_BT - passed.entropy_BT)[counted].mean().item())
-        agree = log_probs <= _TOLERANCE_LOG_PROBS and entropy <= _TOLERANCE_ENTROPY
-        logger.log(
-            logging.INFO if agree else logging.WARNING,
-            "entropy noted while sampling differs from a pass over the batch by %.2g nats per token, log-probabilities "
-            "by %.2g: %s",
-            entropy,
-            log_probs,
-            "no pass is needed" if agree else "each batch gets a pass of its own",
+    def _on_all_ranks(self, condition: bool) -> bool:
+        accelerator = self._trainer.accelerator
+        return bool(accelerator.gather(torch.tensor([condition], device=accelerator.device)).all())
+
+    def passed(self, batch: Batch) -> Scores:
+        """Return the scores from a pass without gradient, which leaves no trace, not even in the random numbers."""
+        trainer, device = self._trainer, self._trainer.accelerator.device
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+            disable_gradient_checkpointing(trainer.model, trainer.args.gradient_checkpointing_kwargs),
+        ):
+            return self._over_logits(batch) if self._exact else self._through_trl(batch)
+
+    def _through_trl(self, batch: Batch) -> Scores:
+        trainer = self._trainer
+        parameters = inspect.signature(self._pass_of_trl).parameters
+        multimodal = {name: batch[name] for name in parameters if name in batch}
+        log_probs, entropies, _ = self._pass_of_trl(
+            trainer.model,
+            *sequences(batch),
+            batch["completion_ids"].size(1),
+            batch_size=trainer.args.per_device_train_batch_size,
+            compute_entropy=True,
+            **multimodal,
         )
-        return agree
+        return Scores(log_probs, entropies)
 
-    def clear(self) -> None:
-        """Forget what was noted."""
-        self._logits_BV, self._tokens, self._parts = None, [], []
+    def _over_logits(self, batch: Batch) -> Scores:
+        if "pixel_values" in batch:
+            raise InvalidValueError("predictor 'exact' reads text only; use predictor 'estimate' with images")
+        trainer, parts = self._trainer, []
+        all_rows = torch.arange(len(batch["completion_ids"]), device=trainer.accelerator.device)
+        for rows in all_rows.split(trainer.args.per_device_train_batch_size):
+            with trainer.accelerator.autocast():
+                logits, tokens = completion_logits(trainer.model, trainer.model, batch, rows, trainer.temperature)
+            parts.append(scores_of(logits, tokens, exact=True))
+        return Scores.joined(parts, dim=0)
 
 
 def sequences(batch: Batch) -> tuple[Tensor, Tensor]:

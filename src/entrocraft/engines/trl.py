@@ -16,7 +16,6 @@ What happens in a training step, all of it around TRL's own methods:
    runs on every rank, at least on one filler row of one token, so collectives stay in step.
 """
 
-import inspect
 import json
 import logging
 import os
@@ -33,7 +32,6 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from transformers import TrainerCallback
 from trl import GRPOTrainer, RLOOTrainer
-from trl.models.utils import disable_gradient_checkpointing
 
 from entrocraft import advantages as estimators
 from entrocraft.control import EntropyControl
@@ -61,7 +59,8 @@ from entrocraft.engines.dropping import (
     settled,
     steps_per_decision,
 )
-from entrocraft.engines.measuring import SamplingRecord, Scores, completion_logits, scores_of, sequences
+from entrocraft.engines.measuring import PolicyScorer
+from entrocraft.engines.recording import Scores
 from entrocraft.entropy import entropy_from_sums, entropy_standard_error, entropy_sums
 from entrocraft.errors import InvalidValueError, MeasurementError
 from entrocraft.steering import SteeringFile, format_steering, parse_steering
@@ -105,8 +104,6 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         trainer_args = kwargs.get("args") or next((a for a in args if hasattr(a, "per_device_train_batch_size")), None)
         if trainer_args is not None:  # before the model loads
             check_trainer_args(settled(self.entropy_control, trainer_args), trainer_args)
-        self._scoring = False
-        self._trl_scores: Scores | None = None
         self._rewards_per_func: Tensor | None = None
         self._decision: Decision | None = None
         self._decisions_of_step: list[Decision] = []
@@ -121,10 +118,8 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self._steering = None
         if control.steering is not None:
             self._steering = SteeringFile(control.steering, control.band_width)
-        self._exact = self.entropy_controller.predictor_needed and control.predictor == "exact"
-        self._record = SamplingRecord(self.temperature, self._exact)
-        if any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in self.model.modules()):
-            self._record.trusted = False  # what sampling sees is another draw than what the update sees
+        exact = self.entropy_controller.predictor_needed and control.predictor == "exact"
+        self._scorer = PolicyScorer(self, super()._get_per_token_logps_and_entropies, exact)
         self._aligner = Aligner(self, control.aligned_blocks, control.aligned_share) if control.aligned else None
         self.add_callback(_BeforeOptimizerStep(self))
 
@@ -137,109 +132,33 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
     def _get_per_token_logps_and_entropies(
         self, model: Any, *args: Any, compute_entropy: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        capture = self._scoring and self._trl_scores is None and model is self.model
+        listens = self._scorer.listens_to(model)
         log_probs, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
-            model, *args, compute_entropy=compute_entropy or capture, **kwargs
+            model, *args, compute_entropy=compute_entropy or listens, **kwargs
         )
-        if capture:
-            self._trl_scores = Scores(log_probs, entropies)
+        if listens:
+            self._scorer.hear(log_probs, cast(Tensor, entropies))
         return log_probs, entropies if compute_entropy else None, aux_loss
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
-        if not self._scoring or self._record.trusted is False:
-            return super()._generate_single_turn(*args, **kwargs)
-        with self._record.recording(self.accelerator.unwrap_model(self.model_wrapped)):
+        with self._scorer.recording():
             return super()._generate_single_turn(*args, **kwargs)
 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         if not self.model.training:
             return super()._generate_and_score_completions(inputs)
-        self._trl_scores, self._scoring = None, True
-        try:
+        with self._scorer.listening():
             batch = super()._generate_and_score_completions(inputs)
-        finally:
-            self._scoring = False
         batch, self._decision = self._control(batch)
-        self._trl_scores = self._rewards_per_func = None
-        self._record.clear()
+        self._scorer.forget()
+        self._rewards_per_func = None
         return batch
-
-    def _policy_scores(self, batch: Batch) -> Scores:
-        """Return the policy's scores from where they cost least: TRL's own pass, sampling, a pass of our own."""
-        # With PEFT, TRL may score the reference through the same model object; only a batch with old
-        # log-probabilities shows that the first pass was the policy's.
-        if (
-            self._trl_scores is not None
-            and ("old_per_token_logps" in batch or "old_logps" in batch)
-            and not self._exact
-        ):
-            self._record.trusted = False  # nor is it needed
-            return self._trl_scores
-        return self._noted_scores(batch) or self._pass(batch)
-
-    def _noted_scores(self, batch: Batch) -> Scores | None:
-        """Return what sampling noted, while passes show on all ranks that it can be trusted."""
-        record, step = self._record, self.state.global_step + 1
-        if record.trusted is False:
-            return None
-        noted = record.scores(batch["completion_ids"], batch["completion_mask"])
-        if not self._on_all_ranks(noted is not None):
-            return None
-        assert noted is not None
-        due = step & (step - 1) == 0  # a power of two: some of what changes logits only does so later
-        if record.trusted is None or due:
-            record.trusted = self._on_all_ranks(record.agrees(noted, self._pass(batch), batch["completion_mask"]))
-        return noted if record.trusted else None
-
-    def _on_all_ranks(self, condition: bool) -> bool:
-        return bool(self.accelerator.gather(torch.tensor([condition], device=self.accelerator.device)).all())
-
-    def _pass(self, batch: Batch) -> Scores:
-        """Return the policy's scores from a pass without gradient."""
-        with self._measuring():
-            return self._pass_over_logits(batch) if self._exact else self._pass_through_trl(batch)
-
-    def _pass_through_trl(self, batch: Batch) -> Scores:
-        parameters = inspect.signature(super()._get_per_token_logps_and_entropies).parameters
-        multimodal = {name: batch[name] for name in parameters if name in batch}
-        log_probs, entropies, _ = super()._get_per_token_logps_and_entropies(
-            self.model,
-            *sequences(batch),
-            batch["completion_ids"].size(1),
-            batch_size=self.args.per_device_train_batch_size,
-            compute_entropy=True,
-            **multimodal,
-        )
-        return Scores(log_probs, entropies)
-
-    def _pass_over_logits(self, batch: Batch) -> Scores:
-        if "pixel_values" in batch:
-            raise InvalidValueError("predictor 'exact' reads text only; use predictor 'estimate' with images")
-        parts = []
-        all_rows = torch.arange(len(batch["completion_ids"]), device=self.accelerator.device)
-        for rows in all_rows.split(self.args.per_device_train_batch_size):
-            with self.accelerator.autocast():
-                logits, tokens = completion_logits(self.model, self.model, batch, rows, self.temperature)
-            parts.append(scores_of(logits, tokens, exact=True))
-        return Scores.joined(parts, dim=0)
-
-    @contextmanager
-    def _measuring(self) -> Iterator[None]:
-        """A pass without gradient that leaves no trace, not even in the random numbers of dropout."""
-        device = self.accelerator.device
-        checkpointing = self.args.gradient_checkpointing_kwargs
-        with (
-            torch.no_grad(),
-            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-            disable_gradient_checkpointing(self.model, checkpointing),
-        ):
-            yield
 
     def _scores(self, batch: Batch, mask_BT: Tensor) -> Scores:
         """Return log-probabilities, entropies and what the predictions of the controller are made of."""
-        controller, scores = self.entropy_controller, self._policy_scores(batch)
-        if self._exact:
-            return scores
+        controller, scores = self.entropy_controller, self._scorer.scores(batch)
+        if scores.sensitivity_BT is not None:
+            return scores  # exact
         if controller.predictor_needed and self._aligner is None:
             scores.sensitivity_BT = estimated_entropy_sensitivity(scores.log_probs_BT, scores.entropy_BT, mask_BT)
         if controller.visitation_needed:

@@ -94,9 +94,10 @@ class Band:
 
     def plot(self, total_steps: int = 100, observed: Sequence[float] | None = None, ax: Any = None) -> Any:
         """Draw the band and its target; see `Schedule.plot`."""
-        from entrocraft.plots import draw_schedule
+        from entrocraft.plots.curves import draw_curve
 
-        return draw_schedule(self, total_steps, observed=observed, ax=ax)
+        target = [self.target(step, total_steps) for step in range(total_steps + 1)]
+        return draw_curve(target, self.values(total_steps), observed=observed, unit=self.unit, ax=ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data from which `Band.from_dict` builds an equal band."""

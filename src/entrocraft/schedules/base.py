@@ -80,9 +80,9 @@ class Schedule(ABC):
         Raises:
             MissingDependencyError: matplotlib is not installed.
         """
-        from entrocraft.plots import draw_schedule
+        from entrocraft.plots.curves import draw_curve
 
-        return draw_schedule(self, total_steps, observed=observed, ax=ax)
+        return draw_curve(self.values(total_steps), observed=observed, unit=self.unit, ax=ax)
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data from which `schedule_from` builds an equal schedule.

@@ -1,0 +1,1 @@
+"""All pictures. Needs matplotlib: `pip install entrocraft[plots]`."""

@@ -1,0 +1,31 @@
+"""What all pictures share: colours, and how they are written. Import this before matplotlib."""
+
+from pathlib import Path
+
+from entrocraft.errors import InvalidValueError, MissingDependencyError
+
+try:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+except ImportError as error:
+    raise MissingDependencyError("pictures need matplotlib: pip install 'entrocraft[plots]'") from error
+
+__all__ = ["COLOURS", "TARGET", "Axes", "Figure", "write_picture"]
+
+COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#805ad5", "#b7791f", "#c53030")
+TARGET = "#4a5568"
+
+
+def write_picture(figure: Figure, file: Path) -> None:
+    """Write `figure` to `file`, making its folder.
+
+    Raises:
+        InvalidValueError: The file's ending is no picture format.
+    """
+    formats = sorted(figure.canvas.get_supported_filetypes())
+    if file.suffix.removeprefix(".") not in formats:
+        raise InvalidValueError(
+            f"cannot draw to {file}: expected an ending such as .png or .svg, of {', '.join(formats)}"
+        )
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=130)
