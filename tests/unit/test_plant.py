@@ -92,8 +92,9 @@ def test_on_the_curve_and_without_drift_nothing_is_asked_for():
     assert plant.plan([0.5] * 12, free=0.0, low=-1.0, high=1.0) == pytest.approx(0.0, abs=1e-9)
 
 
-@pytest.mark.parametrize(("high", "at_the_edge"), [(0.02, True), (0.5, False)])
-def test_a_plan_minimises_its_cost(high, at_the_edge):
+@pytest.mark.parametrize("slack", [0.0, 0.005, 0.02])
+@pytest.mark.parametrize(("high", "at_the_edge"), [(0.001, True), (0.5, False)])
+def test_a_plan_minimises_its_cost(high, at_the_edge, slack):
     plant = EntropyPlant(1, 0.8, horizon=4)
     plant.observe(0.5, NOISE)
     plant.advance(torch.tensor([0.3], dtype=torch.float64))
@@ -105,12 +106,19 @@ def test_a_plan_minimises_its_cost(high, at_the_edge):
         for wanted, target in zip(plan, targets, strict=True):
             effect = (1 - weight) * effect + weight * wanted
             entropy = entropy + plant.drift + effect
-            total += (entropy - target) ** 2 + RELUCTANCE * (wanted - free) ** 2
+            total += max(0.0, abs(entropy - target) - slack) ** 2 + RELUCTANCE * (wanted - free) ** 2
         return total
 
     best = minimize(cost, [free] * 4, bounds=[(low, high)] * 4, tol=1e-14).x[0]
-    assert plant.plan(targets, free, low, high) == pytest.approx(best, abs=1e-4)
+    assert plant.plan(targets, free, low, high, slack) == pytest.approx(best, abs=1e-4)
     assert (best == pytest.approx(high)) == at_the_edge
+
+
+def test_what_is_near_enough_asks_for_nothing():
+    plant = EntropyPlant(1, MOMENTUM)
+    plant.observe(0.504, NOISE)
+    assert plant.plan([0.5] * 12, free=0.0, low=-1.0, high=1.0, slack=0.005) == pytest.approx(0.0, abs=1e-9)
+    assert plant.plan([0.5] * 12, free=0.0, low=-1.0, high=1.0) < -1e-4
 
 
 def test_a_plant_that_changes_suddenly_is_relearnt():

@@ -26,8 +26,8 @@ _GAIN_WALK_SD = 0.05  # of the prior gain
 _LEAST_GAIN = 0.1  # of the prior gain
 _UNKNOWN_READING_SD = 0.02
 _SIZE_MEMORY = 0.05  # share of the newest batch in the average size of a term
-RELUCTANCE = 0.1  # what a nat of effect by rejection costs, against a nat of distance from the curve
-_SWEEPS = 30
+RELUCTANCE = 0.3  # what a nat of effect by rejection costs, against a nat of distance from the curve
+_SWEEPS = 50
 _RESTLESSNESS_MEMORY = 0.2  # share of the newest reading in the average surprise
 
 
@@ -124,13 +124,13 @@ class EntropyPlant:
             self._sum_of_squares += share * (sizes_J.double().square() - self._sum_of_squares)
         return self._sum_of_squares.sqrt().clamp(min=torch.finfo(torch.float32).tiny)
 
-    def plan(self, targets: Sequence[float], free: float, low: float, high: float) -> float:
+    def plan(self, targets: Sequence[float], free: float, low: float, high: float, slack: float = 0.0) -> float:
         """Return the effect to ask of the next update, in nats per step.
 
         Model predictive control: of all plans `u_1 ... u_n` within reach, the one that keeps entropy closest to the
         targets ahead at the least rejection, of which only the first step is ever made:
 
-            minimise  sum_j (H_j - target_j)^2 + r sum_j (u_j - free)^2    subject to  low <= u_j <= high,
+            minimise  sum_j max(0, |H_j - target_j| - slack)^2 + r sum_j (u_j - free)^2    subject to  low <= u_j <= high,
             H_j = H + j b + sum_{i<=j} (1-w)^i g.E + sum_{m<=j} (1 - (1-w)^(j-m+1)) u_m
 
         Args:
@@ -138,17 +138,22 @@ class EntropyPlant:
             free: The effect of keeping everything.
             low: The lowest effect within reach.
             high: The highest.
+            slack: Distance from a target, in nats, that is as good as none. Without any, half of all rejections would
+                answer noise, and undo each other.
         """
         n, w = len(targets), self._weight
         ahead = torch.arange(1, n + 1, dtype=torch.float64)
         carried = float(self.gains @ self._effect) * ((1 - w) ** ahead).cumsum(0)
         drifted = self.entropy + self.drift * ahead + carried
         response = 1 - (1 - w) ** (ahead[:, None] - ahead[None, :] + 1).clamp(min=0)  # 0 for steps yet to come
-        wanted = torch.tensor(targets, dtype=torch.float64) - drifted
+        wanted = torch.tensor(targets, dtype=torch.float64)
         curvature = response.T @ response + RELUCTANCE * torch.eye(n, dtype=torch.float64)
-        slope = response.T @ wanted + RELUCTANCE * free
         plan = torch.full((n,), free, dtype=torch.float64).clamp(low, high)
-        for _ in range(_SWEEPS):  # coordinate descent: exact for a convex quadratic in a box
+        # Block coordinate descent on a convex cost: by turns the nearest points that are good enough, and each step.
+        for _ in range(_SWEEPS):
+            planned = drifted + response @ plan
+            nearest = planned.clamp(wanted - slack, wanted + slack)
+            slope = response.T @ (nearest - drifted) + RELUCTANCE * free
             for j in range(n):
                 rest = slope[j] - curvature[j] @ plan + curvature[j, j] * plan[j]
                 plan[j] = (rest / curvature[j, j]).clamp(low, high)

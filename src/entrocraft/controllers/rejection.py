@@ -18,6 +18,8 @@ from entrocraft.schedules.base import checked_number
 
 Rule = Literal["advantage", "reward", "predicted", "aligned", "token", "probabilistic", "budget"]
 
+_ON_THE_CURVE = 0.25
+"""Share of the band, around its middle, in which `budget` and `token` take entropy to be on the curve."""
 _NEEDS = {
     "predicted_change": "compute it with predicted_entropy_change, or use rule 'advantage'",
     "visitation_change": "compute it with dynamics.visitation_entropy_change, or set visitation=False",
@@ -192,7 +194,9 @@ class RejectionController(Controller):
         """Return which changes, in nats, to keep for entropy to follow the curve, and what to log of it."""
         plant = cast(EntropyPlant, self._plant)
         low, free, high = changes.reach(self.min_kept)
-        wanted = plant.plan(self._targets_ahead(stats, plant.horizon, self.steps_per_decision), free, low, high)
+        lower, upper = self._bounds
+        targets = self._targets_ahead(stats, plant.horizon, self.steps_per_decision)
+        wanted = plant.plan(targets, free, low, high, slack=_ON_THE_CURVE * (upper - lower) / 2)
         saturated = low < high and not low < wanted < high
         return changes.limits(wanted, self.min_kept), {"wanted_effect": wanted, "saturated": float(saturated)}
 
