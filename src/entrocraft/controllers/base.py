@@ -139,7 +139,7 @@ class Decision:
     token_limits: tuple[float, float] | None = None
     """Also leave out the tokens whose own predicted entropy change lies outside of these; None leaves out none."""
     kept_token_share: float | None = None
-    """Share of the tokens with a gradient that `token_limits` leave; None without limits."""
+    """Share of the tokens with a gradient that a rule which leaves out tokens keeps; None from other rules."""
     entropy_coef: float = 0.0
     """Coefficient of an entropy bonus in the loss (a penalty, if negative); only ever a last resort."""
     metrics: dict[str, float] = field(default_factory=dict)

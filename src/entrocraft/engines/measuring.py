@@ -146,10 +146,13 @@ def completion_logits(
         rows: Which rows of the batch.
         temperature: The sampling temperature.
     """
-    ids, attention_mask = sequences(batch)
-    width = batch["completion_ids"].shape[1]
+    names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+    part = {name: batch[name][rows] for name in names}  # joining the whole batch anew for each part would be waste
+    ids, attention_mask = sequences(part)
+    tokens = part["completion_ids"]
+    width = tokens.shape[1]
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     can_leave_out = "logits_to_keep" in inspect.signature(type(base).forward).parameters
     options = {"logits_to_keep": width + 1} if can_leave_out else {}
-    logits = forward(input_ids=ids[rows], attention_mask=attention_mask[rows], **options).logits
-    return logits[:, -width - 1 : -1] / temperature, batch["completion_ids"][rows]
+    logits = forward(input_ids=ids, attention_mask=attention_mask, **options).logits
+    return logits[:, -width - 1 : -1] / temperature, tokens
