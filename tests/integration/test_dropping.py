@@ -4,12 +4,11 @@ from conftest import COMMON
 from trl import GRPOConfig
 
 from entrocraft.control import EntropyControl
-from entrocraft.engines.dropping import (
+from entrocraft.engines.trl.dropping import (
     check_trainer_args,
     keep_rows,
     num_loss_tokens,
     optimizer_memory,
-    per_rollout,
     steps_per_decision,
 )
 from entrocraft.errors import InvalidValueError
@@ -63,13 +62,6 @@ def test_the_batch_itself_is_not_changed():
 
 def test_loss_tokens_leave_tool_outputs_out():
     assert num_loss_tokens(batch()) == 2 + 3 + 3 + 1
-
-
-def test_token_level_advantages_are_averaged_over_counted_tokens():
-    mask = torch.tensor([[1, 1, 0], [0, 0, 0]])
-    advantages = torch.tensor([[1.0, 3.0, 99.0], [5.0, 5.0, 5.0]])
-    assert per_rollout(advantages, mask).tolist() == [2.0, 0.0]
-    assert per_rollout(advantages[:, 0], mask).tolist() == [1.0, 5.0]
 
 
 def test_an_unknown_loss_can_be_masked_but_not_dropped():

@@ -9,8 +9,8 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from entrocraft.control import EntropyControl
-from entrocraft.engines.measuring import PolicyScorer, completion_logits
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer
+from entrocraft.engines.trl.measuring import PolicyScorer, completion_logits
 
 
 class ComparingScorer(PolicyScorer):
@@ -41,7 +41,7 @@ class ComparingScorer(PolicyScorer):
 @pytest.fixture
 def compared(make_trainer, monkeypatch):
     """Return a factory of trainers that have trained; each gives its scorer."""
-    monkeypatch.setattr("entrocraft.engines.trl.PolicyScorer", ComparingScorer)
+    monkeypatch.setattr("entrocraft.engines.trl.trainer.PolicyScorer", ComparingScorer)
 
     def train(trainer_class=EntropyControlledGRPOTrainer, **kwargs):
         trainer = make_trainer(trainer_class, **{"entropy_control": 0.5} | kwargs)

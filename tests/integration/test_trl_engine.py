@@ -21,6 +21,7 @@ from entrocraft.engines.trl import (
     EntropyControlledRLOOTrainer,
     with_entropy_control,
 )
+from entrocraft.engines.trl.measuring import PolicyScorer
 from entrocraft.errors import InvalidValueError, MeasurementError
 
 NUM_ROWS = NUM_PROMPTS * NUM_ROLLOUTS
@@ -525,15 +526,16 @@ def test_a_checkpoint_of_another_trainer_is_refused(make_trainer):
         controlled.train(resume_from_checkpoint=f"{plain.args.output_dir}/checkpoint-1")
 
 
-def test_a_policy_that_has_broken_is_refused_with_the_step(make_trainer, tiny_model):
-    class Broken(EntropyControlledGRPOTrainer):
-        def _scores(self, batch, mask):
-            scores = super()._scores(batch, mask)
+def test_a_policy_that_has_broken_is_refused_with_the_step(make_trainer, monkeypatch):
+    class Broken(PolicyScorer):
+        def scores(self, batch):
+            scores = super().scores(batch)
             scores.entropy_BT[0] = float("nan")
             return scores
 
+    monkeypatch.setattr("entrocraft.engines.trl.trainer.PolicyScorer", Broken)
     with pytest.raises(MeasurementError, match="step 1"):
-        make_trainer(Broken, entropy_control=0.5).train()
+        make_trainer(EntropyControlledGRPOTrainer, entropy_control=0.5).train()
 
 
 def test_a_loss_that_is_not_known_can_only_be_masked(make_trainer):

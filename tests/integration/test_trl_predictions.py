@@ -12,6 +12,7 @@ import entrocraft as ec
 from entrocraft.alignment import ascent_step
 from entrocraft.control import EntropyControl
 from entrocraft.controllers.ranking import binned
+from entrocraft.engines.deciding import Decider
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer, with_entropy_control
 from entrocraft.entropy import token_entropy, token_log_probs
 from entrocraft.errors import InvalidValueError
@@ -255,7 +256,7 @@ def test_in_band_nothing_is_predicted(make_trainer, monkeypatch, rule):
     def unasked(*args, **kwargs):
         raise AssertionError("a prediction was made that no decision needed")
 
-    monkeypatch.setattr(EntropyControlledGRPOTrainer, "_token_changes", unasked)
+    monkeypatch.setattr(Decider, "_token_changes", unasked)
     control = EntropyControl(**INSIDE, rule=rule)
     make_trainer(EntropyControlledGRPOTrainer, config={"max_steps": 2}, entropy_control=control).train()
     with pytest.raises(AssertionError, match="no decision needed"):

@@ -14,8 +14,8 @@ from entrocraft.alignment import (
     log_prob_change,
     log_prob_change_by_shift,
 )
-from entrocraft.engines.dropping import Batch
-from entrocraft.engines.measuring import completion_logits
+from entrocraft.engines.trl.dropping import Batch
+from entrocraft.engines.trl.measuring import completion_logits
 from entrocraft.errors import InvalidValueError
 
 

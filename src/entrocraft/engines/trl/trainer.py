@@ -1,51 +1,24 @@
-"""Entropy control for TRL's trainers: change one import, draw a curve.
-
-    from entrocraft.engines.trl import EntropyControlledGRPOTrainer
-
-    trainer = EntropyControlledGRPOTrainer(..., entropy_control="linear(0.6, 0.2)")
-
-What happens in a training step, all of it around TRL's own methods:
-
-1. TRL generates and scores a batch. The policy's entropy is measured on that batch, before the
-   update, for the sampling temperature: in the pass over old log-probabilities where TRL makes one
-   (RLOO; GRPO with vLLM correction or with several updates per batch), else while transformers
-   samples, else in one pass of our own without gradient.
-2. Per-rollout sums are gathered over ranks, and every rank computes the same decision, once for all
-   micro-batches and iterations of the generation batch.
-3. Rejected rows are left out of each micro-batch's forward and backward pass. Every micro-batch still
-   runs on every rank, at least on one filler row of one token, so collectives stay in step.
-"""
+"""TRL's trainers with entropy control."""
 
 import json
-import logging
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from accelerate.utils import broadcast_object_list
 from torch import Tensor
 from transformers import TrainerCallback
 from trl import GRPOTrainer, RLOOTrainer
 
 from entrocraft import advantages as estimators
 from entrocraft.control import EntropyControl
-from entrocraft.controllers import BatchStats, Controller, Decision, Normalize, Prediction
-from entrocraft.controllers.ranking import binned
-from entrocraft.dynamics import (
-    QUADRANTS,
-    estimated_entropy_sensitivity,
-    estimated_self_kernel,
-    quadrants,
-    visitation_entropy_change,
-)
-from entrocraft.engines.aligning import Aligner
-from entrocraft.engines.dropping import (
+from entrocraft.controllers import Controller, Decision
+from entrocraft.engines.deciding import Decider, Rollouts, Ruling
+from entrocraft.engines.trl.aligning import Aligner
+from entrocraft.engines.trl.dropping import (
     LOSS_DENOMINATOR,
     ROLLOUT_MEAN_LOSSES,
     Batch,
@@ -55,18 +28,15 @@ from entrocraft.engines.dropping import (
     loss_type_of,
     num_loss_tokens,
     optimizer_memory,
-    per_rollout,
     settled,
     steps_per_decision,
 )
-from entrocraft.engines.measuring import PolicyScorer
-from entrocraft.engines.recording import Scores
-from entrocraft.entropy import entropy_from_sums, entropy_standard_error, entropy_sums
-from entrocraft.errors import InvalidValueError, MeasurementError
-from entrocraft.steering import SteeringFile, format_steering, parse_steering
+from entrocraft.engines.trl.measuring import PolicyScorer
+from entrocraft.engines.trl.ranks import AcceleratorRanks
+from entrocraft.entropy import entropy_sums
+from entrocraft.errors import InvalidValueError
 
 STATE_FILE = "entrocraft.json"
-logger = logging.getLogger(__name__)
 
 # Carried through TRL's shuffle and split.
 _KEEP, _SCALE, _ENTROPY_COEF = "entrocraft_keep", "entrocraft_scale", "entrocraft_entropy_coef"
@@ -115,9 +85,9 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self.entropy_controller = entropy_controller or control.build(
             optimizer_memory(self.args), steps_per_decision(self.args)
         )
-        self._steering = None
-        if control.steering is not None:
-            self._steering = SteeringFile(control.steering, control.band_width)
+        self._ranks = AcceleratorRanks(self.accelerator)
+        by_rollout = loss_type_of(self) in ROLLOUT_MEAN_LOSSES
+        self._decider = Decider(self.entropy_controller, control, self._ranks, by_rollout=by_rollout)
         exact = self.entropy_controller.predictor_needed and control.predictor == "exact"
         self._scorer = PolicyScorer(self, super()._get_per_token_logps_and_entropies, exact)
         self._aligner = Aligner(self, control.aligned_blocks, control.aligned_share) if control.aligned else None
@@ -154,146 +124,28 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self._rewards_per_func = None
         return batch
 
-    def _scores(self, batch: Batch, mask_BT: Tensor) -> Scores:
-        """Return log-probabilities, entropies and what the predictions of the controller are made of."""
-        controller, scores = self.entropy_controller, self._scorer.scores(batch)
-        if scores.sensitivity_BT is not None:
-            return scores  # exact
-        if controller.predictor_needed and self._aligner is None:
-            scores.sensitivity_BT = estimated_entropy_sensitivity(scores.log_probs_BT, scores.entropy_BT, mask_BT)
-        if controller.visitation_needed:
-            scores.self_kernel_BT = estimated_self_kernel(scores.log_probs_BT, scores.entropy_BT, mask_BT)
-        return scores
-
     # ---- decide --------------------------------------------------------------------------------------
 
     def _control(self, batch: Batch) -> tuple[Batch, Decision]:
         """Return the batch as the update must use it, and the decision behind it."""
-        self._follow_steering()
-        mask_BT = loss_mask(batch)
         if self.entropy_control.estimator is not None:
             batch["advantages"] = self._estimate_advantages(self.entropy_control.estimator)
-        advantages_B = per_rollout(batch["advantages"], mask_BT)
+        mask_BT = loss_mask(batch)
+        scores = self._scorer.scores(batch)
 
-        scores = self._scores(batch, mask_BT)
-        step = self.state.global_step + 1
-        sums, counts, advantages = self._gathered(*entropy_sums(scores.entropy_BT, mask_BT), advantages_B)
-        groups = torch.arange(len(advantages)) // self.num_generations
-        try:
-            entropy = entropy_from_sums(sums, counts, self.entropy_control.aggregation)
-        except MeasurementError as error:
-            raise MeasurementError(f"step {step}: {error}") from error
-        change_BT, predictions = self._predictions(batch, scores, advantages_B, mask_BT, entropy)
-        stats = BatchStats(
-            step=step,
+        def rise(entropy: float) -> Tensor:
+            sums_B, counts_B = entropy_sums(scores.entropy_BT, mask_BT)
+            return cast(Aligner, self._aligner).change_in_log_probs(batch, mask_BT, sums_B, counts_B, entropy)
+
+        ruling = self._decider.decide(
+            Rollouts(scores=scores, advantages=batch["advantages"], mask_BT=mask_BT),
+            step=self.state.global_step + 1,
             total_steps=self.state.max_steps,
-            entropy=entropy,
-            advantages=advantages,
+            groups=torch.arange(len(mask_BT) * self._ranks.count) // self.num_generations,
             rewards=self._rewards() if self.entropy_controller.rewards_needed else None,
-            groups=groups,
-            num_tokens=counts,
-            entropy_stderr=entropy_standard_error(sums, counts, groups),
-            num_ranks=self.accelerator.num_processes,
-            **predictions,
+            rise=rise if self._aligner is not None else None,
         )
-        decision = self.entropy_controller.decide(stats)
-        if self._steering is not None:
-            decision.metrics.update(
-                steering_accepted=float(self._steering.accepted), steering_refused=float(self._steering.refused)
-            )
-        decision.metrics["num_tokens"] = counts.sum().item()
-        kept_BT = mask_BT * self._local(decision.keep).to(mask_BT)[:, None]
-        if decision.token_limits is not None:
-            low, high = decision.token_limits
-            kept_BT = kept_BT * ((change_BT() == 0) | ((change_BT() >= low) & (change_BT() <= high)))
-        decision.metrics.update(self._quadrants(scores, advantages_B, mask_BT, kept_BT, decision.normalize))
-        if decision.token_limits is not None:
-            decision, batch = self._without_tokens(batch, decision, mask_BT, kept_BT)
-        return self._apply(batch, decision, stats), decision
-
-    def _follow_steering(self) -> None:
-        """Follow the steering file if a person has changed it; rank 0 looks, and all ranks do the same."""
-        if self._steering is None:
-            return
-        band = self._steering.poll() if self.accelerator.is_main_process else None
-        texts = broadcast_object_list([None if band is None else format_steering(band)])
-        if texts[0] is None:
-            return
-        band = parse_steering(texts[0], self._steering.width)
-        if band == self.entropy_controller.band:
-            return
-        try:
-            self.entropy_controller.steer(band)
-        except InvalidValueError as error:
-            self._steering.refuse(error)
-            return
-        logger.info("step %d: following %r from %s", self.state.global_step + 1, band, self._steering.path)
-
-    def _gathered(self, *columns_B: Tensor) -> tuple[Tensor, ...]:
-        """Return each column for the rollouts of all ranks, rank after rank."""
-        table = self.accelerator.gather(torch.stack([column.float() for column in columns_B], dim=1)).cpu().double()
-        return table.unbind(dim=1)
-
-    def _summed(self, values: Tensor) -> Tensor:
-        """Return the sum over ranks of a tensor on the CPU, where float64 is always at hand."""
-        if self.accelerator.num_processes == 1:
-            return values
-        return self.accelerator.reduce(values.to(self.accelerator.device), "sum").cpu()
-
-    def _predictions(
-        self, batch: Batch, scores: Scores, advantages_B: Tensor, mask_BT: Tensor, entropy: float
-    ) -> tuple[Callable[[], Tensor], dict[str, Prediction]]:
-        """Return the change of each token, and what the controller may ask of all ranks; made when asked for."""
-        change_BT = cache(lambda: self._token_changes(batch, scores, mask_BT, entropy))
-
-        def visitation() -> Tensor:
-            change_B = visitation_entropy_change(
-                cast(Tensor, scores.self_kernel_BT), scores.entropy_BT, advantages_B, mask_BT, entropy
-            )
-            return self._gathered(change_B * self._loss_weights(mask_BT))[0]
-
-        return change_BT, {
-            "predicted_change": lambda: self._gathered(change_BT().sum(-1))[0],
-            "visitation_change": visitation,
-            "token_change": lambda: self._summed(binned(change_BT()[mask_BT.bool()])),
-        }
-
-    def _token_changes(self, batch: Batch, scores: Scores, mask_BT: Tensor, entropy: float) -> Tensor:
-        """Return what each token's part in the update would change entropy by (B, T), 0 where the mask is."""
-        if self._aligner is not None:
-            rise_BT = self._aligner.change_in_log_probs(
-                batch, mask_BT, *entropy_sums(scores.entropy_BT, mask_BT), entropy
-            )
-        else:
-            rise_BT = -cast(Tensor, scores.sensitivity_BT)
-        advantages_BT = batch["advantages"].view(len(mask_BT), -1)
-        weights_B = self._loss_weights(mask_BT) / mask_BT.sum(-1).clamp(min=1)
-        return advantages_BT * rise_BT * mask_BT * weights_B[:, None]
-
-    def _quadrants(
-        self, scores: Scores, advantages_B: Tensor, mask_BT: Tensor, kept_BT: Tensor, normalize: Normalize
-    ) -> dict[str, float]:
-        """Return what each quadrant contributes to the change of entropy, in the whole batch and in what is kept."""
-        sensitivity_BT = scores.sensitivity_BT
-        if sensitivity_BT is None:
-            sensitivity_BT = estimated_entropy_sensitivity(scores.log_probs_BT, scores.entropy_BT, mask_BT)
-        rows = []
-        for counted_BT in (mask_BT, kept_BT):
-            four = quadrants(sensitivity_BT, advantages_B, counted_BT)
-            rows.append([getattr(four, name).contribution * four.num_tokens for name in QUADRANTS] + [four.num_tokens])
-        table = torch.tensor([rows], device=mask_BT.device)
-        sums, kept_sums = self.accelerator.gather(table).sum(dim=0).tolist()
-        num_tokens, num_kept = sums.pop(), kept_sums.pop()
-        divisor = num_tokens if normalize == "all" else num_kept
-        metrics = {f"quadrants/{name}": total / max(num_tokens, 1) for name, total in zip(QUADRANTS, sums, strict=True)}
-        return metrics | {
-            f"kept_quadrants/{name}": total / max(divisor, 1) for name, total in zip(QUADRANTS, kept_sums, strict=True)
-        }
-
-    def _loss_weights(self, mask_BT: Tensor) -> Tensor:
-        """Return what each rollout weighs in the loss: its tokens, or 1 if the loss averages over each rollout's."""
-        counts_B = mask_BT.sum(-1).float()
-        return torch.ones_like(counts_B) if loss_type_of(self) in ROLLOUT_MEAN_LOSSES else counts_B
+        return self._ruled(batch, ruling), ruling.decision
 
     def _rewards(self) -> Tensor:
         """Return the global weighted sum of rewards, one per rollout, as TRL sums them."""
@@ -307,53 +159,25 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
     def _estimate_advantages(self, name: str) -> Tensor:
         """Return this rank's advantages from one of our estimators instead of the trainer's."""
         advantages = estimators.estimate(name, self._rewards().view(-1, self.num_generations)).flatten()
-        return self._local(advantages).float().to(self.accelerator.device)
-
-    def _local(self, values: Tensor) -> Tensor:
-        """Return this rank's part of a global vector."""
-        return values.chunk(self.accelerator.num_processes)[self.accelerator.process_index]
+        return self._ranks.local(advantages).float().to(self.accelerator.device)
 
     # ---- carry out -----------------------------------------------------------------------------------
-
-    def _without_tokens(
-        self, batch: Batch, decision: Decision, mask_BT: Tensor, kept_BT: Tensor
-    ) -> tuple[Decision, Batch]:
-        """Leave out of the loss the tokens that are not kept, and of the pass the rollouts that have no others.
-
-        The factor that `normalize="kept"` asks for is the weight in the loss of all tokens over that of the kept ones;
-        it goes into the advantages, which alone feel the mask.
-        """
-        weights_B = self._loss_weights(mask_BT)
-        counts, kept_counts, weights = self._gathered(mask_BT.sum(-1), kept_BT.sum(-1), weights_B)
-        factor = 1.0
-        if decision.normalize == "kept":
-            kept_weights = weights * kept_counts / counts.clamp(min=1)
-            factor = float(weights.sum() / kept_weights.sum().clamp(min=1e-9))
-        keep = decision.keep & (kept_counts > 0)
-        decision.metrics["kept_token_fraction"] = float(kept_counts.sum() / counts.sum())
-        decision.metrics["kept_fraction"] = keep.double().mean().item()
-        batch = batch | {"advantages": factor * batch["advantages"].view(len(mask_BT), -1) * kept_BT}
-        return replace(decision, keep=keep, normalize="all"), batch
 
     @property
     def _loss_denominator(self) -> str:
         return LOSS_DENOMINATOR.get(loss_type_of(self), "rows")
 
-    def _apply(self, batch: Batch, decision: Decision, stats: BatchStats) -> Batch:
-        """Return the batch with the decision's advantages, and with what `_compute_loss` needs to drop rows."""
-        if decision.keep.all() and torch.equal(decision.advantages, stats.advantages) and not decision.entropy_coef:
+    def _ruled(self, batch: Batch, ruling: Ruling) -> Batch:
+        """Return the batch with the advantages that were ruled, and with what `_compute_loss` needs to drop rows."""
+        if ruling.changes_nothing:
             return batch  # in band: the trainer's own step, untouched to the bit
-        scale = decision.loss_scale(None if self._loss_denominator == "rows" else stats.num_tokens)
-        device = batch["completion_ids"].device
-        keep_B = self._local(decision.keep).to(device)
-        old_B = batch["advantages"]
-        if torch.equal(decision.advantages[decision.keep], stats.advantages[decision.keep]):
-            # Token-level advantages of a user's subclass survive; (B,) or (B, T).
-            new_B = old_B * keep_B.view(-1, *[1] * (old_B.ndim - 1))
-        else:
-            new_B = self._local(decision.advantages).to(device=device, dtype=old_B.dtype)
-        scalars = torch.tensor([scale, decision.entropy_coef], device=device)
-        return batch | {"advantages": new_B, _KEEP: keep_B, _SCALE: scalars[0], _ENTROPY_COEF: scalars[1]}
+        decision = ruling.decision
+        batch = batch | {"advantages": ruling.advantages}
+        if decision.keep.all() and not decision.entropy_coef:
+            return batch
+        scale = ruling.loss_scale(by_tokens=self._loss_denominator != "rows")
+        scalars = torch.tensor([scale, decision.entropy_coef], device=ruling.keep_B.device)
+        return batch | {_KEEP: ruling.keep_B, _SCALE: scalars[0], _ENTROPY_COEF: scalars[1]}
 
     def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
         if _KEEP not in inputs:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from trl.models.utils import disable_gradient_checkpointing
 
-from entrocraft.engines.dropping import Batch
-from entrocraft.engines.recording import SamplingRecord, Scores, scores_of
+from entrocraft.engines.scores import Scores, scores_of
+from entrocraft.engines.trl.dropping import Batch
+from entrocraft.engines.trl.recording import SamplingRecord
 from entrocraft.errors import InvalidValueError
 
 

@@ -117,13 +117,6 @@ def optimizer_name(trainer_args: Any) -> str:
     return str(getattr(trainer_args.optim, "value", trainer_args.optim))
 
 
-def per_rollout(advantages: Tensor, mask_BT: Tensor) -> Tensor:
-    """Return one advantage per rollout; of token-level ones, the mean over counted tokens."""
-    if advantages.ndim == 1:
-        return advantages
-    return (advantages * mask_BT).sum(-1) / mask_BT.sum(-1).clamp(min=1)
-
-
 def loss_mask(batch: Batch) -> Tensor:
     """Return (B, T) 1 for the tokens the loss counts: neither padding nor a tool's output."""
     mask = batch["completion_mask"]
