@@ -1,6 +1,8 @@
-"""Benchmarks of mathematics as the paper measures them: where they are, how they ask, how they are graded."""
+"""Mathematics as the paper trains on and measures it: where the problems are, how they are asked and graded."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from entrocraft.tasks.dataset import DatasetTask
 
@@ -12,14 +14,17 @@ PAPER_SAMPLING = {"temperature": 0.6, "top_p": 0.95, "top_k": 20}
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """One benchmark on the hub."""
+    """One data set on the hub."""
 
-    test: str
+    test: str | None = None
     """Hub id and split; see `sources.read_rows`."""
     train: str | None = None
     config: str | None = None
     question: str = "problem"
     """The column of questions; that of answers is `answer` everywhere."""
+    where: Mapping[str, Any] = field(default_factory=dict)
+    """Only these rows; see `DatasetTask`."""
+    unless: Mapping[str, Any] = field(default_factory=dict)
 
 
 BENCHMARKS = {
@@ -34,6 +39,12 @@ BENCHMARKS = {
         question="question",
     ),
     "math-500": Benchmark(test="HuggingFaceH4/MATH-500:test"),
+    # What a verifier can grade: no proofs, no multiple choice, nothing marked as broken.
+    "numinamath": Benchmark(
+        train="AI-MO/NuminaMath-1.5:train",
+        where={"question_type": "math-word-problem", "problem_is_valid": "Yes", "solution_is_valid": "Yes"},
+        unless={"answer": ["", "proof", "notfound", None]},
+    ),
 }
 
 
@@ -51,7 +62,7 @@ def build_benchmark(
     Args:
         name: One of `BENCHMARKS`.
         test: A local copy, a file with the same columns; by default the hub's.
-        train: Problems to train on, likewise; only GSM8K brings its own.
+        train: Problems to train on, likewise; only GSM8K and NuminaMath bring their own.
         chat: Ask through the model's chat template; false for base models without one.
         system: A system message.
         max_completion_tokens: Where an answer is cut; the paper's limit by default.
@@ -68,6 +79,8 @@ def build_benchmark(
         name=name,
         train=train or benchmark.train,
         test=test or benchmark.test,
+        where=benchmark.where,
+        unless=benchmark.unless,
         config=benchmark.config,
         prompt=f"{{{benchmark.question}}} {BOXED}",
         chat=chat,

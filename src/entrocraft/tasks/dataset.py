@@ -45,6 +45,8 @@ class DatasetTask(Task):
             None if there is nothing to train on.
         test: Where held-out problems are; by default `test_share` of `train`.
         test_share: Share of the rows that is held out.
+        where: Only rows whose columns hold these values: `{column: value}`, or a list of values.
+        unless: No rows whose columns hold these, likewise.
         config: Configuration of a hub data set.
         revision: Revision of a hub data set.
         prompt: The prompt: text with columns in braces, or `{column}` alone for a column of text or chat messages.
@@ -79,6 +81,8 @@ class DatasetTask(Task):
         train: str | None = None,
         test: str | None = None,
         test_share: float = 0.1,
+        where: Mapping[str, Any] | None = None,
+        unless: Mapping[str, Any] | None = None,
         config: str | None = None,
         revision: str | None = None,
         prompt: str = "{prompt}",
@@ -98,6 +102,7 @@ class DatasetTask(Task):
         self.name, self.max_completion_tokens = name, max_completion_tokens
         self._train, self._test, self._test_share = train, test, test_share
         self._config, self._revision = config, revision
+        self._where, self._unless = _selection("where", where, name), _selection("unless", unless, name)
         self._template, self._system, self._chat, self._answer = prompt, system, chat, answer
         is_own = isinstance(reward, str) and ":" in reward
         self._grader = OwnReward(str(reward)) if is_own else verifiers.build(reward)
@@ -144,15 +149,26 @@ class DatasetTask(Task):
         columns = dict.fromkeys(name for row in rows for name in row)
         rows = [dict.fromkeys(columns) | row for row in rows]
         needed = [*self._prompt_columns] + ([] if isinstance(self._grader, OwnReward) else [self._answer])
-        for column in needed:
+        for column in (*needed, *self._where, *self._unless):
             if column not in columns:
                 raise UnknownNameError.of(f"column of {source}", column, columns)
-        problems = [self._problem(row, needed, f"{source}, row {number}") for number, row in enumerate(rows, start=1)]
+        problems = [
+            self._problem(row, needed, f"{source}, row {number}")
+            for number, row in enumerate(rows, start=1)
+            if self._selects(row)
+        ]
+        if not problems:
+            raise InvalidValueError(f"{source}: none of {len(rows)} rows is what `where` and `unless` ask for")
         is_chat = [isinstance(problem["prompt"], list) for problem in problems]
         if any(is_chat) and not all(is_chat):
             row_number = is_chat.index(not is_chat[0]) + 1
             raise InvalidValueError(f"{source}: text and chats are mixed: row 1 is one, row {row_number} the other")
         return problems
+
+    def _selects(self, row: Row) -> bool:
+        return all(row[column] in values for column, values in self._where.items()) and not any(
+            row[column] in values for column, values in self._unless.items()
+        )
 
     def _warn_of_overlap(self) -> None:
         """Warn once of test problems that are trained on; it is not looked for before training data are read."""
@@ -248,6 +264,17 @@ class DatasetTask(Task):
         if isinstance(self._grader, OwnReward):
             return super().answers_of(completions)
         return self._grader.answers_of(completions)
+
+
+def _selection(option: str, columns: Any, name: str) -> dict[str, list[Any]]:
+    """Return the values that each column may, or may not, hold."""
+    if columns is None:
+        return {}
+    if not isinstance(columns, Mapping):
+        raise InvalidValueError(
+            f"{name}: {option} expects columns and their values, such as {{level: [4, 5]}}, got {columns!r}"
+        )
+    return {column: list(v) if isinstance(v, list | tuple) else [v] for column, v in columns.items()}
 
 
 def _columns_of(template: str, name: str) -> list[str]:

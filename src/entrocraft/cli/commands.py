@@ -5,32 +5,14 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Sequence
-from functools import wraps
 from pathlib import Path
 from typing import Any
 
 import click
 
 from entrocraft import __version__
-from entrocraft.errors import EntrocraftError, InvalidValueError
-
-_PATH_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
-_BARS = "▁▂▃▄▅▆▇█"
-
-
-def _user_errors_exit_2(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Say a user's mistake in one line on stderr and exit 2; anything else is our bug and shows its trace."""
-
-    @wraps(command)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return command(*args, **kwargs)
-        except (EntrocraftError, *_PATH_ERRORS) as error:
-            click.echo(f"entrocraft: error: {' '.join(str(error).split())}", err=True)
-            sys.exit(2)
-
-    return wrapper
+from entrocraft.cli.output import sparkline, table, user_errors_exit_2
+from entrocraft.errors import InvalidValueError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -49,7 +31,7 @@ def main() -> None:
 @click.option("--output", type=click.Path(path_type=Path), help="Run directory. [default: runs/CONFIG]")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output directory, if there is one.")
 @click.option("--dry-run", is_flag=True, help="Check and show what would run; train nothing, write nothing.")
-@_user_errors_exit_2
+@user_errors_exit_2
 def train(config_file: Path, overrides: tuple[str, ...], output: Path | None, resume: bool, dry_run: bool) -> None:
     """Train as CONFIG.yaml says.
 
@@ -90,7 +72,7 @@ def train(config_file: Path, overrides: tuple[str, ...], output: Path | None, re
 @click.option(
     "--output", type=click.Path(path_type=Path), help="Folder for samples, scores and pictures; resumes there."
 )
-@_user_errors_exit_2
+@user_errors_exit_2
 def evaluate(models: tuple[str, ...], ks: str, output: Path | None, **settings: Any) -> None:
     """Score models, or runs' newest checkpoints, on held-out problems of a task, and compare them with the first."""
     try:
@@ -115,7 +97,7 @@ def evaluate(models: tuple[str, ...], ks: str, output: Path | None, **settings: 
 @click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rollouts generated at once.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for diagnosis.json and diagnosis.png.")
-@_user_errors_exit_2
+@user_errors_exit_2
 def diagnose(
     model: str,
     task_name: str,
@@ -171,7 +153,7 @@ def diagnose(
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--momentum", type=float, default=0.9, show_default=True, help="The optimizer's: Adam's beta1.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it to this picture, too.")
-@_user_errors_exit_2
+@user_errors_exit_2
 def explain(run: Path, momentum: float, output: Path | None) -> None:
     """Say why entropy moved in a run: by which quadrants, by drift, and what the filter did about it."""
     from entrocraft import explanation
@@ -195,7 +177,7 @@ def explain(run: Path, momentum: float, output: Path | None) -> None:
 @click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
 @click.option("--push", "repo_id", metavar="REPO_ID", help="Upload it to this repository on the hub, too.")
 @click.option("--public", is_flag=True, help="Anyone may see that repository, if it is new.")
-@_user_errors_exit_2
+@user_errors_exit_2
 def export(run: Path, folder: Path, repo_id: str | None, public: bool) -> None:
     """Save a run's model to FOLDER, as transformers does, with a model card of its curve, scores and settings."""
     from entrocraft import export as exporting
@@ -211,7 +193,7 @@ def export(run: Path, folder: Path, repo_id: str | None, public: bool) -> None:
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("spec", metavar="SPEC")
 @click.option("--width", type=float, help="Of the band around it. [default: the run's own]")
-@_user_errors_exit_2
+@user_errors_exit_2
 def steer(run: Path, spec: str, width: float | None) -> None:
     """Bend the curve of a running job: from its next decision on it follows SPEC, such as 'linear(0.6, 0.3)'.
 
@@ -236,7 +218,7 @@ def steer(run: Path, spec: str, width: float | None) -> None:
 @main.command()
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .png, .svg or .pdf file.")
-@_user_errors_exit_2
+@user_errors_exit_2
 def plot(runs: tuple[Path, ...], output: Path) -> None:
     """Draw runs over each other: entropy with its target, over reward and scores."""
     from entrocraft.plots.runs import draw_runs
@@ -253,7 +235,7 @@ def plot(runs: tuple[Path, ...], output: Path) -> None:
 @click.argument("spec", metavar="SPEC")
 @click.option("--steps", "num_steps", type=click.IntRange(1), default=100, show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it to this picture, too.")
-@_user_errors_exit_2
+@user_errors_exit_2
 def schedule(spec: str, num_steps: int, output: Path | None) -> None:
     """Show a schedule such as 'linear(0.6, 0.2)', 0.5 or '[[0, 0.6], [1, 0.2]]'."""
     import yaml
@@ -267,8 +249,8 @@ def schedule(spec: str, num_steps: int, output: Path | None) -> None:
         value = spec
     curve = schedule_from(value)
     click.echo(json.dumps(curve.to_dict()))
-    click.echo(_sparkline(curve.values(60)))
-    click.echo(_table(curve.values(num_steps)))
+    click.echo(sparkline(curve.values(60)))
+    click.echo(table(curve.values(num_steps)))
     if output is not None:
         from entrocraft.plots.style import write_picture
 
@@ -297,8 +279,8 @@ def _describe(plan: Any, run: Any) -> None:
         unit = "nats per token" if band.unit == "nats" else "multiples of the entropy at the first step"
         targets = [band.target(step, train_config.steps) for step in range(train_config.steps + 1)]
         lower, upper = band(0, train_config.steps)
-        click.echo(f"\ntarget entropy ({unit}), band {upper - lower:g} wide at the start\n{_sparkline(targets)}")
-        click.echo(_table(targets))
+        click.echo(f"\ntarget entropy ({unit}), band {upper - lower:g} wide at the start\n{sparkline(targets)}")
+        click.echo(table(targets))
     args, rollouts = plan.trl_args, train_config.rollouts_per_step
     total = rollouts * train_config.steps
     problems_seen = train_config.prompts_per_step * train_config.steps / len(plan.train_problems)
@@ -310,21 +292,3 @@ def _describe(plan: Any, run: Any) -> None:
         f"{len(plan.train_problems):,} problems seen {problems_seen:.1f} times\n"
         f"a checkpoint every {train_config.save_every} steps; output goes to {run.path}"
     )
-
-
-def _sparkline(values: Sequence[float]) -> str:
-    low, high = min(values), max(values)
-    width = 60
-    sampled = [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)]
-    levels = [round((v - low) / (high - low) * (len(_BARS) - 1)) if high > low else 3 for v in sampled]
-    return f"{high:.3f} {''.join(_BARS[level] for level in levels)} {low:.3f} (highest, lowest)"
-
-
-def _table(values: Sequence[float], rows: int = 10) -> str:
-    last = len(values) - 1
-    steps = sorted({round(i * last / rows) for i in range(rows + 1)})
-    return "\n".join(f"  step {step:>6}  {values[step]:.4f}" for step in steps)
-
-
-if __name__ == "__main__":
-    main()

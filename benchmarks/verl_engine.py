@@ -1,0 +1,180 @@
+"""What entropy control does on verl, run by its stock command on the CPU (see tests/verl).
+
+python benchmarks/verl_engine.py tracking --output results/verl    # 60 steps along a line, and without control
+python benchmarks/verl_engine.py update --output results/verl      # time of an update against what is kept
+python benchmarks/verl_engine.py scale --output results/verl       # the decision, and dealing, at many rollouts and ranks
+"""
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests/verl"))
+
+from launch import make_assets, run_verl  # noqa: E402
+
+ACTOR = "actor_rollout_ref.actor"
+BATCH = [
+    "data.train_batch_size=64",
+    "actor_rollout_ref.rollout.n=8",
+    f"{ACTOR}.ppo_mini_batch_size=64",
+    f"{ACTOR}.ppo_max_token_len_per_gpu=8192",
+    f"{ACTOR}.optim.lr=1.2e-4",
+]
+CURVE = "linear(0.6, 0.45)"
+STEPS = 60
+
+
+def main():
+    """Run one part."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=["tracking", "update", "scale"])
+    parser.add_argument("--output", type=Path, required=True)
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    {"tracking": tracking, "update": update, "scale": scale}[args.part](args.output)
+
+
+def tracking(output):
+    """Follow a line on verl, and draw it beside a run without control."""
+    controlled = ["trainer.v1.trainer_mode=entrocraft_sync", f"+entrocraft.schedule='{CURVE}'"]
+    runs = {}
+    for name, overrides in {"entrocraft_sync": controlled, "sync": []}.items():
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            assets = make_assets(folder, num_problems=4096)
+            run = run_verl(assets, folder / "run", *BATCH, *overrides, steps=STEPS, seconds=3000)
+        if run.status:
+            raise SystemExit(run.text[-3000:])
+        runs[name] = {
+            "entropy": [round(value, 4) for value in run.column("actor/entropy")],
+            "reward": [round(value, 4) for value in run.column("critic/rewards/mean")],
+            "seconds_update": [round(value, 3) for value in run.column("timing_s/update_actor")],
+            "seconds_step": [round(value, 3) for value in run.column("timing_s/step")],
+        }
+        if overrides:
+            for column in ("target", "kept_fraction", "kept_token_fraction"):
+                runs[name][column] = [round(value, 4) for value in run.column(f"entrocraft/{column}")]
+    ours = runs["entrocraft_sync"]
+    errors = [abs(entropy - target) for entropy, target in zip(ours["entropy"], ours["target"], strict=True)]
+    figures = {
+        "curve": CURVE,
+        "mean_error": round(statistics.fmean(errors), 4),
+        "largest_error": round(max(errors), 4),
+        "share_within_0.03": round(statistics.fmean(error <= 0.03 for error in errors), 3),
+        "mean_error_without_control": round(
+            statistics.fmean(abs(a - b) for a, b in zip(runs["sync"]["entropy"], ours["target"], strict=True)), 4
+        ),
+        "tokens_kept": round(statistics.fmean(ours["kept_token_fraction"]), 3),
+    }
+    (output / "tracking.json").write_text(json.dumps({"figures": figures, "runs": runs}) + "\n")
+    print(json.dumps(figures, indent=1))
+    draw(runs, output / "tracking.png")
+
+
+def draw(runs, file):
+    """Draw entropy with and without control, and the target."""
+    from entrocraft.plots.style import COLOURS, TARGET, Figure, write_picture
+
+    figure = Figure(figsize=(7, 3.6), layout="constrained")
+    ax = figure.subplots()
+    steps = range(1, STEPS + 1)
+    ax.plot(steps, runs["entrocraft_sync"]["target"], color=TARGET, linestyle="--", label="target")
+    for (name, run), colour in zip(runs.items(), COLOURS, strict=False):
+        ax.plot(steps, run["entropy"], color=colour, label=f"trainer_mode={name}")
+    ax.set(xlabel="step", ylabel="entropy (nats per token)", ylim=(0, None))
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    write_picture(figure, file)
+
+
+def update(output):
+    """Time the same update three ways on the same batches: stock, rejected rollouts masked, and dropped."""
+    from verl_on_cpu.watching import COMPARED
+
+    half = {"lower": 4.0, "upper": 5.0, "rule": "advantage"}
+    variants = {
+        "stock": {"lower": 0.0, "upper": 9.0, "rule": "advantage"},
+        "mask": half | {"rejected": "mask"},
+        "drop": half | {"rejected": "drop"},
+    }
+    table = {}
+    for ranks in (1, 2):
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            run = run_verl(
+                make_assets(folder, num_problems=1024),
+                folder / "run",
+                *BATCH,
+                "trainer.v1.trainer_mode=entrocraft_sync",
+                "+entrocraft={lower: 0.0, upper: 9.0}",
+                f"{ACTOR}.optim.lr=0.0",
+                steps=9,
+                ranks=ranks,
+                seconds=1500,
+                **{COMPARED: json.dumps(variants)},
+            )
+        if run.status:
+            raise SystemExit(run.text[-3000:])
+        warm = run.steps[1:]
+        table[f"{ranks} rank{'s' * (ranks > 1)}"] = {
+            "tokens_kept": statistics.median(step["drop/entrocraft/kept_token_fraction"] for step in warm),
+        } | {
+            f"{name}_over_stock": [round(step[f"{name}/seconds"] / step["stock/seconds"], 3) for step in warm]
+            for name in ("mask", "drop")
+        }
+    for row in table.values():
+        row |= {f"median_{name}": statistics.median(row[f"{name}_over_stock"]) for name in ("mask", "drop")}
+    (output / "update.json").write_text(json.dumps(table, indent=1) + "\n")
+    print(json.dumps(table, indent=1))
+
+
+def scale(output):
+    """Time the decision on the driver, and the dealing of what is kept."""
+    from entrocraft import Band, BatchStats
+    from entrocraft.controllers import RejectionController
+    from entrocraft.controllers.ranking import binned
+    from entrocraft.engines.verl.mini_batches import deal
+
+    table = {}
+    for num_rollouts, num_ranks in ((8192, 64), (1_048_576, 1024)):
+        generator = torch.Generator().manual_seed(0)
+        advantages = torch.randn(num_rollouts, generator=generator)
+        change = torch.randn(num_rollouts, generator=generator)
+        row = {}
+        for rule in ("advantage", "predicted", "budget", "token"):
+            controller = RejectionController(Band(lower=0.0, upper=0.1), rule=rule)
+            start = time.perf_counter()
+            controller.decide(
+                BatchStats(
+                    step=1,
+                    total_steps=100,
+                    entropy=0.5,
+                    advantages=advantages,
+                    predicted_change=change,
+                    token_change=binned(change),
+                    num_tokens=torch.full((num_rollouts,), 1000),
+                )
+            )
+            row[f"decide_{rule}_seconds"] = round(time.perf_counter() - start, 4)
+        lengths = torch.randint(100, 8000, (num_rollouts,), generator=generator).tolist()
+        kept = (advantages > 0).nonzero().flatten().tolist()
+        start = time.perf_counter()
+        deal(lengths, kept, mini_batch_size=num_rollouts // 4, num_ranks=num_ranks)
+        row["deal_seconds"] = round(time.perf_counter() - start, 3)
+        # Four floats per token and a few per rollout come to the driver; a rank of TRL's sends a few per rollout.
+        row["megabytes_per_1000_tokens_a_rollout"] = round(num_rollouts * 1000 * 4 * 5 / 1e6, 1)
+        table[f"{num_rollouts} rollouts, {num_ranks} ranks"] = row
+        print(json.dumps(row, indent=1), flush=True)
+    (output / "scale.json").write_text(json.dumps(table, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

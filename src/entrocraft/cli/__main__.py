@@ -1,0 +1,5 @@
+"""`python -m entrocraft.cli`."""
+
+from entrocraft.cli import main
+
+main()

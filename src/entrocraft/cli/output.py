@@ -1,0 +1,43 @@
+"""How the command line says things: mistakes in one line, curves in a few."""
+
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any
+
+import click
+
+from entrocraft.errors import EntrocraftError
+
+_PATH_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def user_errors_exit_2(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Say a user's mistake in one line on stderr and exit 2; anything else is our bug and shows its trace."""
+
+    @wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return command(*args, **kwargs)
+        except (EntrocraftError, *_PATH_ERRORS) as error:
+            click.echo(f"entrocraft: error: {' '.join(str(error).split())}", err=True)
+            sys.exit(2)
+
+    return wrapper
+
+
+def sparkline(values: Sequence[float]) -> str:
+    """Return a curve as a line of bars."""
+    low, high = min(values), max(values)
+    width = 60
+    sampled = [values[round(i * (len(values) - 1) / (width - 1))] for i in range(width)]
+    levels = [round((v - low) / (high - low) * (len(_BARS) - 1)) if high > low else 3 for v in sampled]
+    return f"{high:.3f} {''.join(_BARS[level] for level in levels)} {low:.3f} (highest, lowest)"
+
+
+def table(values: Sequence[float], rows: int = 10) -> str:
+    """Return some values of a curve, a line each."""
+    last = len(values) - 1
+    steps = sorted({round(i * last / rows) for i in range(rows + 1)})
+    return "\n".join(f"  step {step:>6}  {values[step]:.4f}" for step in steps)

@@ -1,0 +1,102 @@
+"""Commands for verl: recipes of its runs, and this library's tasks as its data."""
+
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from entrocraft.cli.output import sparkline, table, user_errors_exit_2
+from entrocraft.errors import InvalidValueError
+
+
+@click.group()
+def verl() -> None:
+    """Run recipes on verl (Ray, FSDP, vLLM), and write problems as it takes them."""
+
+
+@verl.command()
+@click.argument("recipe", metavar="RECIPE.yaml", type=click.Path(path_type=Path))
+@click.argument("overrides", metavar="[key.path=value]...", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Check with verl's own configuration and show what would run.")
+@user_errors_exit_2
+def train(recipe: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
+    """Become verl's stock command, `python -m verl.trainer.main_ppo`, with the settings of RECIPE.yaml.
+
+    Overrides are Hydra's, as that command takes them.
+    """
+    launching = _import("launching")
+    arguments = [*launching.hydra_overrides(launching.read_recipe(recipe)), *overrides]
+    config = launching.composed(arguments)
+    if dry_run:
+        _describe(config)
+        click.echo(f"\n{shlex.join(['python', *launching.command(arguments)[1:]])}")
+        return
+    launching.start(arguments)
+
+
+@verl.command()
+@click.argument("task_name", metavar="TASK")
+@click.argument("options", metavar="[option=value]...", nargs=-1)
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .parquet file.")
+@click.option("--split", type=click.Choice(["train", "test"]), default="train", show_default=True)
+@click.option("--num-problems", type=click.IntRange(1), help="[default: all there are]")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--without",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
+    help="A parquet file whose prompts are left out; may be given again.",
+)
+@click.option("--check-answers", is_flag=True, help="Leave out problems whose own answer is not graded as right.")
+@user_errors_exit_2
+def data(task_name: str, options: tuple[str, ...], output: Path, num_problems: int | None, **settings: Any) -> None:
+    """Write problems of TASK, such as countdown or math-500, as verl's data; options are the task's own.
+
+    They are graded by reward.custom_reward_function.path=pkg://entrocraft.engines.verl.tasks
+    """
+    from entrocraft.plain_yaml import read_yaml
+
+    tasks = _import("tasks")
+    task: dict[str, Any] = {"name": task_name}
+    for option in options:
+        name, separator, value = option.partition("=")
+        if not separator:
+            raise InvalidValueError(f"expected an option of the task such as max_target=24, got {option!r}")
+        task[name] = read_yaml(value)
+    split = settings.pop("split")
+    click.echo(json.dumps(tasks.write_parquet(task, split, num_problems, output, **settings)))
+
+
+def _import(module: str) -> Any:
+    import importlib
+    import warnings
+
+    warnings.filterwarnings("ignore", module="verl")  # of every engine that is not installed
+    try:
+        return importlib.import_module(f"entrocraft.engines.verl.{module}")
+    except ImportError as error:
+        raise InvalidValueError(f"this needs verl: pip install 'entrocraft[verl]' ({error})") from error
+
+
+def _describe(config: Any) -> None:
+    """Print the curve and the arithmetic of the batch."""
+    from entrocraft.engines.verl.settings import PREFIX, VerlSettings
+
+    mode, actor = config.trainer.v1.trainer_mode, config.actor_rollout_ref.actor
+    if not mode.startswith(PREFIX):
+        click.echo(f"{mode}: no entropy control")
+    else:
+        control = VerlSettings.of(config).control
+        band = control.band()
+        unit = "nats per token" if band.unit == "nats" else "multiples of the entropy at the first step"
+        targets = [band.target(step, 100) for step in range(101)]
+        click.echo(f"{mode}: {control.method}, rule {control.rule}, rejected={control.rejected}")
+        click.echo(f"target entropy ({unit}) over percents of the run\n{sparkline(targets)}\n{table(targets)}")
+    prompts, rollouts = config.data.train_batch_size, config.actor_rollout_ref.rollout.n
+    click.echo(
+        f"{prompts} prompts x {rollouts} rollouts = {prompts * rollouts} rollouts a step, up to "
+        f"{config.data.max_response_length} tokens each, in mini-batches of {actor.ppo_mini_batch_size * rollouts} on "
+        f"{config.trainer.n_gpus_per_node * config.trainer.nnodes} GPUs"
+    )

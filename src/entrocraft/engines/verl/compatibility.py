@@ -1,0 +1,56 @@
+"""Whether the verl that is installed is one that the engine knows."""
+
+import inspect
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from packaging.version import Version
+
+SUPPORTED = "verl>=0.9.0,<0.10"
+_HOOKS = {
+    "_update_actor": ["self", "batch", "metrics"],
+    "_compute_advantage": ["self", "batch", "metrics"],
+    "_save_checkpoint": ["self"],
+    "_load_checkpoint": ["self"],
+}
+
+
+@cache
+def problem_with_verl() -> str | None:
+    """Return why the engine cannot work with this verl and what to do, or None if it can.
+
+    Everything private that the engine leans on is looked at, so that a change in verl is heard of at the start.
+    """
+    try:
+        installed = version("verl")
+    except PackageNotFoundError:
+        return "verl is not installed; pip install 'entrocraft[verl]'"
+    if not Version("0.9.0") <= Version(installed) < Version("0.10"):
+        return f"expected {SUPPORTED}, got verl {installed}; pip install '{SUPPORTED}'"
+    try:
+        missing = _missing_names()
+    except ImportError as error:
+        return f"verl {installed} lacks a part ({error}); pip install 'verl[verl-core]=={installed}'"
+    return f"verl {installed} has changed: {', '.join(missing)}; expected {SUPPORTED}" if missing else None
+
+
+def _missing_names() -> list[str]:
+    """Return what the engine uses and verl no longer has as expected."""
+    import transfer_queue
+    from verl.trainer.ppo.v1 import trainer_base
+    from verl.utils import seqlen_balancing
+    from verl.workers.utils import padding
+
+    missing = []
+    for name, parameters in _HOOKS.items():
+        hook = getattr(trainer_base.PPOTrainer, name, None)
+        if hook is None or list(inspect.signature(hook).parameters) != parameters:
+            missing.append(f"PPOTrainer.{name}({', '.join(parameters)})")
+    for module, names in (
+        (trainer_base, ["register_trainer", "KVBatchMeta"]),
+        (transfer_queue, ["kv_batch_get", "kv_batch_put"]),
+        (seqlen_balancing, ["calculate_workload", "get_seqlen_balanced_partitions"]),
+        (padding, ["response_to_nested"]),
+    ):
+        missing += [f"{module.__name__}.{name}" for name in names if not hasattr(module, name)]
+    return missing

@@ -1,0 +1,251 @@
+"""The `entrocraft` block of a verl configuration, checked against the rest of it."""
+
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from packaging.version import Version
+
+from entrocraft.control import EntropyControl
+from entrocraft.engines.verl.compatibility import problem_with_verl
+from entrocraft.errors import InvalidValueError, MissingDependencyError, UnknownNameError
+
+PREFIX = "entrocraft_"
+MODES = ("sync", "colocate_async", "separate_async")
+
+TOKEN_MEAN, TOKEN_SUM, ROLLOUT_MEAN = "token-mean", "token-sum", "seq-mean-token-mean"
+"""Those of verl's ways to average a loss that need a treatment of their own; the others divide by rollouts."""
+
+# Losses with one ratio per rollout, so that its tokens share their fate.
+_BY_ROLLOUT = ("gspo", "geo_mean")
+# Losses that scale as their advantages do, so that an average can be made good there.
+_HOMOGENEOUS = ("vanilla", "gspo", "sapo", "gpg", "cispo", "dppo_tv", "dppo_kl")
+# Losses that average as verl's `agg_loss` does, over what the whole mini-batch holds.
+_DROPPABLE = (*_HOMOGENEOUS, "clip_cov", "kl_cov", "dro")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerlSettings:
+    """Entropy control of a verl run, and what of verl's own settings bears on it."""
+
+    mode: str
+    """Which of verl's trainers is controlled: one of `MODES`."""
+    control: EntropyControl
+    entropy_from_rollouts: bool
+    """True if entropy is the mean of `-log p` of the sampled tokens, as the rollout engine gave it, and not measured."""
+    aggregation: str
+    """What the loss is averaged over, in verl's words."""
+
+    @property
+    def scored_by(self) -> str:
+        """Name of the field that holds the log-probabilities of the policy that is about to be updated."""
+        return "rollout_log_probs" if self.entropy_from_rollouts else "old_log_probs"
+
+    @classmethod
+    def of(cls, config: DictConfig) -> "VerlSettings":
+        """Return the settings of a verl configuration.
+
+        Args:
+            config: With `trainer.v1.trainer_mode` one of ours, and perhaps an `entrocraft` block: the fields of
+                `EntropyControl`, or just a schedule, and `entropy_source`, `measured` or `rollout`.
+
+        Raises:
+            InvalidValueError: A value cannot be used, or verl's own settings rule it out.
+            UnknownNameError: A name is not known.
+        """
+        trainer_mode = str(config.trainer.v1.trainer_mode)
+        mode = trainer_mode.removeprefix(PREFIX)
+        if not trainer_mode.startswith(PREFIX) or mode not in MODES:
+            raise UnknownNameError.of("trainer mode", trainer_mode, [PREFIX + mode for mode in MODES])
+        block = config.get("entrocraft", None)
+        plain = OmegaConf.to_container(block, resolve=True) if OmegaConf.is_config(block) else block
+        source = "measured"
+        if isinstance(plain, dict) and "type" not in plain:
+            source = plain.pop("entropy_source", source)
+        if source not in ("measured", "rollout"):
+            raise UnknownNameError.of("entrocraft.entropy_source", source, ["measured", "rollout"])
+        actor = config.actor_rollout_ref.actor
+        control = EntropyControl.of(plain)
+        if control.rule is None:
+            by_token = loss_mode(actor) in set(_HOMOGENEOUS) - set(_BY_ROLLOUT) and not control.visitation
+            control = replace(control, rule="token" if by_token else "budget")
+        settings = cls(
+            mode=mode,
+            control=control,
+            entropy_from_rollouts=source == "rollout",
+            # SAPO averages in its own way, whatever is asked for.
+            aggregation=ROLLOUT_MEAN if loss_mode(actor) == "sapo" else str(actor.loss_agg_mode),
+        )
+        settings._check(config)
+        return settings
+
+    def _check(self, config: DictConfig) -> None:
+        _check_predictions(self, config)
+        _check_loss(self, config.actor_rollout_ref.actor)
+        if self.control.rejected == "drop":
+            _check_division(config)
+
+
+def check_run(config: DictConfig) -> None:
+    """Check a run that asks for entropy control, and where it is to run, before Ray starts; leave others alone.
+
+    Raises:
+        MissingDependencyError: What is installed cannot run it.
+        InvalidValueError: See `check_config`.
+    """
+    if _asks_for_control(config):
+        check_config(config)
+        _check_trl(config)
+
+
+def check_config(config: DictConfig) -> None:
+    """Check the settings of a run that asks for entropy control; leave others alone.
+
+    Raises:
+        MissingDependencyError: verl is not one that the engine knows.
+        InvalidValueError: The settings cannot be right, or entropy control was asked for by halves.
+    """
+    if not _asks_for_control(config):
+        return
+    if problem := problem_with_verl():
+        raise MissingDependencyError(problem)
+    mode = str(config.trainer.v1.trainer_mode)
+    if not mode.startswith(PREFIX):
+        raise InvalidValueError(
+            f"there is an entrocraft block, but trainer.v1.trainer_mode is {mode!r}, which does not read it; set "
+            f"trainer.v1.trainer_mode={PREFIX}{mode}"
+        )
+    if not config.trainer.use_v1:
+        raise InvalidValueError(
+            "entropy control works with verl's V1 trainers, and trainer.use_v1 is false: set it to true"
+        )
+    VerlSettings.of(config)
+
+
+def _asks_for_control(config: DictConfig) -> bool:
+    return str(config.trainer.v1.trainer_mode).startswith(PREFIX) or config.get("entrocraft", None) is not None
+
+
+def loss_mode(actor: Any) -> str:
+    """Return the name of the policy loss, by default verl's `vanilla`."""
+    return str((actor.get("policy_loss") or {}).get("loss_mode", "vanilla"))
+
+
+def optimizer_memory(actor: Any) -> float:
+    """Return the share of an update's effect that the optimizer carries to the next step: Adam's beta1.
+
+    SGD's momentum is not among verl's own options, so other optimizers are taken to carry nothing.
+    """
+    optim = actor.optim
+    return float(optim.betas[0]) if "adam" in str(optim.get("optimizer", "adamw")).lower() else 0.0
+
+
+def _check_trl(config: DictConfig) -> None:
+    """Refuse a TRL beside verl that verl's FSDP workers would stumble over, after minutes."""
+    from verl.utils.import_utils import is_trl_available
+
+    if not str(config.actor_rollout_ref.actor.strategy).startswith("fsdp") or not is_trl_available():
+        return
+    if Version(version("trl")) >= Version("1.0"):
+        raise MissingDependencyError(
+            f"verl's FSDP workers import a class that trl {version('trl')} no longer has: pip uninstall trl, and use "
+            "another environment for it"
+        )
+
+
+def _check_predictions(settings: VerlSettings, config: DictConfig) -> None:
+    control = settings.control
+    if control.method == "rejection" and (control.aligned or control.predictor == "exact"):
+        raise InvalidValueError(
+            "the driver of verl sees log-probabilities and entropies, not the model: predictor "
+            f"{'aligned' if control.aligned else 'exact'!r} is for the TRL engine; use predictor='estimate'"
+        )
+    if control.entropy_bonus:
+        raise InvalidValueError(
+            "verl's workers take their entropy bonus from the configuration, once, so it cannot come and go: set "
+            "entropy_bonus=0.0, and actor_rollout_ref.actor.entropy_coeff if the run is to have one throughout"
+        )
+    bypass = bool((config.algorithm.get("rollout_correction") or {}).get("bypass_mode", False))
+    if bypass and not settings.entropy_from_rollouts:
+        raise InvalidValueError(
+            "algorithm.rollout_correction.bypass_mode leaves out the pass that measures entropy; set it to false, or take "
+            "the noisier mean of -log p over what was sampled: entrocraft.entropy_source=rollout"
+        )
+    if settings.entropy_from_rollouts:
+        if control.method == "rejection" and control.rule not in ("advantage", "reward"):
+            raise InvalidValueError(
+                f"rule {control.rule!r} predicts from the entropy of each token, which entropy_source=rollout does not "
+                "have; set entrocraft.rule=advantage"
+            )
+        if not config.actor_rollout_ref.rollout.get("calculate_log_probs", True):
+            raise InvalidValueError("entropy_source=rollout needs actor_rollout_ref.rollout.calculate_log_probs=true")
+
+
+def _check_loss(settings: VerlSettings, actor: Any) -> None:
+    control, mode = settings.control, loss_mode(actor)
+    by_token = control.method == "rejection" and control.rule == "token"
+    if by_token and mode in _BY_ROLLOUT:
+        raise InvalidValueError(
+            f"rule 'token' leaves out tokens, and loss_mode={mode} weighs a rollout as a whole; use rule 'budget', or "
+            "name no rule"
+        )
+    if control.rejected == "drop" and mode not in _DROPPABLE:
+        raise InvalidValueError(
+            f"dropping rollouts is not known to be right for loss_mode={mode}; known: {', '.join(sorted(_DROPPABLE))}. "
+            "Set entrocraft.rejected=mask"
+        )
+    if mode not in _HOMOGENEOUS and (by_token or needs_scaling(settings)):
+        raise InvalidValueError(
+            f"loss_mode={mode} does not scale as its advantages do, which rule {control.rule!r} with "
+            f"rejected={control.rejected} and normalize={control.normalize} counts on; use rule 'budget' with "
+            + ("rejected=mask and normalize=all" if control.rejected == "mask" else "rejected=drop and normalize=kept")
+        )
+    horizon = settings.aggregation == "seq-mean-token-sum-norm" and actor.get("loss_scale_factor") is None
+    if control.rejected == "drop" and horizon:
+        raise InvalidValueError(
+            "loss_agg_mode=seq-mean-token-sum-norm divides by the longest response of each micro-batch, which depends on "
+            "what is kept; set actor_rollout_ref.actor.loss_scale_factor, such as to data.max_response_length"
+        )
+    if settings.aggregation == TOKEN_MEAN and control.rejected == "drop" and control.normalize == "all":
+        extra = [name for name in ("use_kl_loss", "entropy_coeff") if actor.get(name)]
+        if extra:
+            raise InvalidValueError(
+                f"normalize=all is carried out through the advantages, which {' and '.join(extra)} do not feel; set "
+                "entrocraft.rejected=mask, or normalize=kept"
+            )
+
+
+def needs_scaling(settings: VerlSettings) -> bool:
+    """Return True if what `normalize` asks for must go into the advantages, because verl divides by something else."""
+    control = settings.control
+    if control.rejected == "mask":
+        return control.normalize == "kept"
+    if settings.aggregation == TOKEN_MEAN:
+        return control.normalize == "all"
+    return settings.aggregation == TOKEN_SUM and control.normalize == "kept"
+
+
+def _check_division(config: DictConfig) -> None:
+    actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
+    if actor.get("shuffle", False):
+        raise InvalidValueError(
+            "actor_rollout_ref.actor.shuffle would mix the mini-batches that kept rollouts were dealt to; set it to "
+            "false, or entrocraft.rejected=mask"
+        )
+    if actor.strategy not in ("fsdp", "fsdp2"):
+        return  # how many ranks share a rollout is known once the workers are up; see `deal`
+    ranks_per_rollout = int(actor.get("ulysses_sequence_parallel_size", 1))
+    num_ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes // ranks_per_rollout
+    rows = actor.ppo_mini_batch_size * rollout.n
+    unit = num_ranks * rows_per_pass(actor)
+    if rows % unit:
+        raise InvalidValueError(
+            f"mini-batches of {actor.ppo_mini_batch_size} prompts x {rollout.n} rollouts cannot be divided among "
+            f"{num_ranks} ranks, {rows_per_pass(actor)} rollouts at once; make them a multiple of {unit}"
+        )
+
+
+def rows_per_pass(actor: Any) -> int:
+    """Return how many rollouts a rank passes through the model at once; 1 if that depends on their lengths."""
+    return 1 if actor.use_dynamic_bsz else int(actor.ppo_micro_batch_size_per_gpu or 1)

@@ -1,0 +1,302 @@
+"""verl's trainers with entropy control.
+
+Registered under the names of verl's own with `entrocraft_` before them; see `engines.verl`.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+import transfer_queue as tq
+from omegaconf import DictConfig, open_dict
+from tensordict import TensorDict
+from torch import Tensor
+from verl.trainer.ppo.v1.trainer_base import KVBatchMeta, PPOTrainer, register_trainer
+from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
+from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+from verl.workers.utils.padding import response_to_nested
+
+from entrocraft import advantages as estimators
+from entrocraft.engines.deciding import Decider, Rollouts, Ruling
+from entrocraft.engines.ranks import OneRank
+from entrocraft.engines.scores import Scores
+from entrocraft.engines.verl.mini_batches import Deal, deal
+from entrocraft.engines.verl.settings import (
+    PREFIX,
+    ROLLOUT_MEAN,
+    TOKEN_MEAN,
+    TOKEN_SUM,
+    VerlSettings,
+    optimizer_memory,
+    rows_per_pass,
+)
+from entrocraft.errors import InvalidValueError
+
+STATE_FILE = "entrocraft.json"
+
+
+class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ignore[misc]
+    """Adds entropy control to one of verl's trainers: decides before each update of the actor, on the driver.
+
+    Everything up to that, and the critic, sees the whole batch; so do verl's own metrics afterwards.
+    """
+
+    base_mode: ClassVar[str]
+
+    def __init__(self, config: DictConfig):
+        self.settings = VerlSettings.of(config)
+        with open_dict(config):  # verl looks its own modes up by this name
+            config.trainer.v1.trainer_mode = self.base_mode
+        super().__init__(config)
+        actor, control = config.actor_rollout_ref.actor, self.settings.control
+        batches_per_step = int(self.parameter_sync_step)
+        updates = config.data.train_batch_size / batches_per_step / actor.ppo_mini_batch_size * actor.ppo_epochs
+        # A controller's momentum is per step of the schedule, which here takes `updates` steps of the optimizer per batch.
+        self.entropy_controller = control.build(
+            optimizer_memory(actor) ** (updates * batches_per_step), 1 / batches_per_step
+        )
+        by_rollout = self.settings.aggregation == ROLLOUT_MEAN
+        self._decider = Decider(self.entropy_controller, control, OneRank(), by_rollout=by_rollout)
+
+    # ---- decide --------------------------------------------------------------------------------------
+
+    def _compute_advantage(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        batch = super()._compute_advantage(batch, metrics)
+        if self.settings.control.estimator is None:
+            return batch
+        rows = _real_rows(batch)
+        own = _fields(batch, rows, ["rm_scores", "response_mask"])
+        padded = own.to_padded_tensor()
+        rewards_B = padded["rm_scores"].double().sum(-1)
+        advantages_B = _estimated(self.settings.control.estimator, rewards_B, _groups(batch, rows))
+        _write(batch, rows, own, {"advantages": advantages_B.float()[:, None] * padded["response_mask"]})
+        return batch
+
+    def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        rows = _real_rows(batch)
+        own = _fields(batch, rows, ["advantages", "response_mask", *self._fields_to_score()])
+        ruling = self._decide(batch, rows, own)
+        decision = ruling.decision
+        metrics.update({f"entrocraft/{name}": value for name, value in decision.metrics.items()})
+        metrics["entrocraft/skipped"] = float(decision.empty)
+        if decision.empty:
+            return batch  # the weights, the optimizer and its schedule of learning rates stay as they are
+        if ruling.changes_nothing:
+            super()._update_actor(batch, metrics)  # verl's own step, untouched
+        elif self.settings.control.rejected == "mask":
+            self._update_masked(batch, rows, ruling, metrics)
+        else:
+            self._update_kept(batch, rows, own, ruling, metrics)
+        if "actor/grad_norm" in metrics:
+            self.entropy_controller.note_gradient_norm(float(metrics["actor/grad_norm"]))
+        return batch  # whole again: verl reads its metrics from it, and clears it
+
+    def _fields_to_score(self) -> list[str]:
+        fields = [self.settings.scored_by, "rm_scores", "loss_mask"]
+        return fields if self.settings.entropy_from_rollouts else [*fields, "entropy"]
+
+    def _decide(self, batch: KVBatchMeta, rows: list[int], own: TensorDict) -> Ruling:
+        padded = own.to_padded_tensor()
+        mask_BT = padded["response_mask"].long()
+        log_probs_BT = padded[self.settings.scored_by].float()
+        # The mean of -log p is an estimate of entropy, without a pass of its own.
+        entropy_BT = -log_probs_BT if self.settings.entropy_from_rollouts else padded["entropy"].float()
+        advantages_BT = padded["advantages"].float() * mask_BT
+        return self._decider.decide(
+            Rollouts(scores=Scores(log_probs_BT, entropy_BT), advantages=advantages_BT, mask_BT=mask_BT),
+            step=self.global_steps,
+            total_steps=self.total_training_steps,
+            groups=_groups(batch, rows),
+            rewards=padded["rm_scores"].double().sum(-1) if self.entropy_controller.rewards_needed else None,
+        )
+
+    # ---- carry out -----------------------------------------------------------------------------------
+
+    def _update_masked(self, batch: KVBatchMeta, rows: list[int], ruling: Ruling, metrics: dict[str, Any]) -> None:
+        """Update on the whole batch, in which what is rejected has no advantage."""
+        by_tokens = self.settings.aggregation in (TOKEN_MEAN, TOKEN_SUM)
+        advantages_BT = ruling.advantages * ruling.loss_scale(by_tokens=by_tokens)
+        with _overwritten(batch, rows, {"advantages": advantages_BT}):
+            super()._update_actor(batch, metrics)
+
+    def _update_kept(
+        self, batch: KVBatchMeta, rows: list[int], own: TensorDict, ruling: Ruling, metrics: dict[str, Any]
+    ) -> None:
+        """Update on the kept rollouts alone."""
+        actor = self.config.actor_rollout_ref.actor
+        stock_size = actor.ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n
+        kept = [row for row, keep in zip(rows, ruling.keep_B.tolist(), strict=True) if keep]
+        hand = deal(
+            [tag["seq_len"] for tag in batch.tags],
+            kept,
+            mini_batch_size=stock_size,
+            num_ranks=max(self.actor_rollout_wg._dispatch_info["actor"]) + 1,
+            rows_per_pass=rows_per_pass(actor),
+        )
+        scale_B = self._scale_of_rows(batch, rows, own, ruling, hand)
+        place = {row: index for index, row in enumerate(rows)}
+        changed = sorted(
+            place[row] for row in [*kept, *hand.fillers] if row in place
+        )  # padding counts for nothing as it is
+        fills = torch.tensor([rows[index] in hand.fillers for index in changed])[:, None]
+        new = {"advantages": (ruling.advantages * scale_B[:, None])[changed]}
+        padded = own.to_padded_tensor()
+        for name in ("response_mask", "loss_mask"):
+            new[name] = padded[name][changed] * ~fills
+        part = KVBatchMeta(
+            partition_id=batch.partition_id,
+            keys=[batch.keys[row] for row in hand.order],
+            tags=[batch.tags[row] for row in hand.order],
+            fields=batch.fields,
+            extra_info=batch.extra_info,
+        )
+        divisor = len(kept) / len(hand.mini_batches) if ruling.decision.normalize == "kept" else stock_size
+        with (
+            _overwritten(batch, [rows[index] for index in changed], new),
+            self._mini_batches(hand.size, divisor),
+        ):
+            super()._update_actor(part, metrics)
+        metrics["entrocraft/trained_rows"] = float(len(hand.order))
+        metrics["entrocraft/filler_rows"] = float(len(hand.fillers))
+
+    def _scale_of_rows(
+        self, batch: KVBatchMeta, rows: list[int], own: TensorDict, ruling: Ruling, hand: Deal
+    ) -> Tensor:
+        """Return what to multiply each rollout's advantages by, for the loss to be averaged over what was decided.
+
+        verl divides by the rollouts we tell it, or by the tokens of each mini-batch; then what `normalize="all"` asks
+        for must go into the advantages: the tokens of the mini-batch over those of a mini-batch of the whole batch.
+        """
+        scale_B = torch.ones(len(rows))
+        aggregation, normalize = self.settings.aggregation, ruling.decision.normalize
+        if aggregation == TOKEN_SUM:
+            scale_B *= ruling.loss_scale(by_tokens=True)
+        if aggregation == TOKEN_MEAN and normalize == "all":
+            tokens_B = own.to_padded_tensor()["loss_mask"].sum(-1).double()
+            actor = self.config.actor_rollout_ref.actor
+            stock_number = len(batch) // (actor.ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n)
+            place = {row: index for index, row in enumerate(rows)}
+            for kept in hand.mini_batches:
+                indices = [place[row] for row in kept]
+                scale_B[indices] = float(tokens_B[indices].sum() / (tokens_B.sum() / stock_number))
+        return scale_B
+
+    @contextmanager
+    def _mini_batches(self, size: int, divisor: float) -> Iterator[None]:
+        """Have verl's update use mini-batches of `size` rows, and divide losses by `divisor` where it is by rows."""
+        workers = self.actor_rollout_wg
+        self.actor_rollout_wg = _WithMiniBatches(workers, size, divisor)
+        try:
+            yield
+        finally:
+            self.actor_rollout_wg = workers
+
+    # ---- save ----------------------------------------------------------------------------------------
+
+    def _save_checkpoint(self) -> None:
+        # Before verl's own files: the one that names the latest checkpoint comes last, so what it names is whole.
+        folder = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / STATE_FILE).write_text(json.dumps(self.entropy_controller.state_dict()))
+        super()._save_checkpoint()
+
+    def _load_checkpoint(self) -> None:
+        super()._load_checkpoint()
+        if self.global_steps == 0:
+            return
+        trainer = self.config.trainer
+        folder = Path(trainer.default_local_dir) / f"global_step_{self.global_steps}"
+        if trainer.resume_mode == "resume_path":
+            folder = Path(trainer.resume_from_path)
+        path = folder / STATE_FILE
+        if not path.exists():
+            raise InvalidValueError(
+                f"{folder} holds no {STATE_FILE}: it was not saved under entropy control. Start a new run from its "
+                "weights, or resume it with the trainer mode that saved it."
+            )
+        self.entropy_controller.load_state_dict(json.loads(path.read_text()))
+
+
+class _WithMiniBatches:
+    """The actor's workers, which get told other mini-batches than verl's update is about to tell them."""
+
+    def __init__(self, workers: Any, size: int, divisor: float):
+        self._workers, self._told = workers, {"mini_batch_size": size, "global_batch_size": divisor}
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._workers, name)
+
+    def update_actor(self, batch: KVBatchMeta) -> Any:
+        batch.extra_info.update(self._told)
+        return self._workers.update_actor(batch)
+
+
+def _fields(batch: KVBatchMeta, rows: Sequence[int], names: list[str]) -> TensorDict:
+    """Return fields of some rows of a batch."""
+    return tq.kv_batch_get(keys=[batch.keys[row] for row in rows], partition_id=batch.partition_id, select_fields=names)
+
+
+def _write(batch: KVBatchMeta, rows: Sequence[int], own: TensorDict, new: dict[str, Tensor]) -> None:
+    """Give rows of a batch other fields: padded ones, of the responses that `own` has the mask of."""
+    nested = {name: response_to_nested(value, own["response_mask"]) for name, value in new.items()}
+    tq.kv_batch_put(
+        keys=[batch.keys[row] for row in rows],
+        partition_id=batch.partition_id,
+        fields=TensorDict(nested, batch_size=len(rows)),
+    )
+
+
+@contextmanager
+def _overwritten(batch: KVBatchMeta, rows: Sequence[int], new: dict[str, Tensor]) -> Iterator[None]:
+    """Give rows of a batch other fields, padded ones, for the duration."""
+    own = _fields(batch, rows, list({*new, "response_mask"}))
+    _write(batch, rows, own, {name: value.to(own[name].dtype) for name, value in new.items()})
+    try:
+        yield
+    finally:
+        keys = [batch.keys[row] for row in rows]
+        tq.kv_batch_put(keys=keys, partition_id=batch.partition_id, fields=own.select(*new))
+
+
+def _real_rows(batch: KVBatchMeta) -> list[int]:
+    """Return the rows that are rollouts, not what verl has filled the batch up with."""
+    return [row for row, tag in enumerate(batch.tags) if not tag.get("is_padding", False)]
+
+
+def _groups(batch: KVBatchMeta, rows: Sequence[int]) -> Tensor:
+    """Return the index of the prompt that each row answers; verl's keys are `{prompt}_{session}_{index}`."""
+    index: dict[str, int] = {}
+    return torch.tensor([index.setdefault(batch.keys[row].rsplit("_", 2)[0], len(index)) for row in rows])
+
+
+def _estimated(name: str, rewards_B: Tensor, groups_B: Tensor) -> Tensor:
+    """Return advantages (B,) from one of our estimators.
+
+    Raises:
+        InvalidValueError: The prompts have not equally many rollouts.
+    """
+    order = groups_B.argsort(stable=True)
+    counts = groups_B.bincount()
+    if (counts != counts[0]).any():
+        raise InvalidValueError(
+            f"estimator {name!r} needs as many rollouts of every prompt, got {int(counts.min())} to "
+            f"{int(counts.max())}; set entrocraft.estimator=null and use algorithm.adv_estimator"
+        )
+    advantages = estimators.estimate(name, rewards_B[order].view(len(counts), -1)).flatten()
+    return torch.empty_like(advantages).index_copy_(0, order, advantages)
+
+
+def _controlled(mode: str, trainer_class: type[PPOTrainer]) -> type[PPOTrainer]:
+    """Register and return `trainer_class` with entropy control."""
+    name = f"EntropyControlled{trainer_class.__name__}"
+    fields = {"base_mode": mode, "__module__": __name__, "__doc__": trainer_class.__doc__}
+    return register_trainer(PREFIX + mode)(type(name, (EntropyControlMixin, trainer_class), fields))
+
+
+EntropyControlledPPOTrainerSync = _controlled("sync", PPOTrainerSync)
+EntropyControlledPPOTrainerColocateAsync = _controlled("colocate_async", PPOTrainerColocateAsync)
+EntropyControlledPPOTrainerSeparateAsync = _controlled("separate_async", PPOTrainerSeparateAsync)

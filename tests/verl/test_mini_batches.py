@@ -1,0 +1,75 @@
+"""What is left of a batch is dealt so that verl can divide it, whatever is left."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entrocraft.engines.verl.mini_batches import deal
+from entrocraft.errors import InvalidValueError
+
+
+@st.composite
+def batches(draw):
+    num_ranks, rows_per_pass = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    size = num_ranks * rows_per_pass * draw(st.integers(1, 4))
+    num_rows = size * draw(st.integers(1, 4))
+    lengths = draw(st.lists(st.integers(1, 5000), min_size=num_rows, max_size=num_rows))
+    kept = draw(st.lists(st.sampled_from(range(num_rows)), min_size=1, unique=True))
+    return lengths, kept, {"mini_batch_size": size, "num_ranks": num_ranks, "rows_per_pass": rows_per_pass}
+
+
+@given(batches())
+def test_every_kept_row_is_dealt_once_and_every_mini_batch_gets_one(batch):
+    lengths, kept, sizes = batch
+    hand = deal(lengths, kept, **sizes)
+    assert sorted(hand.order) == sorted([*kept, *hand.fillers])
+    assert not set(kept) & set(hand.fillers)
+    assert sorted(row for rows in hand.mini_batches for row in rows) == sorted(kept)
+    assert all(hand.mini_batches)
+
+
+@given(batches())
+def test_verl_can_divide_it_and_never_trains_more_than_before(batch):
+    lengths, kept, sizes = batch
+    hand = deal(lengths, kept, **sizes)
+    unit = sizes["num_ranks"] * sizes["rows_per_pass"]
+    assert hand.size % unit == 0 and hand.size <= sizes["mini_batch_size"]
+    assert len(hand.order) == hand.size * len(hand.mini_batches) <= len(lengths)
+    assert len(hand.mini_batches) <= len(lengths) // sizes["mini_batch_size"]
+    assert len(hand.mini_batches) == min(len(lengths) // sizes["mini_batch_size"], len(kept))
+    assert len(hand.fillers) < unit * len(hand.mini_batches) + len(hand.mini_batches)
+
+
+@given(batches())
+def test_what_verl_hands_each_rank_is_the_mini_batches(batch):
+    """verl splits the order evenly among ranks, and each rank's part evenly into mini-batches."""
+    lengths, kept, sizes = batch
+    hand = deal(lengths, kept, **sizes)
+    per_rank = len(hand.order) // sizes["num_ranks"]
+    per_pass = hand.size // sizes["num_ranks"]
+    for index, rows in enumerate(hand.mini_batches):
+        seen = []
+        for rank in range(sizes["num_ranks"]):
+            own = hand.order[rank * per_rank : (rank + 1) * per_rank]
+            seen += own[index * per_pass : (index + 1) * per_pass]
+        assert set(rows) <= set(seen) and set(seen) <= {*rows, *hand.fillers}
+
+
+def test_the_shortest_of_the_others_fill_up():
+    hand = deal([50, 7, 30, 9, 8, 100], [0, 2, 5], mini_batch_size=6, num_ranks=2)
+    assert hand.size == 4 and hand.fillers == [1]
+
+
+def test_ranks_get_about_the_same_work():
+    lengths = [4000, 10, 4000, 10, 10, 10, 10, 10]
+    hand = deal(lengths, list(range(4)), mini_batch_size=8, num_ranks=2)
+    assert {sum(lengths[row] for row in hand.order[:2]), sum(lengths[row] for row in hand.order[2:])} == {4010}
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "sizes"),
+    [(8, {"mini_batch_size": 6, "num_ranks": 1}), (8, {"mini_batch_size": 4, "num_ranks": 3})],
+)
+def test_what_cannot_be_divided_is_refused(num_rows, sizes):
+    with pytest.raises(InvalidValueError, match="a multiple of"):
+        deal([5] * num_rows, [0], **sizes)

@@ -1,0 +1,145 @@
+"""The `entrocraft` block beside verl's real configuration: what is taken, and what is refused before Ray starts."""
+
+import pytest
+
+from entrocraft.engines.verl.settings import VerlSettings, check_config, check_run, needs_scaling, optimizer_memory
+from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDependencyError, UnknownNameError
+
+ACTOR = "actor_rollout_ref.actor"
+STATIC = f"{ACTOR}.use_dynamic_bsz=false"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "curve"),
+    [
+        ([], [1.0, 0.75, 0.5]),  # the default: from where it starts to half of it
+        (["+entrocraft=0.4"], [0.4, 0.4, 0.4]),
+        (["+entrocraft.schedule=0.4"], [0.4, 0.4, 0.4]),
+        (['+entrocraft.schedule="linear(0.6, 0.2)"'], [0.6, 0.4, 0.2]),
+        (["+entrocraft.schedule=[[0,0.6],[1,0.2]]"], [0.6, 0.4, 0.2]),
+        (["+entrocraft.schedule={type: linear, start: 0.6, end: 0.2, unit: initial}"], [0.6, 0.4, 0.2]),
+        (["+entrocraft={schedule: {type: cosine, start: 0.6, end: 0.2}, width: 0.1, rule: budget}"], [0.6, 0.4, 0.2]),
+    ],
+)
+def test_a_curve_is_drawn_as_everywhere(compose, overrides, curve):
+    band = VerlSettings.of(compose(*overrides)).control.band()
+    assert [band.target(step, 10) for step in (0, 5, 10)] == pytest.approx(curve)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rule"),
+    [
+        ([], "token"),
+        (["+entrocraft.visitation=true"], "budget"),
+        ([f"{ACTOR}.policy_loss.loss_mode=gspo"], "budget"),
+        ([f"{ACTOR}.policy_loss.loss_mode=clip_cov"], "budget"),
+        (["+entrocraft.rule=advantage"], "advantage"),
+    ],
+)
+def test_the_rule_fits_the_loss(compose, overrides, rule):
+    assert VerlSettings.of(compose(*overrides)).control.rule == rule
+
+
+def test_the_optimizers_memory_is_adams(compose):
+    assert optimizer_memory(compose().actor_rollout_ref.actor) == 0.9
+    assert optimizer_memory(compose(f"{ACTOR}.optim.optimizer=SGD").actor_rollout_ref.actor) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        (["+entrocraft.rule=advantage"], False),
+        (["+entrocraft.rule=advantage", "+entrocraft.normalize=all"], True),
+        (
+            ["+entrocraft.rule=advantage", f"{ACTOR}.loss_agg_mode=seq-mean-token-mean", "+entrocraft.normalize=all"],
+            False,
+        ),
+        (["+entrocraft.rule=advantage", f"{ACTOR}.loss_agg_mode=token-sum"], True),
+        (["+entrocraft.rule=advantage", "+entrocraft.rejected=mask"], True),
+        (["+entrocraft.rule=advantage", "+entrocraft.rejected=mask", "+entrocraft.normalize=all"], False),
+    ],
+)
+def test_what_the_advantages_must_make_good(compose, overrides, expected):
+    assert needs_scaling(VerlSettings.of(compose(*overrides))) is expected
+
+
+@pytest.mark.parametrize(
+    ("overrides", "error", "message"),
+    [
+        (["+entrocraft.shedule=0.4"], UnknownNameError, "did you mean 'schedule'"),
+        (['+entrocraft.schedule="linaer(0.6, 0.2)"'], EntrocraftError, "did you mean 'linear'"),
+        (["+entrocraft.lower=0.5", "+entrocraft.upper=0.3"], InvalidValueError, "lower"),
+        (["+entrocraft.rule=aligned"], InvalidValueError, "predictor 'aligned' is for the TRL engine"),
+        (["+entrocraft.predictor=exact"], InvalidValueError, "predictor 'exact' is for the TRL engine"),
+        (["+entrocraft.entropy_bonus=0.01", "+entrocraft.fallback=escalate"], InvalidValueError, "entropy_coeff"),
+        (["+entrocraft.entropy_source=measured_"], UnknownNameError, "entropy_source"),
+        (["algorithm.rollout_correction.bypass_mode=true"], InvalidValueError, "entropy_source=rollout"),
+        (["+entrocraft.entropy_source=rollout"], InvalidValueError, "set entrocraft.rule=advantage"),
+        (
+            [
+                "+entrocraft.entropy_source=rollout",
+                "+entrocraft.rule=advantage",
+                "actor_rollout_ref.rollout.calculate_log_probs=false",
+            ],
+            InvalidValueError,
+            "calculate_log_probs=true",
+        ),
+        (
+            ["+entrocraft.rule=token", f"{ACTOR}.policy_loss.loss_mode=gspo"],
+            InvalidValueError,
+            "weighs a rollout as a whole",
+        ),
+        ([f"{ACTOR}.policy_loss.loss_mode=geo_mean"], InvalidValueError, "rejected=mask"),
+        (
+            ["+entrocraft.rule=token", f"{ACTOR}.policy_loss.loss_mode=clip_cov"],
+            InvalidValueError,
+            "does not scale as its advantages do",
+        ),
+        (
+            ["+entrocraft.normalize=all", f"{ACTOR}.policy_loss.loss_mode=kl_cov"],
+            InvalidValueError,
+            "does not scale as its advantages do",
+        ),
+        ([f"{ACTOR}.loss_agg_mode=seq-mean-token-sum-norm"], InvalidValueError, "loss_scale_factor"),
+        (["+entrocraft.normalize=all", f"{ACTOR}.use_kl_loss=true"], InvalidValueError, "use_kl_loss do not feel"),
+        ([f"{ACTOR}.shuffle=true"], InvalidValueError, "mix the mini-batches"),
+        (
+            [f"{ACTOR}.ppo_mini_batch_size=5", "trainer.n_gpus_per_node=8"],
+            InvalidValueError,
+            "cannot be divided among 8 ranks",
+        ),
+        (
+            [STATIC, f"{ACTOR}.ppo_micro_batch_size_per_gpu=3", "trainer.n_gpus_per_node=8"],
+            InvalidValueError,
+            "make them a multiple of 24",
+        ),
+        (["trainer.use_v1=false"], InvalidValueError, "trainer.use_v1"),
+    ],
+)
+def test_what_cannot_be_right_is_refused(compose, overrides, error, message):
+    with pytest.raises(error, match=message):
+        check_config(compose(*overrides))
+
+
+def test_a_block_that_no_trainer_would_read_is_refused(compose):
+    with pytest.raises(InvalidValueError, match="trainer_mode=entrocraft_colocate_async"):
+        check_config(compose("+entrocraft.schedule=0.4", trainer_mode="colocate_async"))
+    check_config(compose(trainer_mode="sync"))  # none of our business
+    with pytest.raises(UnknownNameError, match="entrocraft_sync"):
+        check_config(compose(trainer_mode="entrocraft_snyc"))
+
+
+def test_a_trl_that_breaks_verl_is_named_before_the_workers_meet_it(compose, monkeypatch):
+    monkeypatch.setattr("verl.utils.import_utils.is_trl_available", lambda: True)
+    with pytest.raises(MissingDependencyError, match="pip uninstall trl"):
+        check_run(compose())
+    check_run(compose(trainer_mode="sync"))
+    monkeypatch.setattr("verl.utils.import_utils.is_trl_available", lambda: False)
+    check_run(compose())
+
+
+def test_another_verl_is_refused_by_name(compose, monkeypatch):
+    monkeypatch.setattr("entrocraft.engines.verl.settings.problem_with_verl", lambda: "expected verl>=0.9.0,<0.10")
+    with pytest.raises(MissingDependencyError, match="expected verl"):
+        check_config(compose())
+    check_config(compose(trainer_mode="sync"))
