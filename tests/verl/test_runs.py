@@ -2,7 +2,9 @@
 
 import json
 import math
+from pathlib import Path
 
+import psutil
 import pytest
 from launch import run_verl
 from verl_on_cpu.watching import COMPARED
@@ -11,6 +13,7 @@ pytestmark = pytest.mark.slow
 
 SYNC = "trainer.v1.trainer_mode=entrocraft_sync"
 LOW, HIGH = "+entrocraft={lower: 4.0, upper: 5.0}", "+entrocraft={lower: 0.0, upper: 0.1}"
+RAISING = Path(__file__).with_name("raising.py")
 ACTOR = "actor_rollout_ref.actor"
 
 
@@ -115,6 +118,29 @@ def test_the_asynchronous_trainer_is_controlled_too(assets, tmp_path):
     assert run.status == 0, run.text[-3000:]
     assert len(run.steps) == 3 and all(math.isfinite(step["actor/grad_norm"]) for step in run.steps)
     assert all(step["entrocraft/kept_token_fraction"] < 1 for step in run.steps)
+
+
+def test_rollouts_that_verl_lost_are_neither_measured_nor_trained_on(assets, tmp_path):
+    """verl fills the batch up with rows of its own where a reward failed; they must not count as kept or rejected."""
+    failing = [f"reward.custom_reward_function.path={RAISING}", "reward.custom_reward_function.name=sometimes"]
+    run = run_verl(assets, tmp_path, SYNC, "+entrocraft={lower: 0.0, upper: 0.1, rule: advantage}", *failing, steps=2)
+    assert run.status == 0, run.text[-3000:]
+    for step in run.steps:
+        assert step["entrocraft/trained_rows"] < 32
+        assert 0.2 < step["entrocraft/entropy"] < 1.5  # rows without a token would not move it, rows of padding would
+        assert math.isfinite(step["actor/grad_norm"])
+
+
+def test_a_reward_that_raises_ends_the_run_with_its_message(assets, tmp_path):
+    failing = [f"reward.custom_reward_function.path={RAISING}", "reward.custom_reward_function.name=always"]
+    run = run_verl(assets, tmp_path, SYNC, HIGH, *failing, seconds=300)
+    assert run.status not in (0, -9) and "the sandbox is not there" in run.text  # not ended by us
+    left = [
+        p.info["pid"]
+        for p in psutil.process_iter(["pid", "cmdline"])
+        if str(tmp_path) in " ".join(p.info["cmdline"] or [])
+    ]
+    assert not left
 
 
 def test_a_mistake_is_said_before_ray_starts(assets, tmp_path):

@@ -39,7 +39,7 @@ class _AfterImport:
         def execute_and_call(module: ModuleType) -> None:
             execute(module)
             if self in sys.meta_path:
-                sys.meta_path.remove(self)  # type: ignore[arg-type]
+                sys.meta_path.remove(self)
                 self._callback(module)
 
         spec.loader.exec_module = execute_and_call  # type: ignore[method-assign]
@@ -51,7 +51,7 @@ def after_import(name: str, callback: Callable[[ModuleType], None]) -> None:
     if name in sys.modules:
         callback(sys.modules[name])
     else:
-        sys.meta_path.insert(0, _AfterImport(name, callback))  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _AfterImport(name, callback))
 
 
 def _check_settings_with_verls_own(config_module: ModuleType) -> None:

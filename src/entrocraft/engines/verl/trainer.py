@@ -5,7 +5,7 @@ Registered under the names of verl's own with `entrocraft_` before them; see `en
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -46,6 +46,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
     """
 
     base_mode: ClassVar[str]
+    actor_rollout_wg: Any
 
     def __init__(self, config: DictConfig):
         self.settings = VerlSettings.of(config)
@@ -127,26 +128,20 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         self, batch: KVBatchMeta, rows: list[int], own: TensorDict, ruling: Ruling, metrics: dict[str, Any]
     ) -> None:
         """Update on the kept rollouts alone."""
-        actor = self.config.actor_rollout_ref.actor
-        stock_size = actor.ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n
-        kept = [row for row, keep in zip(rows, ruling.keep_B.tolist(), strict=True) if keep]
+        actor, padded = self.config.actor_rollout_ref.actor, own.to_padded_tensor()
+        indices = ruling.keep_B.nonzero().flatten().tolist()
+        kept = [rows[index] for index in indices]
         hand = deal(
             [tag["seq_len"] for tag in batch.tags],
             kept,
-            mini_batch_size=stock_size,
+            mini_batch_size=self._stock_rows,
             num_ranks=max(self.actor_rollout_wg._dispatch_info["actor"]) + 1,
             rows_per_pass=rows_per_pass(actor),
         )
-        scale_B = self._scale_of_rows(batch, rows, own, ruling, hand)
-        place = {row: index for index, row in enumerate(rows)}
-        changed = sorted(
-            place[row] for row in [*kept, *hand.fillers] if row in place
-        )  # padding counts for nothing as it is
-        fills = torch.tensor([rows[index] in hand.fillers for index in changed])[:, None]
-        new = {"advantages": (ruling.advantages * scale_B[:, None])[changed]}
-        padded = own.to_padded_tensor()
-        for name in ("response_mask", "loss_mask"):
-            new[name] = padded[name][changed] * ~fills
+        tokens_of = dict(zip(rows, padded["loss_mask"].sum(-1).tolist(), strict=True))
+        scale_of = self._scales(hand, tokens_of, ruling, num_mini_batches=len(batch) // self._stock_rows)
+        scales = torch.tensor([scale_of[row] for row in kept])
+        advantages_BT = ruling.advantages[indices] * scales[:, None]
         part = KVBatchMeta(
             partition_id=batch.partition_id,
             keys=[batch.keys[row] for row in hand.order],
@@ -154,36 +149,42 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
             fields=batch.fields,
             extra_info=batch.extra_info,
         )
-        divisor = len(kept) / len(hand.mini_batches) if ruling.decision.normalize == "kept" else stock_size
-        with (
-            _overwritten(batch, [rows[index] for index in changed], new),
-            self._mini_batches(hand.size, divisor),
-        ):
+        by_kept = ruling.decision.normalize == "kept"
+        with ExitStack() as meanwhile:
+            if hand.fillers:
+                meanwhile.enter_context(_without_a_mask(batch, hand.fillers))
+            if not torch.equal(advantages_BT, padded["advantages"][indices].float()):
+                meanwhile.enter_context(_overwritten(batch, kept, {"advantages": advantages_BT}))
+            divisor = len(kept) / len(hand.mini_batches) if by_kept else self._stock_rows
+            meanwhile.enter_context(self._mini_batches(hand.size, divisor))
             super()._update_actor(part, metrics)
         metrics["entrocraft/trained_rows"] = float(len(hand.order))
         metrics["entrocraft/filler_rows"] = float(len(hand.fillers))
 
-    def _scale_of_rows(
-        self, batch: KVBatchMeta, rows: list[int], own: TensorDict, ruling: Ruling, hand: Deal
-    ) -> Tensor:
-        """Return what to multiply each rollout's advantages by, for the loss to be averaged over what was decided.
+    @property
+    def _stock_rows(self) -> int:
+        """Rollouts of a mini-batch of verl's own."""
+        return int(self.config.actor_rollout_ref.actor.ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n)
+
+    def _scales(self, hand: Deal, tokens_of: dict[int, int], ruling: Ruling, num_mini_batches: int) -> dict[int, float]:
+        """Return what to multiply the advantages of each kept row by, for the loss to be averaged over what was decided.
 
         verl divides by the rollouts we tell it, or by the tokens of each mini-batch; then what `normalize="all"` asks
         for must go into the advantages: the tokens of the mini-batch over those of a mini-batch of the whole batch.
+
+        Args:
+            hand: The mini-batches.
+            tokens_of: Tokens that the loss counts of each rollout.
+            ruling: What was decided.
+            num_mini_batches: Of the whole batch.
         """
-        scale_B = torch.ones(len(rows))
-        aggregation, normalize = self.settings.aggregation, ruling.decision.normalize
-        if aggregation == TOKEN_SUM:
-            scale_B *= ruling.loss_scale(by_tokens=True)
-        if aggregation == TOKEN_MEAN and normalize == "all":
-            tokens_B = own.to_padded_tensor()["loss_mask"].sum(-1).double()
-            actor = self.config.actor_rollout_ref.actor
-            stock_number = len(batch) // (actor.ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n)
-            place = {row: index for index, row in enumerate(rows)}
-            for kept in hand.mini_batches:
-                indices = [place[row] for row in kept]
-                scale_B[indices] = float(tokens_B[indices].sum() / (tokens_B.sum() / stock_number))
-        return scale_B
+        scale = ruling.loss_scale(by_tokens=True) if self.settings.aggregation == TOKEN_SUM else 1.0
+        scale_of = dict.fromkeys((row for rows in hand.mini_batches for row in rows), scale)
+        if self.settings.aggregation == TOKEN_MEAN and ruling.decision.normalize == "all":
+            usual = sum(tokens_of.values()) / num_mini_batches
+            for rows in hand.mini_batches:
+                scale_of.update(dict.fromkeys(rows, sum(tokens_of[row] for row in rows) / usual))
+        return scale_of
 
     @contextmanager
     def _mini_batches(self, size: int, divisor: float) -> Iterator[None]:
@@ -260,6 +261,14 @@ def _overwritten(batch: KVBatchMeta, rows: Sequence[int], new: dict[str, Tensor]
     finally:
         keys = [batch.keys[row] for row in rows]
         tq.kv_batch_put(keys=keys, partition_id=batch.partition_id, fields=own.select(*new))
+
+
+@contextmanager
+def _without_a_mask(batch: KVBatchMeta, rows: Sequence[int]) -> Iterator[None]:
+    """Have rows of a batch count for nothing for the duration; verl counts by one mask and averages by the other."""
+    masks = _fields(batch, rows, ["response_mask", "loss_mask"]).to_padded_tensor()
+    with _overwritten(batch, rows, {name: torch.zeros_like(mask) for name, mask in masks.items()}):
+        yield
 
 
 def _real_rows(batch: KVBatchMeta) -> list[int]:

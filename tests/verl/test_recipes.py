@@ -1,0 +1,114 @@
+"""Recipes for verl compose with verl's real configuration; what they would run is what the paper describes."""
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from entrocraft.cli import main
+from entrocraft.engines.verl.launching import composed, hydra_overrides, read_recipe
+from entrocraft.engines.verl.settings import VerlSettings
+from entrocraft.errors import InvalidValueError
+
+PAPER = Path(__file__).parents[2] / "recipes/paper"
+RECIPES = sorted(path for path in PAPER.glob("*.yaml") if path.stem != "base")
+
+
+@pytest.fixture(autouse=True)
+def places(monkeypatch):
+    monkeypatch.setenv("DATA", "/data")
+    monkeypatch.setenv("MODELS", "Qwen")
+
+
+def of(name, *overrides):
+    return composed([*hydra_overrides(read_recipe(PAPER / f"{name}.yaml")), *overrides])
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_every_recipe_of_the_paper_composes(path):
+    config = composed(hydra_overrides(read_recipe(path)))
+    assert config.trainer.experiment_name == path.stem
+    assert config.data.train_batch_size == 1024 and config.actor_rollout_ref.rollout.n == 8
+    assert config.actor_rollout_ref.actor.optim.lr == 1e-6
+    controlled = any(word in path.stem for word in ("linear", "cosine", "constant", "w-reinforce"))
+    assert config.trainer.v1.trainer_mode == ("entrocraft_sync" if controlled else "sync")
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end"),
+    [
+        ("qwen3-4b-grpo-linear", (0.6, 0.7), (0.4, 0.5)),
+        ("qwen3-4b-gspo-linear", (0.6, 0.7), (0.2, 0.3)),
+        ("qwen3-14b-grpo-cosine", (0.4, 0.5), (0.1, 0.2)),
+        ("llama-3.1-8b-grpo-cosine", (0.9, 1.0), (0.1, 0.2)),
+        ("long-grpo-cosine", (0.6, 0.7), (0.1, 0.2)),
+        ("long-grpo-constant", (0.5, 0.5), (0.5, 0.5)),
+    ],
+)
+def test_the_bands_are_the_papers(name, start, end):
+    band = VerlSettings.of(of(name)).control.band()
+    assert band(0, 100) == pytest.approx(start) and band(100, 100) == pytest.approx(end)
+
+
+def test_the_baselines_differ_in_what_they_are_named_for():
+    assert of("qwen3-4b-grpo-clip-higher").actor_rollout_ref.actor.clip_ratio_high == 0.28
+    assert of("qwen3-4b-grpo-entropy-loss-0.003").actor_rollout_ref.actor.entropy_coeff == 0.003
+    assert of("qwen3-4b-grpo-clip-cov").actor_rollout_ref.actor.policy_loss.loss_mode == "clip_cov"
+    assert VerlSettings.of(of("qwen3-4b-w-reinforce")).control.estimator == "w_reinforce"
+    authors = VerlSettings.of(of("qwen3-4b-grpo-linear-authors-code")).control
+    assert (authors.rule, authors.normalize, authors.rejected) == ("reward", "all", "mask")
+
+
+def test_a_key_that_verl_does_not_know_is_refused(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("data.trian_batch_size: 8")
+    with pytest.raises(InvalidValueError, match="trian_batch_size"):
+        composed(hydra_overrides(read_recipe(path)))
+
+
+def test_what_verl_refuses_is_refused_before_it_runs():
+    with pytest.raises(InvalidValueError, match="must be divisible"):
+        of(
+            "qwen3-4b-grpo",
+            "actor_rollout_ref.actor.use_dynamic_bsz=false",
+            "data.train_batch_size=1023",
+            "actor_rollout_ref.rollout.n=3",
+        )
+
+
+def test_a_place_that_is_not_set_is_named(monkeypatch):
+    monkeypatch.delenv("DATA")
+    with pytest.raises(InvalidValueError, match="'DATA' not found"):
+        of("qwen3-4b-grpo")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("[1, 2]", "expected keys and values"), ("a: [", "is not YAML"), ("base: mine.yaml", "is its own base")],
+)
+def test_a_recipe_that_cannot_be_read_says_why(tmp_path, text, message):
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidValueError, match=message):
+        read_recipe(path)
+    with pytest.raises(InvalidValueError, match="cannot read"):
+        read_recipe(tmp_path / "not_there.yaml")
+
+
+def test_values_reach_hydra_as_they_are_written(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text('trainer.experiment_name: a "quoted" name, (1)\ntrainer.logger: [console]\ndata.seed: null')
+    overrides = hydra_overrides(read_recipe(path))
+    config = composed(["algorithm.adv_estimator=grpo", "actor_rollout_ref.actor.use_dynamic_bsz=true", *overrides])
+    assert config.trainer.experiment_name == 'a "quoted" name, (1)'
+    assert config.trainer.logger == ["console"] and config.data.seed is None
+
+
+def test_a_dry_run_shows_the_curve_and_the_command():
+    recipe = str(PAPER / "qwen3-4b-grpo-linear.yaml")
+    result = CliRunner().invoke(main, ["verl", "train", recipe, "trainer.nnodes=2", "--dry-run"])
+    assert result.exit_code == 0, result.output
+    assert "0.6500" in result.output and "0.4500" in result.output and "on 16 GPUs" in result.output
+    assert "python -m verl.trainer.main_ppo" in result.output and "trainer.nnodes=2" in result.output
+    result = CliRunner().invoke(main, ["verl", "train", recipe, "data.sed=1", "--dry-run"])
+    assert result.exit_code == 2 and "'sed' is not in struct" in result.output

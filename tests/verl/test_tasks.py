@@ -1,0 +1,130 @@
+"""This library's tasks as verl takes them."""
+
+import json
+
+import pyarrow.parquet
+import pytest
+from click.testing import CliRunner
+
+from entrocraft.cli import main
+from entrocraft.engines.verl.tasks import compute_score, compute_signed_score, write_parquet
+from entrocraft.errors import EntrocraftError, InvalidValueError
+
+
+def rows_of(path):
+    return pyarrow.parquet.read_table(path).to_pylist()
+
+
+def graded(row, completion, function=compute_score):
+    return function(row["data_source"], completion, row["reward_model"]["ground_truth"], row["extra_info"])
+
+
+def numinamath(folder, rows):
+    """Rows with the columns of NuminaMath-1.5."""
+    usual = {"question_type": "math-word-problem", "problem_is_valid": "Yes", "solution_is_valid": "Yes"}
+    path = folder / "numinamath.jsonl"
+    path.write_text("".join(json.dumps(usual | row) + "\n" for row in rows))
+    return {"name": "numinamath", "train": str(path)}
+
+
+def test_countdown_is_asked_and_graded(tmp_path):
+    about = write_parquet({"name": "countdown"}, "train", 20, tmp_path / "train.parquet")
+    rows = rows_of(tmp_path / "train.parquet")
+    assert about["written"] == len(rows) == 20
+    numbers, target = rows[0]["prompt"][0]["content"].rstrip(":").split("=")
+    assert rows[0]["prompt"][0]["role"] == "user"
+    truth = json.loads(rows[0]["reward_model"]["ground_truth"])["problem"]
+    assert truth["target"] == int(target) and truth["numbers"] == [int(n) for n in numbers.split(",")]
+    assert graded(rows[0], "no idea") == 0.0 and graded(rows[0], "no idea", compute_signed_score) == -1.0
+
+
+def test_what_is_written_is_written_down_and_always_the_same(tmp_path):
+    first = write_parquet({"name": "countdown"}, "train", 20, tmp_path / "a.parquet", seed=1)
+    again = write_parquet({"name": "countdown"}, "train", 20, tmp_path / "b.parquet", seed=1)
+    other = write_parquet({"name": "countdown"}, "train", 20, tmp_path / "c.parquet", seed=2)
+    assert first == again and first["sha256"] != other["sha256"]
+    kept = pyarrow.parquet.read_schema(tmp_path / "a.parquet").metadata[b"entrocraft"]
+    assert json.loads(kept) == first
+
+
+def test_numinamath_leaves_out_what_cannot_be_graded(tmp_path):
+    rows = [{"problem": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(30)]
+    rows += [
+        {"problem": "Prove it.", "answer": "proof", "question_type": "proof"},
+        {"problem": "Choose.", "answer": "A", "question_type": "MCQ"},
+        {"problem": "Broken.", "answer": "1", "problem_is_valid": "No"},
+        {"problem": "Lost.", "answer": "notfound"},
+    ]
+    task = numinamath(tmp_path, rows)
+    about = write_parquet(task, "train", None, tmp_path / "train.parquet")
+    held_out = write_parquet(task, "test", None, tmp_path / "test.parquet")
+    assert about["written"] + held_out["written"] == 30
+    row = rows_of(tmp_path / "train.parquet")[0]
+    assert "\\boxed{}" in row["prompt"][0]["content"]
+    answer = json.loads(row["reward_model"]["ground_truth"])["problem"]["answer"]
+    assert graded(row, f"It is \\boxed{{{answer}}}.") == 1.0 and graded(row, "\\boxed{1000}") == 0.0
+    assert graded(row, f"It is \\boxed{{{answer}}}.", compute_signed_score) == 1.0
+
+
+def test_answers_that_would_not_be_graded_as_right_are_left_out(tmp_path):
+    rows = [{"problem": f"Number {i}?", "answer": answer} for i, answer in enumerate(["1", "\\frac{1}{2}", "{", "3"])]
+    about = write_parquet(numinamath(tmp_path, rows * 5), "train", None, tmp_path / "train.parquet", check_answers=True)
+    assert about["left_out_as_not_graded"] > 0
+    answers = {
+        json.loads(row["reward_model"]["ground_truth"])["problem"]["answer"]
+        for row in rows_of(tmp_path / "train.parquet")
+    }
+    assert answers <= {"1", "\\frac{1}{2}", "3"}
+
+
+def test_what_is_tested_on_is_not_trained_on(tmp_path):
+    problems = [{"problem": f"What is {i}?", "answer": str(i)} for i in range(10)]
+    (tmp_path / "math.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems))
+    write_parquet({"name": "math-500", "test": str(tmp_path / "math.jsonl")}, "test", None, tmp_path / "math.parquet")
+    same = [{"problem": "what is  3?", "answer": "3"}] + [{"problem": f"And {i}?", "answer": str(i)} for i in range(30)]
+    task = numinamath(tmp_path, same * 2)
+    drawn = write_parquet(task, "train", None, tmp_path / "all.parquet")
+    about = write_parquet(task, "train", None, tmp_path / "train.parquet", without=[tmp_path / "math.parquet"])
+    assert about["written"] + about["left_out_as_known"] == drawn["written"]
+    assert not any(
+        "3?" in row["prompt"][0]["content"] and "what" in row["prompt"][0]["content"]
+        for row in rows_of(tmp_path / "train.parquet")
+    )
+
+
+def test_nothing_half_written_is_left_behind(tmp_path, monkeypatch):
+    def fails(*args, **kwargs):
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pyarrow.parquet.write_table", fails)
+    with pytest.raises(OSError, match="disk full"):
+        write_parquet({"name": "countdown"}, "train", 2, tmp_path / "train.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("task", "number", "message"),
+    [
+        ({"name": "countdwon"}, 3, "did you mean 'countdown'"),
+        ({"name": "countdown"}, None, "say how many"),
+        ({"name": "countdown", "max_target": "x"}, 3, "max_target"),
+    ],
+)
+def test_what_cannot_be_written_says_why(tmp_path, task, number, message):
+    with pytest.raises(EntrocraftError, match=message):
+        write_parquet(task, "train", number, tmp_path / "train.parquet")
+
+
+def test_a_file_that_is_no_data_is_named(tmp_path):
+    (tmp_path / "no.parquet").write_text("nothing")
+    with pytest.raises(InvalidValueError, match="no parquet file with prompts"):
+        write_parquet({"name": "countdown"}, "train", 2, tmp_path / "a.parquet", without=[tmp_path / "no.parquet"])
+
+
+def test_the_command_writes_it(tmp_path):
+    arguments = ["verl", "data", "countdown", "max_target=24", "--num-problems", "5", "-o", str(tmp_path / "a.parquet")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.output)["task"] == {"name": "countdown", "max_target": 24}
+    result = CliRunner().invoke(main, ["verl", "data", "countdown", "24", "-o", str(tmp_path / "a.parquet")])
+    assert result.exit_code == 2 and "max_target=24" in result.output
