@@ -35,11 +35,11 @@ STEPS = 60
 def main():
     """Run one part."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["tracking", "update", "scale"])
+    parser.add_argument("part", choices=["tracking", "agreement", "update", "scale"])
     parser.add_argument("--output", type=Path, required=True)
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
-    {"tracking": tracking, "update": update, "scale": scale}[args.part](args.output)
+    {"tracking": tracking, "agreement": agree, "update": update, "scale": scale}[args.part](args.output)
 
 
 def tracking(output):
@@ -77,6 +77,19 @@ def tracking(output):
     (output / "tracking.json").write_text(json.dumps({"figures": figures, "runs": runs}) + "\n")
     print(json.dumps(figures, indent=1))
     draw(runs, output / "tracking.png")
+
+
+def agree(output):
+    """Compare one step of verl with the same step of TRL, for three rules."""
+    from agreeing import agreement
+
+    table = {}
+    with tempfile.TemporaryDirectory() as folder:
+        assets = make_assets(Path(folder))
+        for rule in ("advantage", "budget", "token"):
+            table[rule] = agreement(assets, Path(folder) / rule, rule)
+    (output / "agreement.json").write_text(json.dumps(table, indent=1) + "\n")
+    print(json.dumps(table, indent=1))
 
 
 def draw(runs, file):

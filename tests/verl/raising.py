@@ -8,4 +8,4 @@ def always(data_source, solution_str, ground_truth, extra_info=None, **more):
 def sometimes(data_source, solution_str, ground_truth, extra_info=None, **more):
     if extra_info["index"] % 2:
         raise RuntimeError("the sandbox is not there")
-    return float(len(solution_str) % 2)
+    return solution_str.count("+") / 3
