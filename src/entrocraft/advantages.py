@@ -188,3 +188,36 @@ def check_estimator(name: str, **options: float) -> None:
     for option in options:
         if option not in known:
             raise UnknownNameError.of(f"option of advantage estimator {name!r}", option, known)
+
+
+def estimate_by_group(name: str, rewards_B: Tensor, groups_B: Tensor, **options: float) -> Tensor:
+    """Return the advantages of estimator `name` where prompts need not have equally many rollouts.
+
+    Args:
+        name: One of `available()`.
+        rewards_B: Rewards, one per rollout, in any order.
+        groups_B: Index of the prompt that each rollout answers.
+        options: The estimator's own.
+
+    Returns:
+        Advantages (B,), floating; `reinforce_plus_plus` is taken over the whole batch, the others over each prompt.
+
+    Raises:
+        UnknownNameError: See `estimate`.
+        InvalidValueError: See `estimate`.
+        MeasurementError: See `estimate`.
+
+    Example:
+        >>> estimate_by_group("dr_grpo", torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0]), torch.tensor([0, 1, 0, 1, 1]))
+        tensor([ 0.5000, -0.6667, -0.5000,  0.3333,  0.3333])
+    """
+    if name == reinforce_plus_plus.__name__:
+        return estimate(name, rewards_B[None, :], **options)[0]
+    order = groups_B.argsort(stable=True)
+    sizes_P = groups_B.unique(return_counts=True)[1]
+    sizes_B = sizes_P.repeat_interleave(sizes_P)  # of the rollouts in that order
+    advantages = torch.empty_like(rewards_B)
+    for size in sizes_P.unique().tolist():
+        rows = order[sizes_B == size]
+        advantages[rows] = estimate(name, rewards_B[rows].view(-1, size), **options).flatten()
+    return advantages

@@ -66,3 +66,24 @@ def test_mistakes_are_named():
         ec.advantages.estimate("grpo", torch.ones(2))
     with pytest.raises(MeasurementError, match="prompt 1, rollout 0"):
         ec.advantages.estimate("grpo", torch.tensor([[1.0, 0.0], [float("nan"), 0.0]]))
+
+
+@pytest.mark.parametrize("name", ec.advantages.available())
+@given(data=st.data())
+def test_rollouts_in_any_order_get_the_advantages_of_their_prompt(name, data):
+    num_prompts, size = data.draw(st.integers(1, 4)), data.draw(st.integers(2, 4))
+    values = st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=num_prompts * size, max_size=num_prompts * size)
+    rewards = torch.tensor(data.draw(values))
+    groups = torch.arange(num_prompts).repeat_interleave(size)
+    order = torch.tensor(data.draw(st.permutations(range(num_prompts * size))))
+    expected = ec.advantages.estimate(name, rewards.view(num_prompts, size)).flatten()
+    found = ec.advantages.estimate_by_group(name, rewards[order], groups[order])
+    torch.testing.assert_close(found, expected[order])
+
+
+def test_prompts_may_have_lost_rollouts():
+    rewards, groups = torch.tensor([1.0, 0.0, 1.0, 0.0, 0.0]), torch.tensor([3, 7, 7, 3, 3])
+    found = ec.advantages.estimate_by_group("w_reinforce", rewards, groups)
+    torch.testing.assert_close(found, ec.advantages.estimate("w_reinforce", rewards[:, None])[:, 0])
+    found = ec.advantages.estimate_by_group("dr_grpo", rewards, groups)
+    torch.testing.assert_close(found, torch.tensor([2 / 3, -0.5, 0.5, -1 / 3, -1 / 3]))

@@ -17,15 +17,19 @@ SAMPLES = {
     "gsm8k": {"question": "What is $2^5$?", "answer": "Two times two <<2*2=4>>4, and so on.\n#### 32"},
     "math-500": {"problem": "What is $2^5$?", "solution": "...", "answer": "\\frac{64}{2}", "subject": "Algebra",
                  "level": 2, "unique_id": "test/algebra/1.json"},
+    "numinamath": {"problem": "What is $2^5$?", "solution": "...", "answer": "32", "problem_type": "Algebra",
+                   "question_type": "math-word-problem", "source": "olympiads", "synthetic": False,
+                   "problem_is_valid": "Yes", "solution_is_valid": "Yes"},
 }  # fmt: skip
+SPLITS = {name: "train" if benchmark.test is None else "test" for name, benchmark in BENCHMARKS.items()}
 
 
 @pytest.mark.parametrize("name", sorted(BENCHMARKS))
 def test_a_local_copy_is_asked_and_graded_as_the_paper_does(name, tmp_path):
     file = tmp_path / "copy.jsonl"
     file.write_text(json.dumps(SAMPLES[name]) + "\n")
-    task = tasks.build(name, test=str(file))
-    (problem,) = task.problems_up_to("test", 200)
+    task = tasks.build(name, **{SPLITS[name]: str(file)})
+    (problem,) = task.problems_up_to(SPLITS[name], 200)
     (message,) = problem["prompt"]
     assert message["role"] == "user"
     assert message["content"] == (
@@ -49,9 +53,27 @@ def test_the_hub_is_asked_for_the_right_thing(name, monkeypatch):
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     benchmark = BENCHMARKS[name]
-    assert len(tasks.build(name).problems("test", 1)) == 1
-    path, split = benchmark.test.split(":")
+    assert len(tasks.build(name).problems(SPLITS[name], 1)) == 1
+    path, split = getattr(benchmark, SPLITS[name]).split(":")
     assert asked == [(path, benchmark.config, split)]
+
+
+def test_of_numinamath_only_what_can_be_graded_is_taken(tmp_path):
+    broken = [
+        {"question_type": "proof", "answer": "proof"},
+        {"question_type": "MCQ", "answer": "B"},
+        {"problem_is_valid": "Incomplete"},
+        {"solution_is_valid": "No"},
+        {"answer": "notfound"},
+        {"answer": ""},
+    ]
+    file = tmp_path / "numinamath.jsonl"
+    rows = [SAMPLES["numinamath"] | row | {"problem": f"Number {i}?"} for i, row in enumerate([*broken, {}])]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (problem,) = tasks.build("numinamath", train=str(file)).problems_up_to("train", 99)
+    assert problem["prompt"][0]["content"].startswith("Number 6?")
+    with pytest.raises(InvalidValueError, match="holds out none of"):
+        tasks.build("numinamath", train=str(file)).problems("test", 1)
 
 
 def test_benchmarks_are_not_trained_on():

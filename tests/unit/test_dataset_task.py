@@ -149,7 +149,7 @@ def test_data_that_cannot_be_used_are_named(content, options, message):
         ({"reward": "a b:"}, "package.module:function"),
         ({"prompt": "no column"}, "names no column in braces"),
         ({"prompt": "{question"}, "cannot be read"),
-        ({"test_share": 1.0}, "test_share must lie between 0 and 1"),
+        ({"test_share": 1.0}, "test_share must be at least 0 and less than 1"),
         ({"max_completion_tokens": 0}, "at least 1"),
         ({"prompt": "{question:.2f}"}, "take the name of a column and nothing else"),
         ({"prompt": "{question!r}"}, "take the name of a column and nothing else"),
@@ -261,3 +261,16 @@ def test_what_a_reward_does_amiss_is_said_with_the_sample(own, name, message):
     with pytest.raises(RewardError) as error:
         own(name).scores(["a", "b", "c"], problems)
     assert message in str(error.value)
+
+
+def test_rows_are_chosen_by_what_their_columns_hold():
+    jsonl(rows=[{"question": str(i), "answer": i, "level": i % 3, "kind": "ab"[i % 2]} for i in range(60)])
+    chosen = task(where={"level": [1, 2]}, unless={"kind": "b"}, test_share=0.0).problems_up_to("train", 99)
+    assert {int(problem["answer"]) for problem in chosen} == {i for i in range(60) if i % 3 and not i % 2}
+    for options, message in (
+        ({"where": {"levle": 1}}, "did you mean 'level'"),
+        ({"where": {"level": 9}}, "none of 60 rows is what"),
+        ({"unless": "b"}, "unless expects columns and their values"),
+    ):
+        with pytest.raises((InvalidValueError, UnknownNameError), match=message):
+            task(**options).problems_up_to("train", 1)

@@ -78,6 +78,20 @@ def test_rejected_rollouts_have_no_advantage(by_token):
     assert ruling.loss_scale(by_tokens=True) == 3.0  # 9 tokens over 3
 
 
+def test_a_weaker_step_weakens_what_each_token_has():
+    """A fallback may take all rollouts at a tenth of their advantages; a critic's differ from token to token."""
+
+    class Weaker(KeepTokens):
+        def _decide(self, stats, direction):
+            everything = torch.ones_like(stats.advantages, dtype=torch.bool)
+            return Decision(keep=everything, advantages=0.1 * stats.advantages)
+
+    own = torch.tensor([[1.0, 3.0, 0.0], [1.0, -2.0, 3.0], [5.0, 0.0, 0.0], [0.5, 0.0, 0.0]])
+    ruling = ruled(decider(Weaker((0.0, 1.0), "all")), own)
+    torch.testing.assert_close(ruling.advantages, 0.1 * own)
+    assert not ruling.changes_nothing
+
+
 @pytest.mark.parametrize("by_rollout", [False, True])
 def test_predictions_weigh_rollouts_as_the_loss_does(by_rollout):
     """One more token of the same kind makes a rollout count for more, unless the loss averages over its tokens."""

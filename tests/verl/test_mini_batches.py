@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrocraft.engines.verl.mini_batches import deal
+from entrocraft.engines.verl.mini_batches import deal, token_shares
 from entrocraft.errors import InvalidValueError
 
 
@@ -53,6 +53,20 @@ def test_what_verl_hands_each_rank_is_the_mini_batches(batch):
             own = hand.order[rank * per_rank : (rank + 1) * per_rank]
             seen += own[index * per_pass : (index + 1) * per_pass]
         assert set(rows) <= set(seen) and set(seen) <= {*rows, *hand.fillers}
+
+
+@given(batches(), st.data())
+def test_with_its_share_every_kept_token_weighs_as_in_a_mean_over_all(batch, data):
+    """verl divides each mini-batch by its own tokens; the share must turn that into one and the same divisor."""
+    lengths, kept, sizes = batch
+    hand = deal(lengths, kept, **sizes)
+    tokens_of = {row: data.draw(st.integers(1, 50)) for row in range(len(lengths))}
+    number = len(lengths) // sizes["mini_batch_size"]
+    shares = token_shares(hand, tokens_of, number)
+    for rows in hand.mini_batches:
+        divided_by = sum(tokens_of[row] for row in rows)
+        for row in rows:
+            assert shares[row] / divided_by == pytest.approx(number / sum(tokens_of.values()))
 
 
 def test_the_shortest_of_the_others_fill_up():

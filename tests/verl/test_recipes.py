@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from hydra import compose, initialize_config_module
 
 from entrocraft.cli import main
-from entrocraft.engines.verl.launching import composed, hydra_overrides, read_recipe
+from entrocraft.engines.verl.launching import composed, hydra_overrides, read_recipe, start
 from entrocraft.engines.verl.settings import VerlSettings
 from entrocraft.errors import InvalidValueError
 
@@ -102,6 +103,37 @@ def test_values_reach_hydra_as_they_are_written(tmp_path):
     config = composed(["algorithm.adv_estimator=grpo", "actor_rollout_ref.actor.use_dynamic_bsz=true", *overrides])
     assert config.trainer.experiment_name == 'a "quoted" name, (1)'
     assert config.trainer.logger == ["console"] and config.data.seed is None
+
+
+@pytest.mark.parametrize(
+    "text", ["C:\\\\", 'a\\"b', "two\\\\\\\\", "line\nbreak", "it's (1), [2] {3}", "", "null", "1.0"]
+)
+def test_text_stays_the_same_text(text):
+    overrides = hydra_overrides({"trainer": {"experiment_name": text}, "algorithm": {"adv_estimator": "grpo"}})
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        assert compose("ppo_trainer", overrides=overrides).trainer.experiment_name == text
+
+
+def test_a_key_that_hydra_would_read_otherwise_is_refused():
+    with pytest.raises(InvalidValueError, match="a key of letters"):
+        hydra_overrides({"entrocraft": {"schedule": {"a:b": 1}}})
+
+
+@pytest.mark.parametrize(
+    ("base", "own"), [("entrocraft: 0.4", "entrocraft.rule: budget"), ("a: 1", "a.b: 2"), ("a: 1", "a: {b: 2}")]
+)
+def test_a_base_that_cannot_be_extended_is_said_so(tmp_path, base, own):
+    (tmp_path / "base.yaml").write_text(base)
+    (tmp_path / "mine.yaml").write_text(f"base: base.yaml\n{own}")
+    with pytest.raises(InvalidValueError, match="in the base, so nothing can be put into it"):
+        read_recipe(tmp_path / "mine.yaml")
+
+
+def test_a_command_that_verl_would_not_find_our_trainers_in_is_not_started(monkeypatch):
+    monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
+    monkeypatch.setattr("os.execv", lambda *args: pytest.fail("started"))
+    with pytest.raises(InvalidValueError, match="VERL_USE_EXTERNAL_PLUGINS=none"):
+        start([])
 
 
 def test_a_dry_run_shows_the_curve_and_the_command():

@@ -1,6 +1,7 @@
 """The `entrocraft` block beside verl's real configuration: what is taken, and what is refused before Ray starts."""
 
 import pytest
+from omegaconf import open_dict
 
 from entrocraft.engines.verl.settings import VerlSettings, check_config, check_run, needs_scaling, optimizer_memory
 from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDependencyError, UnknownNameError
@@ -40,9 +41,19 @@ def test_the_rule_fits_the_loss(compose, overrides, rule):
     assert VerlSettings.of(compose(*overrides)).control.rule == rule
 
 
-def test_the_optimizers_memory_is_adams(compose):
-    assert optimizer_memory(compose().actor_rollout_ref.actor) == 0.9
-    assert optimizer_memory(compose(f"{ACTOR}.optim.optimizer=SGD").actor_rollout_ref.actor) == 0.0
+@pytest.mark.parametrize(
+    ("overrides", "memory"),
+    [
+        ([], 0.9),
+        ([f"{ACTOR}.optim.betas=[0.8,0.95]"], 0.8),
+        ([f"+{ACTOR}.optim.override_optimizer_config.betas=[0.7,0.9]"], 0.7),
+        ([f"{ACTOR}.optim.optimizer=SGD"], 0.0),
+        ([f"{ACTOR}.optim.optimizer=SGD", f"+{ACTOR}.optim.override_optimizer_config.momentum=0.6"], 0.6),
+    ],
+)
+def test_the_optimizers_memory_is_adams_or_its_momentum(compose, overrides, memory):
+    overrides = [override.replace("+actor", "++actor") for override in overrides]
+    assert optimizer_memory(compose(*overrides).actor_rollout_ref.actor) == memory
 
 
 @pytest.mark.parametrize(
@@ -114,6 +125,18 @@ def test_what_the_advantages_must_make_good(compose, overrides, expected):
             "make them a multiple of 24",
         ),
         (["trainer.use_v1=false"], InvalidValueError, "trainer.use_v1"),
+        (
+            ["+entrocraft.estimator=w_reinforce", "algorithm.use_kl_in_reward=true", "algorithm.adv_estimator=grpo"],
+            InvalidValueError,
+            "use_kl_in_reward goes into the advantages",
+        ),
+        (
+            ["+entrocraft.estimator=w_reinforce", "algorithm.adv_estimator=gae"],
+            InvalidValueError,
+            "a critic whose values nothing uses",
+        ),
+        (["+entrocraft.steering=steering.yaml"], InvalidValueError, "give an absolute path"),
+        (["++distillation.enabled=true"], InvalidValueError, "distillation learns from every rollout"),
     ],
 )
 def test_what_cannot_be_right_is_refused(compose, overrides, error, message):
@@ -127,6 +150,30 @@ def test_a_block_that_no_trainer_would_read_is_refused(compose):
     check_config(compose(trainer_mode="sync"))  # none of our business
     with pytest.raises(UnknownNameError, match="entrocraft_sync"):
         check_config(compose(trainer_mode="entrocraft_snyc"))
+
+
+def test_measurements_that_are_shared_by_updates_teach_no_plant(compose):
+    mode = "entrocraft_separate_async"  # by default four updates for one measurement
+    assert VerlSettings.of(compose(trainer_mode=mode)).control.rule == "predicted"
+    with pytest.raises(InvalidValueError, match="parameter_sync_step=1"):
+        check_config(compose("+entrocraft.rule=token", trainer_mode=mode))
+    alone = "trainer.v1.separate_async.parameter_sync_step=1"
+    assert VerlSettings.of(compose(alone, trainer_mode=mode)).control.rule == "token"
+
+
+def test_sequences_shared_by_ranks_are_counted_once(compose):
+    small = [f"{ACTOR}.ppo_mini_batch_size=2", "actor_rollout_ref.rollout.n=2", "trainer.n_gpus_per_node=8"]
+    with pytest.raises(InvalidValueError, match="among 8 ranks"):
+        check_config(compose(*small))
+    check_config(compose(*small, f"{ACTOR}.fsdp_config.ulysses_sequence_parallel_size=4"))
+    check_config(compose(*small, f"{ACTOR}.ulysses_sequence_parallel_size=4"))
+
+
+def test_configurations_without_our_trainers_names_are_none_of_our_business(compose):
+    config = compose(trainer_mode="sync")
+    with open_dict(config):
+        del config.trainer.v1
+    check_run(config)
 
 
 def test_a_trl_that_breaks_verl_is_named_before_the_workers_meet_it(compose, monkeypatch):

@@ -57,8 +57,9 @@ def test_numinamath_leaves_out_what_cannot_be_graded(tmp_path):
     ]
     task = numinamath(tmp_path, rows)
     about = write_parquet(task, "train", None, tmp_path / "train.parquet")
-    held_out = write_parquet(task, "test", None, tmp_path / "test.parquet")
-    assert about["written"] + held_out["written"] == 30
+    assert about["written"] == 30  # and none is held out: what is tested on is elsewhere
+    with pytest.raises(InvalidValueError, match="holds out none of"):
+        write_parquet(task, "test", None, tmp_path / "test.parquet")
     row = rows_of(tmp_path / "train.parquet")[0]
     assert "\\boxed{}" in row["prompt"][0]["content"]
     answer = json.loads(row["reward_model"]["ground_truth"])["problem"]["answer"]
@@ -77,11 +78,43 @@ def test_answers_that_would_not_be_graded_as_right_are_left_out(tmp_path):
     assert answers <= {"1", "\\frac{1}{2}", "3"}
 
 
+def test_as_many_as_asked_for_are_written_or_it_is_said_why_not(tmp_path):
+    answers = ["1", "{", "2", "3", "{", "4"]
+    task = numinamath(tmp_path, [{"problem": f"Number {i}?", "answer": answer} for i, answer in enumerate(answers)])
+    about = write_parquet(task, "train", 4, tmp_path / "train.parquet", check_answers=True)
+    assert about["written"] == 4 and about["left_out_as_not_graded"] == about["looked_at"] - 4
+    with pytest.raises(InvalidValueError, match="5 problems were asked for, and of 6 there are 4 left"):
+        write_parquet(task, "train", 5, tmp_path / "train.parquet", check_answers=True)
+    write_parquet({"name": "countdown"}, "train", 5, tmp_path / "five.parquet")
+    about = write_parquet(
+        {"name": "countdown"}, "train", 8, tmp_path / "b.parquet", without=[tmp_path / "five.parquet"]
+    )
+    assert about["written"] == 8 and about["left_out_as_known"] == 5
+
+
+def test_a_function_that_data_name_is_called_only_if_they_are_trusted(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(
+        "def score(completions, prompts, **columns):\n    return [float(c == p) for c, p in zip(completions, prompts)]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "echo.jsonl").write_text("".join(json.dumps({"prompt": f"say {i}"}) + "\n" for i in range(20)))
+    task = {"name": "dataset", "train": str(tmp_path / "echo.jsonl"), "reward": "mine:score"}
+    write_parquet(task, "train", 1, tmp_path / "train.parquet")
+    row = rows_of(tmp_path / "train.parquet")[0]
+    said = row["prompt"][0]["content"]
+    with pytest.raises(InvalidValueError, match="own_rewards=true"):
+        graded(row, said)
+    truth = row["reward_model"]["ground_truth"]
+    assert [compute_score("", answer, truth, own_rewards=True) for answer in (said, "no")] == [1.0, 0.0]
+
+
 def test_what_is_tested_on_is_not_trained_on(tmp_path):
     problems = [{"problem": f"What is {i}?", "answer": str(i)} for i in range(10)]
     (tmp_path / "math.jsonl").write_text("".join(json.dumps(row) + "\n" for row in problems))
     write_parquet({"name": "math-500", "test": str(tmp_path / "math.jsonl")}, "test", None, tmp_path / "math.parquet")
-    same = [{"problem": "what is  3?", "answer": "3"}] + [{"problem": f"And {i}?", "answer": str(i)} for i in range(30)]
+    same = [{"problem": "what\nis \u00a03?", "answer": "3"}] + [
+        {"problem": f"And {i}?", "answer": str(i)} for i in range(30)
+    ]
     task = numinamath(tmp_path, same * 2)
     drawn = write_parquet(task, "train", None, tmp_path / "all.parquet")
     about = write_parquet(task, "train", None, tmp_path / "train.parquet", without=[tmp_path / "math.parquet"])
@@ -115,6 +148,11 @@ def test_what_cannot_be_written_says_why(tmp_path, task, number, message):
         write_parquet(task, "train", number, tmp_path / "train.parquet")
 
 
+def test_answers_that_are_not_there_cannot_be_checked(tmp_path):
+    with pytest.raises(InvalidValueError, match="has no `answer` to check"):
+        write_parquet({"name": "countdown"}, "train", 2, tmp_path / "a.parquet", check_answers=True)
+
+
 def test_a_file_that_is_no_data_is_named(tmp_path):
     (tmp_path / "no.parquet").write_text("nothing")
     with pytest.raises(InvalidValueError, match="no parquet file with prompts"):
@@ -128,3 +166,6 @@ def test_the_command_writes_it(tmp_path):
     assert json.loads(result.output)["task"] == {"name": "countdown", "max_target": 24}
     result = CliRunner().invoke(main, ["verl", "data", "countdown", "24", "-o", str(tmp_path / "a.parquet")])
     assert result.exit_code == 2 and "max_target=24" in result.output
+    for wrong in ("max_target=[", "name=gsm8k"):
+        result = CliRunner().invoke(main, ["verl", "data", "countdown", wrong, "-o", str(tmp_path / "a.parquet")])
+        assert result.exit_code == 2 and wrong in result.output

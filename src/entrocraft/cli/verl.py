@@ -41,7 +41,7 @@ def train(recipe: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
 @click.argument("options", metavar="[option=value]...", nargs=-1)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .parquet file.")
 @click.option("--split", type=click.Choice(["train", "test"]), default="train", show_default=True)
-@click.option("--num-problems", type=click.IntRange(1), help="[default: all there are]")
+@click.option("--num-problems", type=click.IntRange(1), help="How many to write. [default: all there are]")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
     "--without",
@@ -56,15 +56,20 @@ def data(task_name: str, options: tuple[str, ...], output: Path, num_problems: i
 
     They are graded by reward.custom_reward_function.path=pkg://entrocraft.engines.verl.tasks
     """
+    import yaml
+
     from entrocraft.plain_yaml import read_yaml
 
     tasks = _import("tasks")
     task: dict[str, Any] = {"name": task_name}
     for option in options:
         name, separator, value = option.partition("=")
-        if not separator:
-            raise InvalidValueError(f"expected an option of the task such as max_target=24, got {option!r}")
-        task[name] = read_yaml(value)
+        if not separator or name in task:
+            raise InvalidValueError(f"expected an option of the task such as max_target=24, each once, got {option!r}")
+        try:
+            task[name] = read_yaml(value)
+        except yaml.YAMLError as error:
+            raise InvalidValueError(f"option {option!r}: the value is not YAML") from error
     split = settings.pop("split")
     click.echo(json.dumps(tasks.write_parquet(task, split, num_problems, output, **settings)))
 

@@ -241,11 +241,15 @@ class Decider:
     def _without_rollouts(self, rollouts: Rollouts, decision: Decision, stats: BatchStats) -> Ruling:
         own = rollouts.advantages
         keep_B = self._ranks.local(decision.keep).to(own.device)
+        factor = _common_factor(stats.advantages, decision.advantages, decision.keep)
         if torch.equal(decision.advantages[decision.keep], stats.advantages[decision.keep]):
             advantages = own * keep_B.view(-1, *[1] * (own.ndim - 1))  # those of single tokens survive
         else:
-            new_B = self._ranks.local(decision.advantages).to(device=own.device, dtype=own.dtype)
-            advantages = new_B if own.ndim == 1 else new_B[:, None] * rollouts.mask_BT
+            advantages = self._ranks.local(decision.advantages).to(device=own.device, dtype=own.dtype)
+            if own.ndim > 1:
+                advantages = (
+                    advantages[:, None] * rollouts.mask_BT if factor is None else own * factor * keep_B[:, None]
+                )
         return Ruling(decision=decision, stats=stats, keep_B=keep_B, advantages=advantages)
 
     def _without_tokens(self, rollouts: Rollouts, decision: Decision, stats: BatchStats, kept_BT: Tensor) -> Ruling:
@@ -270,3 +274,12 @@ class Decider:
             keep_B=self._ranks.local(keep).to(mask_BT.device),
             advantages=factor * rollouts.advantages.view(len(mask_BT), -1) * kept_BT,
         )
+
+
+def _common_factor(before_B: Tensor, after_B: Tensor, keep_B: Tensor) -> float | None:
+    """Return what all kept advantages were multiplied by; None if they were replaced by something else."""
+    moving = keep_B & (before_B != 0)
+    ratios = after_B[moving] / before_B[moving]
+    if not len(ratios) or not torch.allclose(ratios, ratios[:1], rtol=1e-6):
+        return None
+    return float(ratios[0])

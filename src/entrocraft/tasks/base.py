@@ -26,6 +26,9 @@ class Task(ABC):
     max_completion_tokens: int
     """Where an answer is cut unless a run says otherwise: no correct answer should be longer."""
 
+    reads_prompts: bool = False
+    """True if the verifier needs a problem's prompt, and not its columns alone."""
+
     sampling: Mapping[str, Any] = {}
     """How evaluations draw answers unless told otherwise: fields of `SamplingConfig`."""
 

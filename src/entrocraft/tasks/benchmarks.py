@@ -79,6 +79,7 @@ def build_benchmark(
         name=name,
         train=train or benchmark.train,
         test=test or benchmark.test,
+        test_share=0.0,
         where=benchmark.where,
         unless=benchmark.unless,
         config=benchmark.config,

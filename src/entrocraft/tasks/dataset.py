@@ -44,7 +44,7 @@ class DatasetTask(Task):
         train: Where training problems are: a .jsonl, .json, .csv or .parquet file, a folder or a hub id; see `read_rows`.
             None if there is nothing to train on.
         test: Where held-out problems are; by default `test_share` of `train`.
-        test_share: Share of the rows that is held out.
+        test_share: Share of the rows that is held out; 0 holds out none.
         where: Only rows whose columns hold these values: `{column: value}`, or a list of values.
         unless: No rows whose columns hold these, likewise.
         config: Configuration of a hub data set.
@@ -95,8 +95,8 @@ class DatasetTask(Task):
     ):
         if train is None and test is None:
             raise InvalidValueError(f"{name}: say where the data are: `train`, `test` or both")
-        if not 0.0 < test_share < 1.0:
-            raise InvalidValueError(f"{name}: test_share must lie between 0 and 1, got {test_share}")
+        if not 0.0 <= test_share < 1.0:
+            raise InvalidValueError(f"{name}: test_share must be at least 0 and less than 1, got {test_share}")
         if max_completion_tokens < 1:
             raise InvalidValueError(f"{name}: max_completion_tokens must be at least 1, got {max_completion_tokens}")
         self.name, self.max_completion_tokens = name, max_completion_tokens
@@ -106,6 +106,7 @@ class DatasetTask(Task):
         self._template, self._system, self._chat, self._answer = prompt, system, chat, answer
         is_own = isinstance(reward, str) and ":" in reward
         self._grader = OwnReward(str(reward)) if is_own else verifiers.build(reward)
+        self.reads_prompts = is_own
         self._prompt_columns = _columns_of(prompt, name)
         self._overlap_known = False
 
@@ -117,7 +118,13 @@ class DatasetTask(Task):
             return self._test_problems
         if self._train is None:
             raise InvalidValueError(f"{self.name} has no training problems; give `train`, or another task")
-        return self._train_problems if self._test is not None else self._shares[split]
+        if self._test is not None:
+            return self._train_problems
+        if split == "test" and not self._test_share:
+            raise InvalidValueError(
+                f"{self.name} holds out none of {self._train}; give `test`, or a test_share above 0"
+            )
+        return self._shares[split]
 
     @cached_property
     def _train_problems(self) -> list[Problem]:
@@ -137,7 +144,7 @@ class DatasetTask(Task):
             "test": [problem for problem, held in zip(train, held_out, strict=True) if held],
         }
         for split, problems in splits.items():
-            if not problems:
+            if not problems and self._test_share:
                 raise InvalidValueError(
                     f"{self.name}: {self._train} leaves no problem to {split}, of {len(train)} rows; give `test`, or another "
                     f"test_share than {self._test_share:g}"

@@ -13,6 +13,13 @@ _HOOKS = {
     "_save_checkpoint": ["self"],
     "_load_checkpoint": ["self"],
 }
+_NAMES_IN = {
+    "__init__": ["parameter_sync_step", "local_trigger_step"],
+    "_balance_batch": ["_dispatch_info", '"seq_len"'],
+    "_compute_metrics": ['"is_padding"', '"rm_scores"'],
+    "_compute_old_log_prob": ['"old_log_probs"', '"entropy"'],
+    "_update_actor": ['"mini_batch_size"', '"global_batch_size"', "actor_rollout_wg"],
+}
 
 
 @cache
@@ -53,4 +60,8 @@ def _missing_names() -> list[str]:
         (padding, ["response_to_nested"]),
     ):
         missing += [f"{module.__name__}.{name}" for name in names if not hasattr(module, name)]
+    # Names that are keys and attributes there, of which only the source tells.
+    for hook, names in _NAMES_IN.items():
+        source = inspect.getsource(getattr(trainer_base.PPOTrainer, hook, trainer_base.PPOTrainer))
+        missing += [f"{name} in PPOTrainer.{hook}" for name in names if name not in source]
     return missing

@@ -1,6 +1,7 @@
 """Recipes for verl: a YAML file becomes the overrides of verl's stock command, checked by verl's own configuration."""
 
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -59,14 +60,22 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _merge(settings: dict[str, Any], keys: Sequence[str], value: Any) -> None:
+    """Put a value at a path of keys; mappings are merged, but for a new block, which replaces that of the base."""
     first, *rest = keys
     if rest:
-        _merge(settings.setdefault(first, {}), rest, value)
+        _merge(_section(settings, first), rest, value)
     elif isinstance(value, dict) and first not in _NEW_BLOCKS:
         for key, inner in value.items():
-            _merge(settings.setdefault(first, {}), str(key).split("."), inner)
+            _merge(_section(settings, first), str(key).split("."), inner)
     else:
         settings[first] = value
+
+
+def _section(settings: dict[str, Any], key: str) -> dict[str, Any]:
+    section = settings.setdefault(key, {})
+    if not isinstance(section, dict):
+        raise InvalidValueError(f"{key!r} is {section!r} in the base, so nothing can be put into it")
+    return section
 
 
 def hydra_overrides(settings: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -97,11 +106,22 @@ def _in_hydra(value: Any) -> str:
         case int() | float():
             return repr(value)
         case Mapping():
-            return "{" + ",".join(f"{key}:{_in_hydra(inner)}" for key, inner in value.items()) + "}"
+            return "{" + ",".join(f"{_key(key)}:{_in_hydra(inner)}" for key, inner in value.items()) + "}"
         case list() | tuple():
             return "[" + ",".join(map(_in_hydra, value)) + "]"
         case _:
-            return '"' + str(value).replace('"', '\\"') + '"'
+            # A backslash is one by itself, but before a quote it must be doubled.
+            return '"' + re.sub(r'(\\*)("|$)', _escaped, str(value)) + '"'
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return match[1] * 2 + ('\\"' if match[2] else "")
+
+
+def _key(key: Any) -> str:
+    if not re.fullmatch(r"[A-Za-z_][\w./@-]*", str(key)):
+        raise InvalidValueError(f"a key of letters, digits and _ was expected, got {key!r}")
+    return str(key)
 
 
 def composed(overrides: Sequence[str]) -> DictConfig:
@@ -129,7 +149,16 @@ def composed(overrides: Sequence[str]) -> DictConfig:
 
 
 def start(overrides: Sequence[str]) -> None:
-    """Become verl's stock command with these overrides; does not return."""
+    """Become verl's stock command with these overrides; does not return.
+
+    Raises:
+        InvalidValueError: verl is told not to load our plugin.
+    """
+    policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto").strip()
+    if policy.lower() != "auto" and "entrocraft" not in policy.split(","):
+        raise InvalidValueError(
+            f"VERL_USE_EXTERNAL_PLUGINS={policy} keeps verl from our trainers; unset it, or name entrocraft in it"
+        )
     os.execv(sys.executable, command(overrides))
 
 

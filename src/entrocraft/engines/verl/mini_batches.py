@@ -1,7 +1,7 @@
 """What is left of a batch, dealt to mini-batches and ranks."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,3 +71,22 @@ def deal(
         for rank, part in zip(of_rank, parts, strict=True):
             rank.extend(full[index] for index in part)
     return Deal([row for rank in of_rank for row in rank], mini_batches, size, fillers)
+
+
+def token_shares(hand: Deal, tokens_of: Mapping[int, int], num_mini_batches: int) -> dict[int, float]:
+    """Return by row the kept tokens of its mini-batch over those that a mini-batch of the whole batch has on average.
+
+    A mean over the tokens of each mini-batch, times this, is a mean over all tokens, the rejected ones included.
+
+    Args:
+        hand: What was dealt.
+        tokens_of: By row of the batch, tokens that the loss counts.
+        num_mini_batches: Mini-batches of the whole batch.
+
+    Example:
+        >>> hand = Deal([0, 2], [[0, 2]], 2, [])
+        >>> token_shares(hand, {0: 6, 1: 10, 2: 4, 3: 0}, num_mini_batches=1)
+        {0: 0.5, 2: 0.5}
+    """
+    usual = sum(tokens_of.values()) / num_mini_batches
+    return {row: sum(tokens_of[other] for other in rows) / usual for rows in hand.mini_batches for row in rows}

@@ -9,6 +9,7 @@ platform before other plugins could register theirs. So it only asks to be calle
 
 import importlib
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -70,8 +71,12 @@ def _check_settings_with_verls_own(config_module: ModuleType) -> None:
 def _register_trainers(trainers_module: ModuleType) -> None:
     from entrocraft.engines.verl.compatibility import problem_with_verl
 
-    if problem_with_verl() is None:  # otherwise `check_run` says so to those who ask for our trainers
+    try:
+        if problem_with_verl() is not None:
+            return  # `check_run` says so to those who ask for our trainers
         importlib.import_module("entrocraft.engines.verl.trainer")
+    except Exception:  # nobody else's run may end for it
+        logging.getLogger(__name__).warning("entrocraft's trainers cannot be registered", exc_info=True)
 
 
 after_import("verl.utils.config", _check_settings_with_verls_own)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -54,7 +55,7 @@ class VerlSettings:
             InvalidValueError: A value cannot be used, or verl's own settings rule it out.
             UnknownNameError: A name is not known.
         """
-        trainer_mode = str(config.trainer.v1.trainer_mode)
+        trainer_mode = _trainer_mode(config)
         mode = trainer_mode.removeprefix(PREFIX)
         if not trainer_mode.startswith(PREFIX) or mode not in MODES:
             raise UnknownNameError.of("trainer mode", trainer_mode, [PREFIX + mode for mode in MODES])
@@ -68,8 +69,7 @@ class VerlSettings:
         actor = config.actor_rollout_ref.actor
         control = EntropyControl.of(plain)
         if control.rule is None:
-            by_token = loss_mode(actor) in set(_HOMOGENEOUS) - set(_BY_ROLLOUT) and not control.visitation
-            control = replace(control, rule="token" if by_token else "budget")
+            control = replace(control, rule=_fitting_rule(control, mode, config))
         settings = cls(
             mode=mode,
             control=control,
@@ -82,9 +82,23 @@ class VerlSettings:
 
     def _check(self, config: DictConfig) -> None:
         _check_predictions(self, config)
+        _check_advantages(self, config)
         _check_loss(self, config.actor_rollout_ref.actor)
         if self.control.rejected == "drop":
             _check_division(config)
+
+
+def _fitting_rule(control: EntropyControl, mode: str, config: DictConfig) -> str:
+    """Return the rule that fits the loss and the trainer, where the user has named none."""
+    if _decides_on_old_measurements(mode, config):
+        return "predicted"
+    loss = loss_mode(config.actor_rollout_ref.actor)
+    return "token" if loss in _HOMOGENEOUS and loss not in _BY_ROLLOUT and not control.visitation else "budget"
+
+
+def _decides_on_old_measurements(mode: str, config: DictConfig) -> bool:
+    """Return True if verl measures the policy once for several updates: what one of them does is not seen by the next."""
+    return mode == "separate_async" and int(config.trainer.v1.separate_async.get("parameter_sync_step", 1)) > 1
 
 
 def check_run(config: DictConfig) -> None:
@@ -110,7 +124,7 @@ def check_config(config: DictConfig) -> None:
         return
     if problem := problem_with_verl():
         raise MissingDependencyError(problem)
-    mode = str(config.trainer.v1.trainer_mode)
+    mode = _trainer_mode(config)
     if not mode.startswith(PREFIX):
         raise InvalidValueError(
             f"there is an entrocraft block, but trainer.v1.trainer_mode is {mode!r}, which does not read it; set "
@@ -124,7 +138,12 @@ def check_config(config: DictConfig) -> None:
 
 
 def _asks_for_control(config: DictConfig) -> bool:
-    return str(config.trainer.v1.trainer_mode).startswith(PREFIX) or config.get("entrocraft", None) is not None
+    return _trainer_mode(config).startswith(PREFIX) or config.get("entrocraft", None) is not None
+
+
+def _trainer_mode(config: DictConfig) -> str:
+    """Return the trainer's name; the configurations of verl's other commands, and of its forks, may have none."""
+    return str(OmegaConf.select(config, "trainer.v1.trainer_mode", default=""))
 
 
 def loss_mode(actor: Any) -> str:
@@ -133,12 +152,12 @@ def loss_mode(actor: Any) -> str:
 
 
 def optimizer_memory(actor: Any) -> float:
-    """Return the share of an update's effect that the optimizer carries to the next step: Adam's beta1.
-
-    SGD's momentum is not among verl's own options, so other optimizers are taken to carry nothing.
-    """
-    optim = actor.optim
-    return float(optim.betas[0]) if "adam" in str(optim.get("optimizer", "adamw")).lower() else 0.0
+    """Return the share of an update's effect that the optimizer carries to the next step: Adam's beta1, or a momentum."""
+    optim = dict(actor.optim) | dict(actor.optim.get("override_optimizer_config") or {})
+    name = str(optim.get("optimizer", "adamw")).lower()
+    if "adam" in name or "ademamix" in name:
+        return float(optim["betas"][0])
+    return float(optim.get("muon_momentum" if "muon" in name else "momentum") or 0.0)
 
 
 def _check_trl(config: DictConfig) -> None:
@@ -180,6 +199,34 @@ def _check_predictions(settings: VerlSettings, config: DictConfig) -> None:
             )
         if not config.actor_rollout_ref.rollout.get("calculate_log_probs", True):
             raise InvalidValueError("entropy_source=rollout needs actor_rollout_ref.rollout.calculate_log_probs=true")
+
+
+def _check_advantages(settings: VerlSettings, config: DictConfig) -> None:
+    control = settings.control
+    learns_on_the_way = control.method == "rejection" and (control.rule in ("budget", "token") or control.visitation)
+    if learns_on_the_way and _decides_on_old_measurements(settings.mode, config):
+        raise InvalidValueError(
+            f"rule {control.rule!r} learns from what each update does to entropy, which separate_async measures only once in "
+            "parameter_sync_step updates; set entrocraft.rule=predicted, or trainer.v1.separate_async.parameter_sync_step=1"
+        )
+    if control.estimator is not None and config.algorithm.get("use_kl_in_reward", False):
+        raise InvalidValueError(
+            "algorithm.use_kl_in_reward goes into the advantages, which entrocraft.estimator replaces by those of the raw "
+            "rewards; set it to false, or use algorithm.adv_estimator"
+        )
+    if control.estimator is not None and config.algorithm.adv_estimator == "gae":
+        raise InvalidValueError(
+            f"estimator {control.estimator!r} would train a critic whose values nothing uses; set algorithm.adv_estimator to "
+            "another than gae"
+        )
+    if control.rejected == "drop" and OmegaConf.select(config, "distillation.enabled", default=False):
+        raise InvalidValueError(
+            "distillation learns from every rollout, whatever its advantage; set entrocraft.rejected=mask"
+        )
+    if control.steering is not None and not Path(control.steering).is_absolute():
+        raise InvalidValueError(
+            f"steering {control.steering!r} would be looked for wherever Ray runs verl's driver; give an absolute path"
+        )
 
 
 def _check_loss(settings: VerlSettings, actor: Any) -> None:
@@ -233,10 +280,15 @@ def _check_division(config: DictConfig) -> None:
             "actor_rollout_ref.actor.shuffle would mix the mini-batches that kept rollouts were dealt to; set it to "
             "false, or entrocraft.rejected=mask"
         )
+    if OmegaConf.select(actor, "megatron.virtual_pipeline_model_parallel_size", default=None) is not None:
+        raise InvalidValueError(
+            "virtual pipeline stages need a number of micro-batches that what is kept may not make; set "
+            "entrocraft.rejected=mask, or no virtual_pipeline_model_parallel_size"
+        )
     if actor.strategy not in ("fsdp", "fsdp2"):
         return  # how many ranks share a rollout is known once the workers are up; see `deal`
-    ranks_per_rollout = int(actor.get("ulysses_sequence_parallel_size", 1))
-    num_ranks = config.trainer.n_gpus_per_node * config.trainer.nnodes // ranks_per_rollout
+    own, inner = (block.get("ulysses_sequence_parallel_size") or 1 for block in (actor, actor.fsdp_config))
+    num_ranks = max(1, config.trainer.n_gpus_per_node * config.trainer.nnodes // max(int(own), int(inner)))
     rows = actor.ppo_mini_batch_size * rollout.n
     unit = num_ranks * rows_per_pass(actor)
     if rows % unit:

@@ -12,6 +12,8 @@ from entrocraft.errors import InvalidValueError, first_line
 from entrocraft.tasks import Problem, Split, Task
 from entrocraft.tasks.base import CORRECT
 
+_AT_ONCE = 4096  # problems whose answers are checked together
+
 
 def write_parquet(
     task: Mapping[str, Any],
@@ -31,15 +33,16 @@ def write_parquet(
     Args:
         task: `name` and options, as in the `task` section of a configuration.
         split: Which problems.
-        num_problems: How many are drawn; None for all there are.
+        num_problems: How many to write; None for all there are.
         path: The file to write; it is replaced as a whole, or not at all.
         seed: Of the draw.
-        without: Files of the same kind whose prompts are left out, but for case and white space: what is tested on.
-        check_answers: Leave out problems whose own answer, in a box, is not graded as right.
+        without: Files of the same kind whose prompts are left out, but for case and white space: what is tested on. The
+            same question is known again only under the same instruction.
+        check_answers: Leave out problems whose own answer, in a box, is not graded as right; for tasks with an `answer`.
 
     Returns:
-        What the metadata say: the task, the seed, how many problems were drawn, left out and written, and the SHA-256 of
-        the rows.
+        What the metadata say: the task, the seed, how many problems were looked at, left out and written, and the SHA-256
+        of the rows.
 
     Raises:
         EntrocraftError: There is no such task, or not so many problems, or nothing is left.
@@ -51,26 +54,47 @@ def write_parquet(
     size = built.size(split)
     if num_problems is None and size is None:
         raise InvalidValueError(f"{task['name']} has no end of problems: say how many")
-    drawn = built.problems(split, num_problems if num_problems is not None else int(size or 0), seed)
-    known = {_normal(prompt) for file in without for prompt in _prompts_in(file)}
-    fresh = [problem for problem in drawn if _normal(_messages(problem["prompt"])) not in known]
-    graded = fresh
-    if check_answers:
-        scores = built.scores([f"\\boxed{{{problem['answer']}}}" for problem in fresh], fresh)
-        graded = [problem for problem, score in zip(fresh, scores, strict=True) if score > CORRECT]
-    if not graded:
-        raise InvalidValueError(f"{task['name']}: none of {len(drawn)} problems is left to write")
+    known = {_normal(_messages(prompt)) for file in without for prompt in _prompts_in(file)}
+    drawn = built.problems(split, size if size is not None else (num_problems or 0) + len(known), seed)
+    if check_answers and "answer" not in drawn[0]:
+        raise InvalidValueError(f"{task['name']} has no `answer` to check; it has {', '.join(sorted(drawn[0]))}")
+    wanted = len(drawn) if num_problems is None else num_problems
+    written: list[Problem] = []
+    num_seen = num_known = 0
+    for start in range(0, len(drawn), _AT_ONCE):
+        part = drawn[start : start + _AT_ONCE]
+        fresh = [problem for problem in part if _normal(_messages(problem["prompt"])) not in known]
+        if check_answers:
+            scores = built.scores([f"\\boxed{{{problem['answer']}}}" for problem in fresh], fresh)
+            written += [problem for problem, score in zip(fresh, scores, strict=True) if score > CORRECT]
+        else:
+            written += fresh
+        num_seen, num_known = num_seen + len(part), num_known + len(part) - len(fresh)
+        if len(written) >= wanted:
+            break
+    not_graded = num_seen - num_known - len(written)
+    if not written or (num_problems is not None and len(written) < num_problems):
+        raise InvalidValueError(
+            f"{task['name']}: {wanted} problems were asked for, and of {num_seen} there are {len(written)} left: {num_known} "
+            f"are in --without, {not_graded} are not graded right by their own answer"
+        )
     spec = json.dumps(dict(task), sort_keys=True)
-    rows = [_row(problem, spec, str(task["name"]), split, index) for index, problem in enumerate(graded)]
+    rows = [
+        _row(problem, spec, str(task["name"]), split, index, whole=built.reads_prompts)
+        for index, problem in enumerate(written[:wanted])
+    ]
+    checksum = hashlib.sha256()
+    for row in rows:
+        checksum.update(json.dumps(row, sort_keys=True).encode() + b"\n")
     about = {
         "task": dict(task),
         "split": split,
         "seed": seed,
-        "drawn": len(drawn),
-        "left_out_as_known": len(drawn) - len(fresh),
-        "left_out_as_not_graded": len(fresh) - len(graded),
+        "looked_at": num_seen,
+        "left_out_as_known": num_known,
+        "left_out_as_not_graded": not_graded,
         "written": len(rows),
-        "sha256": hashlib.sha256("\n".join(json.dumps(row, sort_keys=True) for row in rows).encode()).hexdigest(),
+        "sha256": checksum.hexdigest(),
     }
     table = pyarrow.Table.from_pylist(rows).replace_schema_metadata({"entrocraft": json.dumps(about)})
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +113,8 @@ def _messages(prompt: Any) -> list[dict[str, str]]:
 
 def _normal(messages: Sequence[Mapping[str, str]]) -> str:
     """Return what is asked, such that the same question is the same text."""
-    return " ".join(message["content"] for message in messages if message["role"] == "user").casefold().replace(" ", "")
+    asked = " ".join(message["content"] for message in messages if message["role"] == "user")
+    return "".join(asked.casefold().split())
 
 
 def _prompts_in(file: Path) -> list[Any]:
@@ -101,8 +126,8 @@ def _prompts_in(file: Path) -> list[Any]:
         raise InvalidValueError(f"{file} is no parquet file with prompts: {first_line(error)}") from error
 
 
-def _row(problem: Problem, spec: str, name: str, split: Split, index: int) -> dict[str, Any]:
-    columns = {column: value for column, value in problem.items() if column != "prompt"}
+def _row(problem: Problem, spec: str, name: str, split: Split, index: int, *, whole: bool) -> dict[str, Any]:
+    columns = {column: value for column, value in problem.items() if whole or column != "prompt"}
     return {
         "data_source": f"entrocraft/{name}",
         "prompt": _messages(problem["prompt"]),
@@ -112,7 +137,14 @@ def _row(problem: Problem, spec: str, name: str, split: Split, index: int) -> di
     }
 
 
-def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_info: Any = None, **more: Any) -> float:
+def compute_score(
+    data_source: str,
+    solution_str: str,
+    ground_truth: str,
+    extra_info: Any = None,
+    own_rewards: bool = False,
+    **more: Any,
+) -> float:
     """Return the reward of a completion, in verl's signature; for `reward.custom_reward_function`.
 
     Args:
@@ -120,7 +152,11 @@ def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_
         solution_str: The completion.
         ground_truth: From `write_parquet`.
         extra_info: Not looked at.
+        own_rewards: Grade by a `package.module:function` that the data name. Off by default: data may be another's.
         more: Nor whatever else verl passes.
+
+    Raises:
+        InvalidValueError: The data name a function, and `own_rewards` is off.
 
     Example:
         >>> problem = {"numbers": [2, 3], "target": 6}
@@ -129,7 +165,7 @@ def compute_score(data_source: str, solution_str: str, ground_truth: str, extra_
         (1.0, 0.0)
     """
     truth = json.loads(ground_truth)
-    return _task(truth["task"]).scores([solution_str], [truth["problem"]])[0]
+    return _task(truth["task"], own_rewards).scores([solution_str], [truth["problem"]])[0]
 
 
 def compute_signed_score(*args: Any, **kwargs: Any) -> float:
@@ -138,8 +174,15 @@ def compute_signed_score(*args: Any, **kwargs: Any) -> float:
 
 
 @cache
-def _task(spec: str) -> Task:
-    return _build(json.loads(spec))
+def _task(spec: str, own_rewards: bool) -> Task:
+    options = json.loads(spec)
+    reward = options.get("reward")
+    if isinstance(reward, str) and ":" in reward and not own_rewards:
+        raise InvalidValueError(
+            f"the data are graded by {reward!r}, code that they name themselves; if you trust them, set "
+            "+reward.custom_reward_function.reward_kwargs.own_rewards=true"
+        )
+    return _build(options)
 
 
 def _build(task: Mapping[str, Any]) -> Task:

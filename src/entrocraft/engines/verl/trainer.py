@@ -4,6 +4,7 @@ Registered under the names of verl's own with `entrocraft_` before them; see `en
 """
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -24,7 +25,7 @@ from entrocraft import advantages as estimators
 from entrocraft.engines.deciding import Decider, Rollouts, Ruling
 from entrocraft.engines.ranks import OneRank
 from entrocraft.engines.scores import Scores
-from entrocraft.engines.verl.mini_batches import Deal, deal
+from entrocraft.engines.verl.mini_batches import Deal, deal, token_shares
 from entrocraft.engines.verl.settings import (
     PREFIX,
     ROLLOUT_MEAN,
@@ -54,12 +55,11 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
             config.trainer.v1.trainer_mode = self.base_mode
         super().__init__(config)
         actor, control = config.actor_rollout_ref.actor, self.settings.control
-        batches_per_step = int(self.parameter_sync_step)
-        updates = config.data.train_batch_size / batches_per_step / actor.ppo_mini_batch_size * actor.ppo_epochs
-        # A controller's momentum is per step of the schedule, which here takes `updates` steps of the optimizer per batch.
-        self.entropy_controller = control.build(
-            optimizer_memory(actor) ** (updates * batches_per_step), 1 / batches_per_step
-        )
+        # Updates of the actor from one synchronisation of the samplers to the next, each with a decision of its own.
+        self._decisions_per_step = int(self.parameter_sync_step)
+        prompts = config.data.train_batch_size / self._decisions_per_step
+        optimizer_steps = math.ceil(prompts / actor.ppo_mini_batch_size) * actor.ppo_epochs
+        self.entropy_controller = control.build(optimizer_memory(actor) ** optimizer_steps)
         by_rollout = self.settings.aggregation == ROLLOUT_MEAN
         self._decider = Decider(self.entropy_controller, control, OneRank(), by_rollout=by_rollout)
 
@@ -73,75 +73,89 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         own = _fields(batch, rows, ["rm_scores", "response_mask"])
         padded = own.to_padded_tensor()
         rewards_B = padded["rm_scores"].double().sum(-1)
-        advantages_B = _estimated(self.settings.control.estimator, rewards_B, _groups(batch, rows))
+        groups_B = _groups(batch, rows)
+        advantages_B = estimators.estimate_by_group(self.settings.control.estimator, rewards_B, groups_B)
         _write(batch, rows, own, {"advantages": advantages_B.float()[:, None] * padded["response_mask"]})
         return batch
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
         rows = _real_rows(batch)
-        own = _fields(batch, rows, ["advantages", "response_mask", *self._fields_to_score()])
+        own = _fields(batch, rows, ["advantages", "response_mask", *self._fields_to_score()]).to_padded_tensor()
         ruling = self._decide(batch, rows, own)
-        decision = ruling.decision
-        metrics.update({f"entrocraft/{name}": value for name, value in decision.metrics.items()})
-        metrics["entrocraft/skipped"] = float(decision.empty)
-        if decision.empty:
+        # A rollout of which the loss counts no token has nothing to teach, and could leave a mini-batch without any.
+        keep_B = ruling.keep_B & (own["loss_mask"].sum(-1) > 0)
+        masks = self.settings.control.rejected == "mask"
+        skipped = not keep_B.any() and not (masks and self._has_other_terms)
+        metrics.update({f"entrocraft/{name}": value for name, value in ruling.decision.metrics.items()})
+        metrics["entrocraft/skipped"] = float(skipped)
+        if skipped:
             return batch  # the weights, the optimizer and its schedule of learning rates stay as they are
         if ruling.changes_nothing:
             super()._update_actor(batch, metrics)  # verl's own step, untouched
-        elif self.settings.control.rejected == "mask":
-            self._update_masked(batch, rows, ruling, metrics)
+        elif masks:
+            self._update_masked(batch, rows, own, ruling, metrics)
         else:
-            self._update_kept(batch, rows, own, ruling, metrics)
+            kept = keep_B.nonzero().flatten().tolist()
+            self._update_kept(batch, rows, own, kept, ruling, metrics)
         if "actor/grad_norm" in metrics:
             self.entropy_controller.note_gradient_norm(float(metrics["actor/grad_norm"]))
         return batch  # whole again: verl reads its metrics from it, and clears it
+
+    @property
+    def _has_other_terms(self) -> bool:
+        """True if the loss has terms that rejected rollouts feel, too."""
+        actor = self.config.actor_rollout_ref.actor
+        return bool(actor.use_kl_loss or actor.entropy_coeff)
 
     def _fields_to_score(self) -> list[str]:
         fields = [self.settings.scored_by, "rm_scores", "loss_mask"]
         return fields if self.settings.entropy_from_rollouts else [*fields, "entropy"]
 
     def _decide(self, batch: KVBatchMeta, rows: list[int], own: TensorDict) -> Ruling:
-        padded = own.to_padded_tensor()
-        mask_BT = padded["response_mask"].long()
-        log_probs_BT = padded[self.settings.scored_by].float()
+        mask_BT = own["response_mask"].long()
+        log_probs_BT = own[self.settings.scored_by].float()
         # The mean of -log p is an estimate of entropy, without a pass of its own.
-        entropy_BT = -log_probs_BT if self.settings.entropy_from_rollouts else padded["entropy"].float()
-        advantages_BT = padded["advantages"].float() * mask_BT
+        entropy_BT = -log_probs_BT if self.settings.entropy_from_rollouts else own["entropy"].float()
+        advantages_BT = own["advantages"].float() * mask_BT
         return self._decider.decide(
             Rollouts(scores=Scores(log_probs_BT, entropy_BT), advantages=advantages_BT, mask_BT=mask_BT),
-            step=self.global_steps,
-            total_steps=self.total_training_steps,
+            step=(self.global_steps - 1) * self._decisions_per_step + self.local_trigger_step + 1,
+            total_steps=self.total_training_steps * self._decisions_per_step,
             groups=_groups(batch, rows),
-            rewards=padded["rm_scores"].double().sum(-1) if self.entropy_controller.rewards_needed else None,
+            rewards=own["rm_scores"].double().sum(-1) if self.entropy_controller.rewards_needed else None,
         )
 
     # ---- carry out -----------------------------------------------------------------------------------
 
-    def _update_masked(self, batch: KVBatchMeta, rows: list[int], ruling: Ruling, metrics: dict[str, Any]) -> None:
+    def _update_masked(
+        self, batch: KVBatchMeta, rows: list[int], own: TensorDict, ruling: Ruling, metrics: dict[str, Any]
+    ) -> None:
         """Update on the whole batch, in which what is rejected has no advantage."""
         by_tokens = self.settings.aggregation in (TOKEN_MEAN, TOKEN_SUM)
-        advantages_BT = ruling.advantages * ruling.loss_scale(by_tokens=by_tokens)
-        with _overwritten(batch, rows, {"advantages": advantages_BT}):
+        scale = ruling.decision.loss_scale(own["loss_mask"].sum(-1) if by_tokens else None)
+        with _overwritten(batch, rows, {"advantages": ruling.advantages * scale}):
             super()._update_actor(batch, metrics)
 
     def _update_kept(
-        self, batch: KVBatchMeta, rows: list[int], own: TensorDict, ruling: Ruling, metrics: dict[str, Any]
+        self,
+        batch: KVBatchMeta,
+        rows: list[int],
+        own: TensorDict,
+        kept: list[int],
+        ruling: Ruling,
+        metrics: dict[str, Any],
     ) -> None:
-        """Update on the kept rollouts alone."""
-        actor, padded = self.config.actor_rollout_ref.actor, own.to_padded_tensor()
-        indices = ruling.keep_B.nonzero().flatten().tolist()
-        kept = [rows[index] for index in indices]
+        """Update on the kept rollouts alone; `kept` are their places among the rollouts."""
+        kept_rows = [rows[index] for index in kept]
         hand = deal(
             [tag["seq_len"] for tag in batch.tags],
-            kept,
+            kept_rows,
             mini_batch_size=self._stock_rows,
             num_ranks=max(self.actor_rollout_wg._dispatch_info["actor"]) + 1,
-            rows_per_pass=rows_per_pass(actor),
+            rows_per_pass=rows_per_pass(self.config.actor_rollout_ref.actor),
         )
-        tokens_of = dict(zip(rows, padded["loss_mask"].sum(-1).tolist(), strict=True))
-        scale_of = self._scales(hand, tokens_of, ruling, num_mini_batches=len(batch) // self._stock_rows)
-        scales = torch.tensor([scale_of[row] for row in kept])
-        advantages_BT = ruling.advantages[indices] * scales[:, None]
+        tokens_of = dict(zip(rows, own["loss_mask"].sum(-1).tolist(), strict=True))
+        advantages_BT = ruling.advantages[kept] * self._scales(batch, hand, kept_rows, tokens_of, ruling)[:, None]
         part = KVBatchMeta(
             partition_id=batch.partition_id,
             keys=[batch.keys[row] for row in hand.order],
@@ -153,8 +167,8 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         with ExitStack() as meanwhile:
             if hand.fillers:
                 meanwhile.enter_context(_without_a_mask(batch, hand.fillers))
-            if not torch.equal(advantages_BT, padded["advantages"][indices].float()):
-                meanwhile.enter_context(_overwritten(batch, kept, {"advantages": advantages_BT}))
+            if not torch.equal(advantages_BT, own["advantages"][kept].float()):
+                meanwhile.enter_context(_overwritten(batch, kept_rows, {"advantages": advantages_BT}))
             divisor = len(kept) / len(hand.mini_batches) if by_kept else self._stock_rows
             meanwhile.enter_context(self._mini_batches(hand.size, divisor))
             super()._update_actor(part, metrics)
@@ -166,25 +180,20 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         """Rollouts of a mini-batch of verl's own."""
         return int(self.config.actor_rollout_ref.actor.ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n)
 
-    def _scales(self, hand: Deal, tokens_of: dict[int, int], ruling: Ruling, num_mini_batches: int) -> dict[int, float]:
-        """Return what to multiply the advantages of each kept row by, for the loss to be averaged over what was decided.
+    def _scales(
+        self, batch: KVBatchMeta, hand: Deal, kept_rows: list[int], tokens_of: dict[int, int], ruling: Ruling
+    ) -> Tensor:
+        """Return what to multiply the advantages of the kept rows by, for the loss to be averaged over what was decided.
 
-        verl divides by the rollouts we tell it, or by the tokens of each mini-batch; then what `normalize="all"` asks
-        for must go into the advantages: the tokens of the mini-batch over those of a mini-batch of the whole batch.
-
-        Args:
-            hand: The mini-batches.
-            tokens_of: Tokens that the loss counts of each rollout.
-            ruling: What was decided.
-            num_mini_batches: Of the whole batch.
+        verl divides by the rollouts that we tell it, or by the tokens of each mini-batch, or by nothing.
         """
-        scale = ruling.loss_scale(by_tokens=True) if self.settings.aggregation == TOKEN_SUM else 1.0
-        scale_of = dict.fromkeys((row for rows in hand.mini_batches for row in rows), scale)
-        if self.settings.aggregation == TOKEN_MEAN and ruling.decision.normalize == "all":
-            usual = sum(tokens_of.values()) / num_mini_batches
-            for rows in hand.mini_batches:
-                scale_of.update(dict.fromkeys(rows, sum(tokens_of[row] for row in rows) / usual))
-        return scale_of
+        aggregation, decision = self.settings.aggregation, ruling.decision
+        if aggregation == TOKEN_SUM:
+            return torch.full((len(kept_rows),), decision.loss_scale(torch.tensor(list(tokens_of.values()))))
+        if aggregation == TOKEN_MEAN and decision.normalize == "all":
+            share_of = token_shares(hand, tokens_of, len(batch) // self._stock_rows)
+            return torch.tensor([share_of[row] for row in kept_rows])
+        return torch.ones(len(kept_rows))
 
     @contextmanager
     def _mini_batches(self, size: int, divisor: float) -> Iterator[None]:
@@ -280,23 +289,6 @@ def _groups(batch: KVBatchMeta, rows: Sequence[int]) -> Tensor:
     """Return the index of the prompt that each row answers; verl's keys are `{prompt}_{session}_{index}`."""
     index: dict[str, int] = {}
     return torch.tensor([index.setdefault(batch.keys[row].rsplit("_", 2)[0], len(index)) for row in rows])
-
-
-def _estimated(name: str, rewards_B: Tensor, groups_B: Tensor) -> Tensor:
-    """Return advantages (B,) from one of our estimators.
-
-    Raises:
-        InvalidValueError: The prompts have not equally many rollouts.
-    """
-    order = groups_B.argsort(stable=True)
-    counts = groups_B.bincount()
-    if (counts != counts[0]).any():
-        raise InvalidValueError(
-            f"estimator {name!r} needs as many rollouts of every prompt, got {int(counts.min())} to "
-            f"{int(counts.max())}; set entrocraft.estimator=null and use algorithm.adv_estimator"
-        )
-    advantages = estimators.estimate(name, rewards_B[order].view(len(counts), -1)).flatten()
-    return torch.empty_like(advantages).index_copy_(0, order, advantages)
 
 
 def _controlled(mode: str, trainer_class: type[PPOTrainer]) -> type[PPOTrainer]:
