@@ -7,7 +7,7 @@ from entrocraft.config import RunConfig, load_config, parse_config
 from entrocraft.control import EntropyControl
 from entrocraft.errors import InvalidValueError, UnknownNameError
 
-RECIPES = sorted(Path(__file__).parents[2].glob("recipes/**/*.yaml"))
+RECIPES = sorted(Path(__file__).parents[2].glob("recipes/*.yaml"))
 
 
 @pytest.fixture
