@@ -9,14 +9,22 @@ BIN := $(VENV)/bin
 install: $(VENV)/.installed
 
 # torch first: 2.13.0 satisfies the range in pyproject.toml, so nothing larger is fetched after it.
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.torch:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
 	$(BIN)/pip install --quiet torch==2.13.0
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.torch pyproject.toml
 	$(BIN)/pip install --quiet --editable ".[dev]"
 	touch $@
 
-demo: install
+# What the demo needs is a small part of what the tests do.
+$(VENV)/.demo: $(VENV)/.torch pyproject.toml
+	$(BIN)/pip install --quiet --editable ".[trl,plots]"
+	touch $@
+
+demo: $(VENV)/.demo
 	$(BIN)/entrocraft train recipes/countdown.yaml control=null --output runs/demo/grpo --resume
 	$(BIN)/entrocraft train recipes/countdown.yaml --output runs/demo/entrocraft --resume
 	$(BIN)/entrocraft plot runs/demo/grpo runs/demo/entrocraft -o runs/demo/comparison.png
