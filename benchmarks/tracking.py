@@ -326,6 +326,7 @@ def markdown(summary):
     if "countdown" in summary:
         floor = summary["countdown"]["noise_floor"]
         text += f"Noise floor: mean {floor['mean_error']}, 95th percentile {floor['p95_error']}, in band {floor['in_band']:.0%}\n"
+        text += overview(summary["countdown"]["curves"], shown)
         for curve, rules in summary["countdown"]["curves"].items():
             text += f"\n### {curve}\n\n| rule | mean error | 95th percentile | in band, % | updates to settle | tokens kept, % "
             text += "| mean@32 | pass@32 |\n|---|---|---|---|---|---|---|---|\n"
@@ -346,6 +347,23 @@ def markdown(summary):
                 for key in row
             )
             text += f"| {name} | {' | '.join(cells)} |\n"
+    return text
+
+
+def overview(curves, shown):
+    """Return a table of rules by curves: the mean distance, and what is held, kept and scored over all curves."""
+    text = f"\n### Mean distance from the curve, in thousandths of a nat\n\n| rule | {' | '.join(curves)} | in band, % | tokens kept, % |\n"
+    text += "|---|" + "---|" * (len(curves) + 2) + "\n"
+    for rule in RULES:
+        rows = [rules[rule] for rules in curves.values() if rule in rules]
+        if not rows:
+            continue
+        cells = [
+            "-" if row["mean_error"] is None else shown([value and 1000 * value for value in row["mean_error"]], 0)
+            for row in rows
+        ]
+        means = [100 * statistics.fmean(row[name][0] for row in rows) for name in ("in_band", "kept")]
+        text += f"| `{rule}` | {' | '.join(cells)} | {' | '.join(f'{mean:.0f}' for mean in means)} |\n"
     return text
 
 
