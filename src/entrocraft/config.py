@@ -15,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, 
 from entrocraft import tasks
 from entrocraft.control import EntropyControl
 from entrocraft.errors import EntrocraftError, InvalidValueError, did_you_mean
-from entrocraft.plain_yaml import read_yaml
+from entrocraft.plain_yaml import read_yaml, read_yaml_file
 from entrocraft.sampling import SamplingConfig
 from entrocraft.schedules import Schedule
 from entrocraft.tasks import Task
@@ -162,12 +162,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         InvalidValueError: The file cannot be read, is not YAML, or holds something that cannot be used; the
             message names the key.
     """
-    try:
-        data = read_yaml(path.read_text())
-    except OSError as error:
-        raise InvalidValueError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    data = read_yaml_file(path)
     if data is None:
         data = {}
     if not isinstance(data, dict):

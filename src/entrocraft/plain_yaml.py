@@ -1,9 +1,12 @@
 """YAML as people write it, plain data only."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import yaml
+
+from entrocraft.errors import InvalidValueError
 
 
 class _Loader(yaml.SafeLoader):
@@ -30,3 +33,17 @@ def read_yaml(text: str) -> Any:
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
         # PyYAML lets out whatever its constructors meet, such as ValueError for the date 2026-13-45.
         raise yaml.YAMLError(f"not a value: {error}") from error
+
+
+def read_yaml_file(path: Path) -> Any:
+    """Return what the file says.
+
+    Raises:
+        InvalidValueError: It cannot be read, or is not YAML; the message names it.
+    """
+    try:
+        return read_yaml(path.read_text())
+    except OSError as error:
+        raise InvalidValueError(f"cannot read {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InvalidValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error

@@ -241,15 +241,14 @@ class Decider:
     def _without_rollouts(self, rollouts: Rollouts, decision: Decision, stats: BatchStats) -> Ruling:
         own = rollouts.advantages
         keep_B = self._ranks.local(decision.keep).to(own.device)
-        factor = _common_factor(stats.advantages, decision.advantages, decision.keep)
         if torch.equal(decision.advantages[decision.keep], stats.advantages[decision.keep]):
             advantages = own * keep_B.view(-1, *[1] * (own.ndim - 1))  # those of single tokens survive
+        elif own.ndim > 1 and (factor := _common_factor(stats.advantages, decision.advantages, decision.keep)):
+            advantages = own * factor * keep_B[:, None]
         else:
             advantages = self._ranks.local(decision.advantages).to(device=own.device, dtype=own.dtype)
             if own.ndim > 1:
-                advantages = (
-                    advantages[:, None] * rollouts.mask_BT if factor is None else own * factor * keep_B[:, None]
-                )
+                advantages = advantages[:, None] * rollouts.mask_BT
         return Ruling(decision=decision, stats=stats, keep_B=keep_B, advantages=advantages)
 
     def _without_tokens(self, rollouts: Rollouts, decision: Decision, stats: BatchStats, kept_BT: Tensor) -> Ruling:

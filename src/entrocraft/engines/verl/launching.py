@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -15,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from entrocraft.engines.verl.settings import check_config
 from entrocraft.errors import InvalidValueError, first_line
-from entrocraft.plain_yaml import read_yaml
+from entrocraft.plain_yaml import read_yaml_file
 
 _NEW_BLOCKS = ("entrocraft",)
 """What verl's configuration does not have by itself."""
@@ -44,12 +43,7 @@ def _read(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
     path = path.resolve()
     if path in above:
         raise InvalidValueError(f"{path} is its own base, by way of {', '.join(p.name for p in above)}")
-    try:
-        own = read_yaml(path.read_text())
-    except OSError as error:
-        raise InvalidValueError(f"cannot read {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    own = read_yaml_file(path)
     if not isinstance(own, dict):
         raise InvalidValueError(f"{path}: expected keys and values, got {type(own).__name__}")
     base = own.pop("base", None)
