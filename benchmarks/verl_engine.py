@@ -80,14 +80,16 @@ def tracking(output):
 
 
 def agree(output):
-    """Compare one step of verl with the same step of TRL, for three rules."""
+    """Compare one step of verl with the same step of TRL, for four rules, on one rank and on two."""
     from agreeing import agreement
 
     table = {}
     with tempfile.TemporaryDirectory() as folder:
         assets = make_assets(Path(folder))
-        for rule in ("advantage", "budget", "token"):
-            table[rule] = agreement(assets, Path(folder) / rule, rule)
+        for rule in ("advantage", "budget", "token", "aligned"):
+            for ranks in (1, 2):
+                name = f"{rule}, {ranks} ranks"
+                table[name] = agreement(assets, Path(folder) / name.replace(", ", "_"), rule, ranks)
     (output / "agreement.json").write_text(json.dumps(table, indent=1) + "\n")
     print(json.dumps(table, indent=1))
 

@@ -35,6 +35,10 @@ ReadRows = Callable[[Callable[..., Any], Tensor], tuple[Tensor, Tensor]]
 """Takes something to call as one calls the model, and row indices; returns those rows' logits (rows, T, V), divided by
 the sampling temperature, and the tokens (rows, T) that were sampled from them."""
 
+NUDGE = 0.003
+"""Nats per token by which weights that must be moved raise entropy. In float32 what such a move does to each rollout
+agrees with the derivative on the embedded model and on a chat model (correlation 0.9999); ten times as far it does not."""
+
 
 def last_blocks(model: nn.Module, num_blocks: int | None) -> list[nn.Parameter]:
     """Return the trainable parameters of the model's last blocks, or all of them if `num_blocks` is None.
@@ -130,11 +134,8 @@ def ascent_step(
         length: Root mean square over all entries of the step, such as the learning rate.
     """
     steps = [_preconditioned(g, p, optimizer) for g, p in zip(gradients, parameters, strict=True)]
-    square, count = 0.0, 0
-    for step in steps:
-        total = step.float().square().sum()
-        square += float(total.full_tensor() if hasattr(total, "full_tensor") else total)  # a shard knows its part only
-        count += step.numel()
+    square = sum(_whole_sum(step.float().square()) for step in steps)
+    count = sum(step.numel() for step in steps)
     scale = length * math.sqrt(count / square) if square > 0 else 0.0
     return [step * scale for step in steps]
 
@@ -239,28 +240,40 @@ def _differentiable_attention(model: nn.Module) -> Iterator[None]:
 
 
 def log_prob_change_by_shift(
-    read: ReadRows,
-    row_batches: Sequence[Tensor],
+    log_probs: Callable[[], Tensor],
     model: nn.Module,
     parameters: Sequence[nn.Parameter],
     steps: Sequence[Tensor],
+    gradients: Sequence[Tensor],
+    num_tokens: float,
 ) -> Tensor:
-    """Return the same as `log_prob_change` by moving the weights and back, for weights that FSDP2 shards.
+    """Return the same as `log_prob_change` by moving the weights both ways and back, for weights that FSDP2 shards.
 
-    In float32 only: the steps of one learning rate vanish in the rounding of half precision.
+    The central difference of a move along `steps` that raises entropy by `NUDGE` nats per token to first order,
+    whatever the length of the steps: a whole learning rate may be far outside what is linear. In float32 only: so
+    small a move vanishes in the rounding of half precision.
 
     Args:
-        read: See `ReadRows`.
-        row_batches: All rows, in batches that fit a forward pass, in order.
-        model: The model that `read` is to call.
+        log_probs: Returns the log-probabilities of all tokens under the model as it is.
+        model: The model that it reads.
         parameters: What to move.
-        steps: How far.
+        steps: How far the changes that are returned are for.
+        gradients: Of the summed entropy of `num_tokens` tokens, by the parameters.
+        num_tokens: Under FSDP, whose gradients are means over the ranks, the mean over the ranks.
+
+    Returns:
+        Changes, in nats, in the shape that `log_probs` gives; zeros if there is nowhere to go.
     """
+    rise = sum(_whole_sum(gradient * step) for gradient, step in zip(gradients, steps, strict=True)) / num_tokens
+    nudge = NUDGE / rise if rise > 0 else 0.0
+    sides = []
+    for sign in (1, -1):
+        with shifted(model, parameters, [sign * nudge * step for step in steps]), torch.no_grad():
+            sides.append(log_probs())
+    return (sides[0] - sides[1]) / (2 * nudge if nudge else 1.0)
 
-    @torch.no_grad()
-    def log_probs() -> Tensor:
-        return torch.cat([token_log_probs(*read(model, rows)) for rows in row_batches])
 
-    before = log_probs()  # by the same kernels as after, for the difference is small
-    with shifted(model, parameters, steps):
-        return log_probs() - before
+def _whole_sum(tensor: Tensor) -> float:
+    """Return the sum of all entries; of a shard, those of the other ranks included."""
+    total = tensor.float().sum()
+    return float(total.full_tensor() if hasattr(total, "full_tensor") else total)  # a shard knows its part only

@@ -28,9 +28,9 @@ def results(tiny_model, tmp_path_factory):
 def test_aligned_predictions_on_two_ranks_are_those_of_one_process(tiny_model, tmp_path):
     results = on_two_ranks("two_ranks_aligned.py", tiny_model, tmp_path)
     assert results.keys() == {"ddp", "fsdp2"}
-    for result in results.values():
-        assert result["relative_error"] < 1e-4
-        assert result["identical"]  # the weights, bit for bit
+    assert results["ddp"]["relative_error"] < 1e-4
+    assert results["fsdp2"]["relative_error"] < 0.01  # differences, not derivatives
+    assert all(result["identical"] for result in results.values())  # the weights, bit for bit
 
 
 @pytest.mark.slow

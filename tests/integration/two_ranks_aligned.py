@@ -20,7 +20,7 @@ import entrocraft as ec
 from entrocraft.alignment import ascent_step, entropy_gradient, last_blocks, log_prob_change, log_prob_change_by_shift
 from entrocraft.control import EntropyControl
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer
-from entrocraft.entropy import token_entropy
+from entrocraft.entropy import token_entropy, token_log_probs
 from entrocraft.models import resolve_model
 
 LEARNING_RATE = 1e-3
@@ -65,8 +65,11 @@ def reader(batch):
     return read
 
 
-def predictions(model, batches, mean_entropy, by_shift=False):
-    """Return each rollout's predicted change, from the direction that all the batches give together."""
+def predictions(model, batches, mean_entropy, tokens_per_rank=None):
+    """Return each rollout's predicted change, from the direction that all the batches give together.
+
+    By moving the weights, if told what gradients that are means over ranks are divided by; else by derivatives.
+    """
     parameters = last_blocks(model, None)
     parts = []
     total = [torch.zeros_like(p) for p in parameters]
@@ -81,10 +84,17 @@ def predictions(model, batches, mean_entropy, by_shift=False):
     steps = ascent_step(total, parameters, None, LEARNING_RATE)
     predicted = []
     for read, rows, mask, advantages in parts:
-        if by_shift:
-            rise = log_prob_change_by_shift(read, [rows], model, parameters, steps)
-        else:
+        if tokens_per_rank is None:
             rise = log_prob_change(read, [rows], model, parameters, steps)
+        else:
+            rise = log_prob_change_by_shift(
+                lambda read=read, rows=rows: token_log_probs(*read(model, rows)),
+                model,
+                parameters,
+                steps,
+                total,
+                tokens_per_rank,
+            )
         predicted.append(advantages * (rise * mask).sum(-1))
     return torch.cat(predicted)
 
@@ -101,7 +111,8 @@ def sharded_predictions(model_folder, batches, mean_entropy):
     read = reader(batches[dist.get_rank()])
     with torch.no_grad():
         first, _ = read(model, torch.arange(2))  # leaves the root's weights whole, as a pass before the decision does
-    mine = predictions(model, [batches[dist.get_rank()]], mean_entropy, by_shift=True)
+    tokens_per_rank = float(sum(batch["completion_mask"].sum() for batch in batches)) / len(batches)
+    mine = predictions(model, [batches[dist.get_rank()]], mean_entropy, tokens_per_rank)
     with torch.no_grad():
         same = torch.equal(first, read(model, torch.arange(2))[0])  # nothing of the moved weights is left
     last_blocks(model, None)  # lets go of whole weights
@@ -144,7 +155,7 @@ def main():
             ("fsdp2", sharded, sharded_identical),
         ):
             whole = AutoModelForCausalLM.from_pretrained(model_folder).eval()
-            reference = predictions(whole, batches, mean_entropy, by_shift=name == "fsdp2")
+            reference = predictions(whole, batches, mean_entropy)
             error = float((predicted - reference).norm() / reference.norm())
             results[name] = {"relative_error": error, "identical": same}
         Path(output).mkdir(parents=True, exist_ok=True)

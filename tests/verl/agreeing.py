@@ -1,5 +1,7 @@
 """One step of verl, and the same step of TRL on the batch that verl had."""
 
+from pathlib import Path
+
 import torch
 from datasets import Dataset
 from launch import run_verl
@@ -39,7 +41,7 @@ def as_trl_has_it(recorded):
     }
 
 
-def agreement(assets, folder, rule):
+def agreement(assets, folder, rule, ranks=1):
     """Return how far the two engines agree.
 
     Returns:
@@ -57,9 +59,12 @@ def agreement(assets, folder, rule):
         f"{ACTOR}.optim.optimizer=SGD",
         f"{ACTOR}.optim.lr=1.0",
         f"{ACTOR}.optim.weight_decay=0.0",
-        f"{ACTOR}.grad_clip=1e9",
+        f"{ACTOR}.optim.clip_grad=1e9",
+        f"reward.custom_reward_function.path={Path(__file__).with_name('rewarding.py')}",
+        "reward.custom_reward_function.name=by_parity",
         "trainer.save_freq=1",
         steps=1,
+        ranks=ranks,
         **{RECORDED: str(folder / "batches")},
     )
     if run.status:
@@ -109,8 +114,9 @@ def agreement(assets, folder, rule):
     decision = seen["decision"]
     ruled = seen["advantages"] if rule == "token" else seen["advantages"][:, None] * batch["completion_mask"]
     before = AutoModelForCausalLM.from_pretrained(assets / "model").state_dict()
-    saved = folder / "checkpoints/global_step_1/actor/model_world_size_1_rank_0.pt"  # in float32, as trained
-    after = {name: value.to_local() for name, value in torch.load(saved, weights_only=False).items()}
+    saved = folder / "checkpoints/global_step_1/actor"  # in float32, as trained
+    shards = [torch.load(saved / f"model_world_size_{ranks}_rank_{i}.pt", weights_only=False) for i in range(ranks)]
+    after = {name: torch.cat([shard[name].to_local() for shard in shards]) for name in shards[0]}
     norm = torch.stack([gradient.norm() for gradient in gradients.by_name.values()]).norm()
     differences = [before[name] - after[name] - gradient for name, gradient in gradients.by_name.items()]
     return {

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-collect_ignore = ["agreeing.py", "launch.py", "raising.py", "verl_on_cpu"]
+collect_ignore = ["agreeing.py", "launch.py", "rewarding.py", "verl_on_cpu"]
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -6,9 +6,9 @@ from agreeing import agreement
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("rule", ["advantage", "budget", "token"])
-def test_both_engines_make_the_same_step_of_the_same_batch(assets, tmp_path, rule):
-    found = agreement(assets, tmp_path, rule)
+@pytest.mark.parametrize(("rule", "ranks"), [("advantage", 1), ("budget", 1), ("token", 1), ("aligned", 2)])
+def test_both_engines_make_the_same_step_of_the_same_batch(assets, tmp_path, rule, ranks):
+    found = agreement(assets, tmp_path, rule, ranks)
     assert found["same_rollouts_kept"]
     assert 0.0 < found["share_of_tokens_kept"] < 1.0 and found["gradient_norm"] > 0.01
     assert found["entropy_difference"] < 1e-6

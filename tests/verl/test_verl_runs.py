@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 SYNC = "trainer.v1.trainer_mode=entrocraft_sync"
 LOW, HIGH = "+entrocraft={lower: 4.0, upper: 5.0}", "+entrocraft={lower: 0.0, upper: 0.1}"
-RAISING = Path(__file__).with_name("raising.py")
+REWARDING = Path(__file__).with_name("rewarding.py")
 ACTOR = "actor_rollout_ref.actor"
 
 
@@ -122,7 +122,7 @@ def test_the_asynchronous_trainer_is_controlled_too(assets, tmp_path):
 
 def test_rollouts_that_verl_lost_are_neither_measured_nor_trained_on(assets, tmp_path):
     """verl fills the batch up with rows of its own where a reward failed; they must not count as kept or rejected."""
-    failing = [f"reward.custom_reward_function.path={RAISING}", "reward.custom_reward_function.name=sometimes"]
+    failing = [f"reward.custom_reward_function.path={REWARDING}", "reward.custom_reward_function.name=sometimes"]
     run = run_verl(assets, tmp_path, SYNC, "+entrocraft={lower: 0.0, upper: 0.1, rule: advantage}", *failing, steps=2)
     assert run.status == 0, run.text[-3000:]
     for step in run.steps:
@@ -132,7 +132,7 @@ def test_rollouts_that_verl_lost_are_neither_measured_nor_trained_on(assets, tmp
 
 
 def test_a_reward_that_raises_ends_the_run_with_its_message(assets, tmp_path):
-    failing = [f"reward.custom_reward_function.path={RAISING}", "reward.custom_reward_function.name=always"]
+    failing = [f"reward.custom_reward_function.path={REWARDING}", "reward.custom_reward_function.name=always"]
     run = run_verl(assets, tmp_path, SYNC, HIGH, *failing, seconds=300)
     assert run.status not in (0, -9) and "the sandbox is not there" in run.text  # not ended by us
     left = [

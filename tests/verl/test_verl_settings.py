@@ -8,6 +8,8 @@ from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDepende
 
 ACTOR = "actor_rollout_ref.actor"
 STATIC = f"{ACTOR}.use_dynamic_bsz=false"
+FSDP = f"{ACTOR}.fsdp_config"
+FSDP2, FP32 = f"{ACTOR}.strategy=fsdp2", f"+{FSDP}.mixed_precision.param_dtype=fp32"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +82,15 @@ def test_what_the_advantages_must_make_good(compose, overrides, expected):
         (["+entrocraft.shedule=0.4"], UnknownNameError, "did you mean 'schedule'"),
         (['+entrocraft.schedule="linaer(0.6, 0.2)"'], EntrocraftError, "did you mean 'linear'"),
         (["+entrocraft.lower=0.5", "+entrocraft.upper=0.3"], InvalidValueError, "lower"),
-        (["+entrocraft.rule=aligned"], InvalidValueError, "predictor 'aligned' is for the TRL engine"),
+        (["+entrocraft.rule=aligned"], InvalidValueError, "strategy=fsdp, set it to fsdp2"),
+        (["+entrocraft.rule=aligned", FSDP2], InvalidValueError, "param_dtype=bf16, set it to fp32"),
+        (["+entrocraft.rule=aligned", FSDP2, FP32, f"{FSDP}.model_dtype=bf16"], InvalidValueError, "model_dtype=bf16"),
+        (
+            ["+entrocraft.rule=aligned", FSDP2, FP32, f"{ACTOR}.optim.optimizer_impl=torchao.optim"],
+            InvalidValueError,
+            "got torchao.optim.AdamW",
+        ),
+        (["+entrocraft={rule: aligned, aligned_share: 0.5}", FSDP2, FP32], InvalidValueError, "aligned_share=0.5"),
         (["+entrocraft.predictor=exact"], InvalidValueError, "predictor 'exact' is for the TRL engine"),
         (["+entrocraft.entropy_bonus=0.01", "+entrocraft.fallback=escalate"], InvalidValueError, "entropy_coeff"),
         (["+entrocraft.entropy_source=measured_"], UnknownNameError, "entropy_source"),

@@ -16,6 +16,7 @@ from entrocraft.alignment import (
 )
 from entrocraft.engines.trl.dropping import Batch
 from entrocraft.engines.trl.measuring import completion_logits
+from entrocraft.entropy import token_log_probs
 from entrocraft.errors import InvalidValueError
 
 
@@ -66,7 +67,9 @@ class Aligner:
         every = max(1, round(1 / self._share))
         row_batches = all_rows.split(rows_at_once)
         was_training = model.training
-        model.eval()  # no dropout: one rollout must not look better than another by luck
+        # No dropout: one rollout must not look better than another by luck. Only in training, though, does a model
+        # recompute activations, without which the gradients may not fit; they may be taken with it.
+        model.train(was_training and getattr(model, "is_gradient_checkpointing", False))
         try:
             read = self._reader(batch)
             gradients = entropy_gradient(
@@ -75,9 +78,18 @@ class Aligner:
             if trainer.accelerator.num_processes > 1 and not trainer.is_fsdp_enabled:
                 gradients = [trainer.accelerator.reduce(gradient, "sum") for gradient in gradients]
             steps = ascent_step(gradients, parameters, _inner(trainer.optimizer), self._step_length())
+            model.eval()
             if not trainer.is_fsdp_enabled:
                 return log_prob_change(read, row_batches, model, parameters, steps)
-            return log_prob_change_by_shift(read, row_batches, model, parameters, steps)
+            tokens_per_rank = trainer.accelerator.reduce(counts_B.sum().float(), "mean").item()
+            return log_prob_change_by_shift(
+                lambda: torch.cat([token_log_probs(*read(model, rows)) for rows in row_batches]),
+                model,
+                parameters,
+                steps,
+                gradients,
+                tokens_per_rank,
+            )
         finally:
             model.train(was_training)
 

@@ -12,12 +12,14 @@ _HOOKS = {
     "_compute_advantage": ["self", "batch", "metrics"],
     "_save_checkpoint": ["self"],
     "_load_checkpoint": ["self"],
+    "_init_resource_pool_mgr": ["self"],
 }
 _NAMES_IN = {
     "__init__": ["parameter_sync_step", "local_trigger_step"],
     "_balance_batch": ["_dispatch_info", '"seq_len"'],
     "_compute_metrics": ['"is_padding"', '"rm_scores"'],
     "_compute_old_log_prob": ['"old_log_probs"', '"entropy"'],
+    "_init_resource_pool_mgr": ["role_worker_mapping", "ActorRolloutRefWorker"],
     "_update_actor": ['"mini_batch_size"', '"global_batch_size"', "actor_rollout_wg"],
 }
 
@@ -45,7 +47,8 @@ def _missing_names() -> list[str]:
     """Return what the engine uses and verl no longer has as expected."""
     import transfer_queue
     from verl.trainer.ppo.v1 import trainer_base
-    from verl.utils import seqlen_balancing
+    from verl.utils import seqlen_balancing, tensordict_utils
+    from verl.workers import engine_workers
     from verl.workers.utils import padding
 
     missing = []
@@ -57,7 +60,9 @@ def _missing_names() -> list[str]:
         (trainer_base, ["register_trainer", "KVBatchMeta"]),
         (transfer_queue, ["kv_batch_get", "kv_batch_put"]),
         (seqlen_balancing, ["calculate_workload", "get_seqlen_balanced_partitions"]),
-        (padding, ["response_to_nested"]),
+        (padding, ["no_padding_2_padding", "response_from_nested", "response_to_nested"]),
+        (tensordict_utils, ["assign_non_tensor", "get_tensordict", "pop"]),
+        (engine_workers.TrainingWorker, ["infer_batch"]),
     ):
         missing += [f"{module.__name__}.{name}" for name in names if not hasattr(module, name)]
     # Names that are keys and attributes there, of which only the source tells.

@@ -175,11 +175,13 @@ def _check_trl(config: DictConfig) -> None:
 
 def _check_predictions(settings: VerlSettings, config: DictConfig) -> None:
     control = settings.control
-    if control.method == "rejection" and (control.aligned or control.predictor == "exact"):
+    if control.method == "rejection" and control.predictor == "exact":
         raise InvalidValueError(
-            "the driver of verl sees log-probabilities and entropies, not the model: predictor "
-            f"{'aligned' if control.aligned else 'exact'!r} is for the TRL engine; use predictor='estimate'"
+            "verl's passes give log-probabilities and entropies, not logits: predictor 'exact' is for the TRL engine; use "
+            "'estimate' or 'aligned'"
         )
+    if control.aligned:
+        _check_aligned(settings, config.actor_rollout_ref.actor)
     if control.entropy_bonus:
         raise InvalidValueError(
             "verl's workers take their entropy bonus from the configuration, once, so it cannot come and go: set "
@@ -199,6 +201,40 @@ def _check_predictions(settings: VerlSettings, config: DictConfig) -> None:
             )
         if not config.actor_rollout_ref.rollout.get("calculate_log_probs", True):
             raise InvalidValueError("entropy_source=rollout needs actor_rollout_ref.rollout.calculate_log_probs=true")
+
+
+def _check_aligned(settings: VerlSettings, actor: Any) -> None:
+    if settings.mode == "separate_async":
+        raise InvalidValueError(
+            "predictor 'aligned' asks workers that separate_async replaces by its own; use 'estimate'"
+        )
+    if actor.strategy != "fsdp2":
+        raise InvalidValueError(
+            f"predictor 'aligned' moves weights that FSDP2 shards; got actor_rollout_ref.actor.strategy={actor.strategy}, "
+            "set it to fsdp2, or use predictor 'estimate'"
+        )
+    fsdp = actor.fsdp_config
+    precisions = {
+        "mixed_precision.param_dtype": OmegaConf.select(fsdp, "mixed_precision.param_dtype", default="bf16"),
+        "model_dtype": fsdp.get("model_dtype", "fp32"),
+    }
+    for name, precision in precisions.items():
+        if str(precision) not in ("fp32", "float32", "32"):
+            raise InvalidValueError(
+                "predictor 'aligned' moves weights by a step that vanishes in the rounding of half precision; got "
+                f"actor_rollout_ref.actor.fsdp_config.{name}={precision}, set it to fp32, or use predictor 'estimate'"
+            )
+    optim = actor.optim
+    if optim.get("optimizer_impl", "torch.optim") != "torch.optim" or optim.optimizer not in ("Adam", "AdamW", "SGD"):
+        raise InvalidValueError(
+            "predictor 'aligned' must know how the optimizer scales gradients, and does for torch.optim's Adam, AdamW and "
+            f"SGD; got {optim.get('optimizer_impl')}.{optim.optimizer}, use one of those, or predictor 'estimate'"
+        )
+    if settings.control.aligned_share != 1.0:
+        raise InvalidValueError(
+            f"on verl predictor 'aligned' takes its direction from all rollouts; got aligned_share="
+            f"{settings.control.aligned_share}, set it to 1.0"
+        )
 
 
 def _check_advantages(settings: VerlSettings, config: DictConfig) -> None:

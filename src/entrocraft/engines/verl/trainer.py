@@ -7,24 +7,29 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import ray
 import torch
 import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
 from tensordict import TensorDict
 from torch import Tensor
+from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.trainer_base import KVBatchMeta, PPOTrainer, register_trainer
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
-from verl.workers.utils.padding import response_to_nested
+from verl.workers.utils.padding import response_from_nested, response_to_nested
 
 from entrocraft import advantages as estimators
 from entrocraft.engines.deciding import Decider, Rollouts, Ruling
 from entrocraft.engines.ranks import OneRank
 from entrocraft.engines.scores import Scores
+from entrocraft.engines.verl.aligning import EXCESS, RISE, AligningWorker
 from entrocraft.engines.verl.mini_batches import Deal, deal, token_shares
 from entrocraft.engines.verl.settings import (
     PREFIX,
@@ -35,6 +40,7 @@ from entrocraft.engines.verl.settings import (
     optimizer_memory,
     rows_per_pass,
 )
+from entrocraft.entropy import entropy_sums
 from entrocraft.errors import InvalidValueError
 
 STATE_FILE = "entrocraft.json"
@@ -62,6 +68,12 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         self.entropy_controller = control.build(optimizer_memory(actor) ** optimizer_steps)
         by_rollout = self.settings.aggregation == ROLLOUT_MEAN
         self._decider = Decider(self.entropy_controller, control, OneRank(), by_rollout=by_rollout)
+
+    def _init_resource_pool_mgr(self) -> None:
+        super()._init_resource_pool_mgr()
+        if self.settings.control.aligned:
+            for role in {Role.ActorRollout, Role.ActorRolloutRef} & self.role_worker_mapping.keys():
+                self.role_worker_mapping[role] = ray.remote(AligningWorker)
 
     # ---- decide --------------------------------------------------------------------------------------
 
@@ -123,7 +135,32 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
             total_steps=self.total_training_steps * self._decisions_per_step,
             groups=_groups(batch, rows),
             rewards=own["rm_scores"].double().sum(-1) if self.entropy_controller.rewards_needed else None,
+            rise=partial(self._rise, batch, rows, entropy_BT, mask_BT) if self.settings.control.aligned else None,
         )
+
+    def _rise(self, batch: KVBatchMeta, rows: list[int], entropy_BT: Tensor, mask_BT: Tensor, entropy: float) -> Tensor:
+        """Have the workers tell how each token's log-probability rises with entropy (B, T)."""
+        actor = self.config.actor_rollout_ref.actor
+        sums_B, counts_B = entropy_sums(entropy_BT, mask_BT)
+        excess_B = torch.zeros(len(batch), dtype=torch.float32)
+        excess_B[rows] = (sums_B - entropy * counts_B).float()
+        every_row = list(range(len(batch)))
+        every = _fields(batch, every_row, ["response_mask"])
+        mask = every.to_padded_tensor()["response_mask"].float()
+        _write(batch, every_row, every, {EXCESS: excess_B[:, None] * mask})
+        settings = {
+            "calculate_entropy": True,
+            "temperature": self.config.actor_rollout_ref.rollout.temperature,
+            "step_length": float(actor.optim.lr),
+            "tokens_per_rank": float(counts_B.sum()) / self._num_ranks,
+            "aligned_blocks": self.settings.control.aligned_blocks or 0,
+        }
+        self.actor_rollout_wg.compute_rise(
+            replace(batch, fields=[*batch.fields, EXCESS], extra_info=batch.extra_info | settings)
+        )
+        answer = _fields(batch, rows, [RISE, "response_mask"])
+        nested = response_from_nested(answer[RISE], answer["response_mask"])
+        return torch.nested.to_padded_tensor(nested, 0.0, output_size=tuple(mask_BT.shape)).to(mask_BT.device)
 
     # ---- carry out -----------------------------------------------------------------------------------
 
@@ -151,17 +188,13 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
             [tag["seq_len"] for tag in batch.tags],
             kept_rows,
             mini_batch_size=self._stock_rows,
-            num_ranks=max(self.actor_rollout_wg._dispatch_info["actor"]) + 1,
+            num_ranks=self._num_ranks,
             rows_per_pass=rows_per_pass(self.config.actor_rollout_ref.actor),
         )
         tokens_of = dict(zip(rows, own["loss_mask"].sum(-1).tolist(), strict=True))
         advantages_BT = ruling.advantages[kept] * self._scales(batch, hand, kept_rows, tokens_of, ruling)[:, None]
-        part = KVBatchMeta(
-            partition_id=batch.partition_id,
-            keys=[batch.keys[row] for row in hand.order],
-            tags=[batch.tags[row] for row in hand.order],
-            fields=batch.fields,
-            extra_info=batch.extra_info,
+        part = replace(
+            batch, keys=[batch.keys[row] for row in hand.order], tags=[batch.tags[row] for row in hand.order]
         )
         by_kept = ruling.decision.normalize == "kept"
         with ExitStack() as meanwhile:
@@ -174,6 +207,11 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
             super()._update_actor(part, metrics)
         metrics["entrocraft/trained_rows"] = float(len(hand.order))
         metrics["entrocraft/filler_rows"] = float(len(hand.fillers))
+
+    @property
+    def _num_ranks(self) -> int:
+        """Data-parallel ranks of the actor."""
+        return max(self.actor_rollout_wg._dispatch_info["actor"]) + 1
 
     @property
     def _stock_rows(self) -> int:
