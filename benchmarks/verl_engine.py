@@ -88,7 +88,7 @@ def agree(output):
         assets = make_assets(Path(folder))
         for rule in ("advantage", "budget", "token", "aligned"):
             for ranks in (1, 2):
-                name = f"{rule}, {ranks} ranks"
+                name = f"{rule}, {ranks} rank{'s' * (ranks > 1)}"
                 table[name] = agreement(assets, Path(folder) / name.replace(", ", "_"), rule, ranks)
     (output / "agreement.json").write_text(json.dumps(table, indent=1) + "\n")
     print(json.dumps(table, indent=1))

@@ -41,7 +41,8 @@ class EntropyControl:
     upper: Any = None
     """Upper edge of the band, instead of `schedule` and `width`."""
     method: str = "rejection"
-    """The controller, one of `controllers.available()`."""
+    """The controller, one of `controllers.available()`: `rejection`; `entropic`, which keeps all rollouts and weighs successes
+    against failures; or `none`, which only watches."""
     rule: str | None = None
     """What a rejection keeps; see `RejectionController`. By default `token`, or `budget` where the loss weighs a rollout as
     a whole (RLOO, importance sampling by sequence) or `visitation` is asked for."""

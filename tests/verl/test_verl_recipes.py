@@ -31,7 +31,7 @@ def test_every_recipe_of_the_paper_composes(path):
     assert config.trainer.experiment_name == path.stem
     assert config.data.train_batch_size == 1024 and config.actor_rollout_ref.rollout.n == 8
     assert config.actor_rollout_ref.actor.optim.lr == 1e-6
-    controlled = any(word in path.stem for word in ("linear", "cosine", "constant", "w-reinforce"))
+    controlled = any(word in path.stem for word in ("linear", "cosine", "constant", "w-reinforce", "entropic"))
     assert config.trainer.v1.trainer_mode == ("entrocraft_sync" if controlled else "sync")
 
 
@@ -56,6 +56,8 @@ def test_the_baselines_differ_in_what_they_are_named_for():
     assert of("qwen3-4b-grpo-entropy-loss-0.003").actor_rollout_ref.actor.entropy_coeff == 0.003
     assert of("qwen3-4b-grpo-clip-cov").actor_rollout_ref.actor.policy_loss.loss_mode == "clip_cov"
     assert VerlSettings.of(of("qwen3-4b-w-reinforce")).control.estimator == "w_reinforce"
+    entropic = VerlSettings.of(of("qwen3-4b-entropic")).control
+    assert entropic.method == "entropic" and entropic.band().target(50, 100) == 0.5
     authors = VerlSettings.of(of("qwen3-4b-grpo-linear-authors-code")).control
     assert (authors.rule, authors.normalize, authors.rejected) == ("reward", "all", "mask")
 

@@ -92,6 +92,7 @@ def test_what_the_advantages_must_make_good(compose, overrides, expected):
         ),
         (["+entrocraft={rule: aligned, aligned_share: 0.5}", FSDP2, FP32], InvalidValueError, "aligned_share=0.5"),
         (["+entrocraft.predictor=exact"], InvalidValueError, "predictor 'exact' is for the TRL engine"),
+        (["+entrocraft.method=entropic", "algorithm.adv_estimator=gae"], InvalidValueError, "weighs whole rollouts"),
         (["+entrocraft.entropy_bonus=0.01", "+entrocraft.fallback=escalate"], InvalidValueError, "entropy_coeff"),
         (["+entrocraft.entropy_source=measured_"], UnknownNameError, "entropy_source"),
         (["algorithm.rollout_correction.bypass_mode=true"], InvalidValueError, "entropy_source=rollout"),

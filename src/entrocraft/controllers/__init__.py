@@ -5,10 +5,12 @@ from typing import Any
 
 from entrocraft.controllers.base import BatchStats, Controller, Decision, NoControl, Normalize, Prediction
 from entrocraft.controllers.rejection import RejectionController, Rule
+from entrocraft.controllers.reweighting import EntroPICController
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules import Band
 
 _CONTROLLERS: dict[str, Callable[..., Controller]] = {
+    "entropic": EntroPICController,
     "none": NoControl,
     "rejection": RejectionController,
 }
@@ -43,6 +45,7 @@ __all__ = [
     "BatchStats",
     "Controller",
     "Decision",
+    "EntroPICController",
     "NoControl",
     "Normalize",
     "Prediction",

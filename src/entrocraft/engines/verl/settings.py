@@ -250,6 +250,11 @@ def _check_advantages(settings: VerlSettings, config: DictConfig) -> None:
             "algorithm.use_kl_in_reward goes into the advantages, which entrocraft.estimator replaces by those of the raw "
             "rewards; set it to false, or use algorithm.adv_estimator"
         )
+    if control.method == "entropic" and config.algorithm.adv_estimator == "gae":
+        raise InvalidValueError(
+            "method 'entropic' weighs whole rollouts, and algorithm.adv_estimator=gae gives each token an advantage of its "
+            "own; use another, such as grpo"
+        )
     if control.estimator is not None and config.algorithm.adv_estimator == "gae":
         raise InvalidValueError(
             f"estimator {control.estimator!r} would train a critic whose values nothing uses; set algorithm.adv_estimator to "
