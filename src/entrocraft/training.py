@@ -18,7 +18,8 @@ from transformers import TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from entrocraft.config import LoraSettings, RunConfig
-from entrocraft.engines.trl import STATE_FILE, with_entropy_control
+from entrocraft.engines.checkpoints import STATE_FILE
+from entrocraft.engines.trl import with_entropy_control
 from entrocraft.engines.trl.dropping import LOSS_DENOMINATOR, check_trainer_args, loss_type_of, settled
 from entrocraft.errors import InvalidValueError, MissingDependencyError, UnknownNameError, first_line
 from entrocraft.evaluation import correctness, with_intervals

@@ -114,15 +114,15 @@ def test_a_schedule_is_shown_and_drawn(cli):
     assert cli("schedule", "[[0, 0.6], [1, 0.2]]").exit_code == cli("schedule", "0.5").exit_code == 0
 
 
-@pytest.mark.parametrize("rule", ["probabilistic", "budget", "token", "aligned"])
-def test_every_rule_is_one_line_and_resumes_to_itself(cli, rule):
-    assert cli("train", "run.yaml", f"control.rule={rule}", "--output", "whole").exit_code == 0
+@pytest.mark.parametrize("line", ["rule=probabilistic", "rule=budget", "rule=token", "rule=aligned", "method=entropic"])
+def test_every_rule_is_one_line_and_resumes_to_itself(cli, line):
+    assert cli("train", "run.yaml", f"control.{line}", "--output", "whole").exit_code == 0
     whole = RunDirectory(Path("whole"))
     assert json.loads(whole.controller_file.read_text())["counts"]["decisions"] == 4
     # As if killed between the checkpoint of step 2 and that of step 4.
     shutil.rmtree(whole.checkpoints / "checkpoint-4")
     before = whole.metrics()
-    result = cli("train", "run.yaml", f"control.rule={rule}", "--output", "whole", "--resume")
+    result = cli("train", "run.yaml", f"control.{line}", "--output", "whole", "--resume")
     assert result.exit_code == 0, result.output
     for mine, theirs in zip(whole.metrics(), before, strict=True):
         assert {k: v for k, v in mine.items() if k != "seconds"} == {k: v for k, v in theirs.items() if k != "seconds"}

@@ -15,8 +15,8 @@ from trl import GRPOTrainer, RLOOConfig, RLOOTrainer
 
 import entrocraft as ec
 from entrocraft.control import EntropyControl
+from entrocraft.engines.checkpoints import STATE_FILE
 from entrocraft.engines.trl import (
-    STATE_FILE,
     EntropyControlledGRPOTrainer,
     EntropyControlledRLOOTrainer,
     with_entropy_control,

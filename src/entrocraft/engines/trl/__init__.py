@@ -17,7 +17,6 @@ What happens in a training step, all of it around TRL's own methods:
 """
 
 from entrocraft.engines.trl.trainer import (
-    STATE_FILE,
     EntropyControlledGRPOTrainer,
     EntropyControlledRLOOTrainer,
     EntropyControlMixin,
@@ -25,7 +24,6 @@ from entrocraft.engines.trl.trainer import (
 )
 
 __all__ = [
-    "STATE_FILE",
     "EntropyControlMixin",
     "EntropyControlledGRPOTrainer",
     "EntropyControlledRLOOTrainer",

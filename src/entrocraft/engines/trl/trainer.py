@@ -1,6 +1,5 @@
 """TRL's trainers with entropy control."""
 
-import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from trl import GRPOTrainer, RLOOTrainer
 from entrocraft import advantages as estimators
 from entrocraft.control import EntropyControl
 from entrocraft.controllers import Controller, Decision
+from entrocraft.engines.checkpoints import load_state, save_state
 from entrocraft.engines.deciding import Decider, Rollouts, Ruling
 from entrocraft.engines.trl.aligning import Aligner
 from entrocraft.engines.trl.dropping import (
@@ -35,8 +35,6 @@ from entrocraft.engines.trl.measuring import PolicyScorer
 from entrocraft.engines.trl.ranks import AcceleratorRanks
 from entrocraft.entropy import entropy_sums
 from entrocraft.errors import InvalidValueError
-
-STATE_FILE = "entrocraft.json"
 
 # Carried through TRL's shuffle and split.
 _KEEP, _SCALE, _ENTROPY_COEF = "entrocraft_keep", "entrocraft_scale", "entrocraft_entropy_coef"
@@ -255,25 +253,15 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             parameter.grad = None
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
-        # Before TRL's own files: transformers writes trainer_state.json last, so a checkpoint that has
-        # it is whole.
-        if self.args.should_save:
+        if self.args.should_save:  # transformers writes trainer_state.json last
             folder = Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}"
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / STATE_FILE).write_text(json.dumps(self.entropy_controller.state_dict()))
+            save_state(self.entropy_controller, folder)
         super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | os.PathLike[str] | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is None:
-            return
-        path = Path(checkpoint) / STATE_FILE
-        if not path.exists():
-            raise InvalidValueError(
-                f"{checkpoint} holds no {STATE_FILE}: it was not saved under entropy control. Start a new "
-                "run from its weights, or resume it with the trainer that saved it."
-            )
-        self.entropy_controller.load_state_dict(json.loads(path.read_text()))
+        if checkpoint is not None:
+            load_state(self.entropy_controller, Path(checkpoint))
 
 
 class _BeforeOptimizerStep(TrainerCallback):

@@ -3,7 +3,6 @@
 Registered under the names of verl's own with `entrocraft_` before them; see `engines.verl`.
 """
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,6 +25,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.workers.utils.padding import response_from_nested, response_to_nested
 
 from entrocraft import advantages as estimators
+from entrocraft.engines.checkpoints import load_state, save_state
 from entrocraft.engines.deciding import Decider, Rollouts, Ruling
 from entrocraft.engines.ranks import OneRank
 from entrocraft.engines.scores import Scores
@@ -41,9 +41,6 @@ from entrocraft.engines.verl.settings import (
     rows_per_pass,
 )
 from entrocraft.entropy import entropy_sums
-from entrocraft.errors import InvalidValueError
-
-STATE_FILE = "entrocraft.json"
 
 
 class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ignore[misc]
@@ -246,10 +243,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
     # ---- save ----------------------------------------------------------------------------------------
 
     def _save_checkpoint(self) -> None:
-        # Before verl's own files: the one that names the latest checkpoint comes last, so what it names is whole.
-        folder = Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / STATE_FILE).write_text(json.dumps(self.entropy_controller.state_dict()))
+        save_state(self.entropy_controller, self._checkpoint_folder)  # verl writes last which checkpoint is the latest
         super()._save_checkpoint()
 
     def _load_checkpoint(self) -> None:
@@ -257,16 +251,13 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         if self.global_steps == 0:
             return
         trainer = self.config.trainer
-        folder = Path(trainer.default_local_dir) / f"global_step_{self.global_steps}"
-        if trainer.resume_mode == "resume_path":
-            folder = Path(trainer.resume_from_path)
-        path = folder / STATE_FILE
-        if not path.exists():
-            raise InvalidValueError(
-                f"{folder} holds no {STATE_FILE}: it was not saved under entropy control. Start a new run from its "
-                "weights, or resume it with the trainer mode that saved it."
-            )
-        self.entropy_controller.load_state_dict(json.loads(path.read_text()))
+        resumed_from = trainer.resume_from_path if trainer.resume_mode == "resume_path" else self._checkpoint_folder
+        load_state(self.entropy_controller, Path(resumed_from))
+
+    @property
+    def _checkpoint_folder(self) -> Path:
+        """Where verl saves the step it is at."""
+        return Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
 
 
 class _WithMiniBatches:
