@@ -1,6 +1,7 @@
 """What entropy control does on verl, run by its stock command on the CPU (see tests/verl).
 
-python benchmarks/verl_engine.py tracking --output results/verl    # 60 steps along a line, and without control
+python benchmarks/verl_engine.py tracking --output results/verl    # 60 steps along a line, three seeds, and without control
+python benchmarks/verl_engine.py agreement --output results/verl   # one step of verl and of TRL on the same batch
 python benchmarks/verl_engine.py update --output results/verl      # time of an update against what is kept
 python benchmarks/verl_engine.py scale --output results/verl       # the decision, and dealing, at many rollouts and ranks
 """
@@ -21,12 +22,15 @@ sys.path.insert(0, str(ROOT / "tests/verl"))
 from launch import make_assets, run_verl  # noqa: E402
 
 ACTOR = "actor_rollout_ref.actor"
+# As in benchmarks/tracking.py with TRL, the optimizer's settings included.
 BATCH = [
-    "data.train_batch_size=64",
-    "actor_rollout_ref.rollout.n=8",
-    f"{ACTOR}.ppo_mini_batch_size=64",
+    "data.train_batch_size=128",
+    "actor_rollout_ref.rollout.n=4",
+    f"{ACTOR}.ppo_mini_batch_size=128",
     f"{ACTOR}.ppo_max_token_len_per_gpu=8192",
     f"{ACTOR}.optim.lr=1.2e-4",
+    f"{ACTOR}.optim.betas=[0.9,0.95]",
+    f"{ACTOR}.optim.weight_decay=0.0",
 ]
 CURVE = "linear(0.6, 0.45)"
 STEPS = 60
@@ -43,40 +47,50 @@ def main():
 
 
 def tracking(output):
-    """Follow a line on verl, and draw it beside a run without control."""
+    """Follow a line on verl with three seeds, and draw it beside a run without control; runs that are there are kept."""
     controlled = ["trainer.v1.trainer_mode=entrocraft_sync", f"+entrocraft.schedule='{CURVE}'"]
-    runs = {}
-    for name, overrides in {"entrocraft_sync": controlled, "sync": []}.items():
-        with tempfile.TemporaryDirectory() as folder:
-            folder = Path(folder)
-            assets = make_assets(folder, num_problems=4096)
-            run = run_verl(assets, folder / "run", *BATCH, *overrides, steps=STEPS, seconds=3000)
-        if run.status:
-            raise SystemExit(run.text[-3000:])
-        runs[name] = {
-            "entropy": [round(value, 4) for value in run.column("actor/entropy")],
-            "reward": [round(value, 4) for value in run.column("critic/rewards/mean")],
-            "seconds_update": [round(value, 3) for value in run.column("timing_s/update_actor")],
-            "seconds_step": [round(value, 3) for value in run.column("timing_s/step")],
-        }
-        if overrides:
-            for column in ("target", "kept_fraction", "kept_token_fraction"):
-                runs[name][column] = [round(value, 4) for value in run.column(f"entrocraft/{column}")]
-    ours = runs["entrocraft_sync"]
-    errors = [abs(entropy - target) for entropy, target in zip(ours["entropy"], ours["target"], strict=True)]
-    figures = {
-        "curve": CURVE,
-        "mean_error": round(statistics.fmean(errors), 4),
-        "largest_error": round(max(errors), 4),
-        "share_within_0.03": round(statistics.fmean(error <= 0.03 for error in errors), 3),
-        "mean_error_without_control": round(
-            statistics.fmean(abs(a - b) for a, b in zip(runs["sync"]["entropy"], ours["target"], strict=True)), 4
-        ),
-        "tokens_kept": round(statistics.fmean(ours["kept_token_fraction"]), 3),
-    }
-    (output / "tracking.json").write_text(json.dumps({"figures": figures, "runs": runs}) + "\n")
-    print(json.dumps(figures, indent=1))
+    file = output / "tracking.json"
+    runs = json.loads(file.read_text())["runs"] if file.exists() else {}
+    for name, overrides, seed in [(f"seed {seed}", controlled, seed) for seed in range(3)] + [("no control", [], 0)]:
+        if name not in runs:
+            runs[name] = followed(overrides, seed)
+            file.write_text(json.dumps({"figures": figures_of(runs), "runs": runs}) + "\n")
+    print(json.dumps(figures_of(runs), indent=1))
     draw(runs, output / "tracking.png")
+
+
+def followed(overrides, seed):
+    """Return what one run did, step by step."""
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        assets = make_assets(folder, num_problems=4096, seed=seed)
+        run = run_verl(assets, folder / "run", *BATCH, f"data.seed={seed}", *overrides, steps=STEPS, seconds=3000)
+    if run.status:
+        raise SystemExit(run.text[-3000:])
+    columns = {
+        "entropy": "actor/entropy",
+        "reward": "critic/rewards/mean",
+        "seconds_update": "timing_s/update_actor",
+        "seconds_step": "timing_s/step",
+    }
+    if overrides:
+        columns |= {name: f"entrocraft/{name}" for name in ("target", "kept_fraction", "kept_token_fraction")}
+    return {name: [round(value, 4) for value in run.column(column)] for name, column in columns.items()}
+
+
+def figures_of(runs):
+    """Return how closely the runs that are there followed the line."""
+    figures = {"curve": CURVE}
+    targets = runs["seed 0"]["target"]
+    for name, run in runs.items():
+        errors = [abs(entropy - target) for entropy, target in zip(run["entropy"], targets, strict=True)]
+        figures[name] = {
+            "mean_error": round(statistics.fmean(errors), 4),
+            "largest_error": round(max(errors), 4),
+            "share_within_0.03": round(statistics.fmean(error <= 0.03 for error in errors), 3),
+            "tokens_kept": round(statistics.fmean(run.get("kept_token_fraction", [1.0])), 3),
+        }
+    return figures
 
 
 def agree(output):
@@ -95,15 +109,15 @@ def agree(output):
 
 
 def draw(runs, file):
-    """Draw entropy with and without control, and the target."""
+    """Draw entropy with and without control, and the target that it followed."""
     from entrocraft.plots.style import COLOURS, TARGET, Figure, write_picture
 
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     ax = figure.subplots()
     steps = range(1, STEPS + 1)
-    ax.plot(steps, runs["entrocraft_sync"]["target"], color=TARGET, linestyle="--", label="target")
+    ax.plot(steps, runs["seed 0"]["target"], color=TARGET, linestyle="--", label="target")
     for (name, run), colour in zip(runs.items(), COLOURS, strict=False):
-        ax.plot(steps, run["entropy"], color=colour, label=f"trainer_mode={name}")
+        ax.plot(steps, run["entropy"], color=colour, label=name)
     ax.set(xlabel="step", ylabel="entropy (nats per token)", ylim=(0, None))
     ax.spines[["top", "right"]].set_visible(False)
     ax.legend(frameon=False)
