@@ -26,10 +26,22 @@ def cli(tmp_path, monkeypatch):
     return run_command
 
 
-@pytest.fixture
-def trained(cli):
-    result = cli("train", "run.yaml", "--output", "out")
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    """Return the folder of a finished run."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("run.yaml").write_text(SMALL)
+        result = run_command("train", "run.yaml", "--output", "out")
     assert result.exit_code == 0, result.output
+    return folder / "out"
+
+
+@pytest.fixture
+def trained(cli, trained_once):
+    """Return a copy of a finished run, to do with as one likes."""
+    shutil.copytree(trained_once, "out")
     return RunDirectory(Path("out"))
 
 
@@ -82,6 +94,7 @@ def test_trained_runs_can_be_drawn_and_evaluated(cli, trained):
     assert result.exit_code == 0 and "pass@4" in result.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
 def test_without_control_the_plain_algorithm_runs(cli, algorithm):
     result = cli("train", "run.yaml", "control=null", "train.steps=1", f"train.algorithm={algorithm}", "eval.every=0")
@@ -128,6 +141,7 @@ def test_every_rule_is_one_line_and_resumes_to_itself(cli, line):
         assert {k: v for k, v in mine.items() if k != "seconds"} == {k: v for k, v in theirs.items() if k != "seconds"}
 
 
+@pytest.mark.slow
 def test_an_adaptive_schedule_trains_and_resumes(cli):
     arguments = ("train", "run.yaml", "control.schedule=adaptive(linear(0.6, 0.5), patience=2)", "--output", "out")
     assert cli(*arguments).exit_code == 0
