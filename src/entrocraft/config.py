@@ -9,13 +9,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, ValidationError
 
 from entrocraft import tasks
 from entrocraft.control import EntropyControl
 from entrocraft.errors import EntrocraftError, InvalidValueError, did_you_mean
-from entrocraft.plain_yaml import read_yaml, read_yaml_file
+from entrocraft.plain_yaml import read_assignment, read_yaml_file
 from entrocraft.sampling import SamplingConfig
 from entrocraft.schedules import Schedule
 from entrocraft.tasks import Task
@@ -193,14 +192,10 @@ def task_from(spec: str) -> Task:
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not all(key.split(".")):
-        raise InvalidValueError(f"expected an override such as train.steps=100, got {override!r}")
-    try:
-        value = read_yaml(text)
-    except yaml.YAMLError as error:
-        raise InvalidValueError(f"override {override!r}: the value is not YAML") from error
+    key, value = read_assignment(override, "train.steps=100")
     *parents, last = key.split(".")
+    if not all((*parents, last)):
+        raise InvalidValueError(f"expected a setting such as train.steps=100, got {override!r}")
     for parent in parents:
         if data.get(parent) is None:
             data[parent] = {}

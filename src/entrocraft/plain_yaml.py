@@ -35,6 +35,29 @@ def read_yaml(text: str) -> Any:
         raise yaml.YAMLError(f"not a value: {error}") from error
 
 
+def read_assignment(text: str, example: str) -> tuple[str, Any]:
+    """Return name and value of `name=value`, as command lines take settings.
+
+    Args:
+        text: What was typed.
+        example: Such a setting, for the error.
+
+    Raises:
+        InvalidValueError: There is no name, no `=`, or the value is not YAML.
+
+    Example:
+        >>> read_assignment("train.steps=100", "a.b=1")
+        ('train.steps', 100)
+    """
+    name, separator, value = text.partition("=")
+    if not separator or not name:
+        raise InvalidValueError(f"expected a setting such as {example}, got {text!r}")
+    try:
+        return name, read_yaml(value)
+    except yaml.YAMLError as error:
+        raise InvalidValueError(f"{text!r}: the value is not YAML") from error
+
+
 def read_yaml_file(path: Path) -> Any:
     """Return what the file says.
 

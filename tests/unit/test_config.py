@@ -80,7 +80,7 @@ def test_mistakes_are_refused_with_the_key_and_a_hint(write, text, message):
 
 @pytest.mark.parametrize("override", ["train.steps", "=3", "train..steps=3", "seed.x=1", "train.steps=[1"])
 def test_overrides_that_make_no_sense_are_refused(write, override):
-    with pytest.raises(InvalidValueError, match="override"):
+    with pytest.raises(InvalidValueError, match="such as train.steps=100|not YAML|not a section"):
         load_config(write("seed: 1"), [override])
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from entrocraft import __version__
-from entrocraft.cli.output import sparkline, table, user_errors_exit_2
+from entrocraft.cli.output import describe_curve, sparkline, table, user_errors_exit_2
 from entrocraft.errors import InvalidValueError
 
 
@@ -240,7 +240,7 @@ def schedule(spec: str, num_steps: int, output: Path | None) -> None:
     """Show a schedule such as 'linear(0.6, 0.2)', 0.5 or '[[0, 0.6], [1, 0.2]]'."""
     import yaml
 
-    from entrocraft.config import read_yaml
+    from entrocraft.plain_yaml import read_yaml
     from entrocraft.schedules import schedule_from
 
     try:
@@ -275,12 +275,7 @@ def _describe(plan: Any, run: Any) -> None:
     if config.control is None:
         click.echo("\nno entropy control")
     else:
-        band = config.control.band()
-        unit = "nats per token" if band.unit == "nats" else "multiples of the entropy at the first step"
-        targets = [band.target(step, train_config.steps) for step in range(train_config.steps + 1)]
-        lower, upper = band(0, train_config.steps)
-        click.echo(f"\ntarget entropy ({unit}), band {upper - lower:g} wide at the start\n{sparkline(targets)}")
-        click.echo(table(targets))
+        click.echo(f"\n{describe_curve(config.control.band(), train_config.steps)}")
     args, rollouts = plan.trl_args, train_config.rollouts_per_step
     total = rollouts * train_config.steps
     problems_seen = train_config.prompts_per_step * train_config.steps / len(plan.train_problems)

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from entrocraft.errors import EntrocraftError
+from entrocraft.schedules import Band
 
 _PATH_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 _BARS = "▁▂▃▄▅▆▇█"
@@ -41,3 +42,12 @@ def table(values: Sequence[float], rows: int = 10) -> str:
     last = len(values) - 1
     steps = sorted({round(i * last / rows) for i in range(rows + 1)})
     return "\n".join(f"  step {step:>6}  {values[step]:.4f}" for step in steps)
+
+
+def describe_curve(band: Band, steps: int) -> str:
+    """Return what is wanted of entropy over so many steps, as bars and as numbers."""
+    unit = "nats per token" if band.unit == "nats" else "multiples of the entropy at the first step"
+    targets = [band.target(step, steps) for step in range(steps + 1)]
+    lower, upper = band(0, steps)
+    heading = f"target entropy ({unit}), band {upper - lower:g} wide at the start"
+    return f"{heading}\n{sparkline(targets)}\n{table(targets)}"

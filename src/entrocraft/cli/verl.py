@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from entrocraft.cli.output import sparkline, table, user_errors_exit_2
+from entrocraft.cli.output import describe_curve, user_errors_exit_2
 from entrocraft.errors import InvalidValueError
 
 
@@ -56,20 +56,15 @@ def data(task_name: str, options: tuple[str, ...], output: Path, num_problems: i
 
     They are graded by reward.custom_reward_function.path=pkg://entrocraft.engines.verl.tasks
     """
-    import yaml
-
-    from entrocraft.plain_yaml import read_yaml
+    from entrocraft.plain_yaml import read_assignment
 
     tasks = _import("tasks")
     task: dict[str, Any] = {"name": task_name}
     for option in options:
-        name, separator, value = option.partition("=")
-        if not separator or name in task:
-            raise InvalidValueError(f"expected an option of the task such as max_target=24, each once, got {option!r}")
-        try:
-            task[name] = read_yaml(value)
-        except yaml.YAMLError as error:
-            raise InvalidValueError(f"option {option!r}: the value is not YAML") from error
+        name, value = read_assignment(option, "max_target=24")
+        if name in task:
+            raise InvalidValueError(f"{name!r} is set already, got {option!r}")
+        task[name] = value
     split = settings.pop("split")
     click.echo(json.dumps(tasks.write_parquet(task, split, num_problems, output, **settings)))
 
@@ -94,11 +89,8 @@ def _describe(config: Any) -> None:
         click.echo(f"{mode}: no entropy control")
     else:
         control = VerlSettings.of(config).control
-        band = control.band()
-        unit = "nats per token" if band.unit == "nats" else "multiples of the entropy at the first step"
-        targets = [band.target(step, 100) for step in range(101)]
         click.echo(f"{mode}: {control.method}, rule {control.rule}, rejected={control.rejected}")
-        click.echo(f"target entropy ({unit}) over percents of the run\n{sparkline(targets)}\n{table(targets)}")
+        click.echo(f"{describe_curve(control.band(), 100)}\nin percents of the run")
     prompts, rollouts = config.data.train_batch_size, config.actor_rollout_ref.rollout.n
     click.echo(
         f"{prompts} prompts x {rollouts} rollouts = {prompts * rollouts} rollouts a step, up to "
