@@ -50,8 +50,10 @@ def tracking(output):
     """Follow a line on verl with three seeds, and draw it beside a run without control; runs that are there are kept."""
     controlled = ["trainer.v1.trainer_mode=entrocraft_sync", f"+entrocraft.schedule='{CURVE}'"]
     file = output / "tracking.json"
-    runs = json.loads(file.read_text())["runs"] if file.exists() else {}
-    for name, overrides, seed in [(f"seed {seed}", controlled, seed) for seed in range(3)] + [("no control", [], 0)]:
+    wanted = {f"seed {seed}": (controlled, seed) for seed in range(3)} | {"no control": ([], 0)}
+    done = json.loads(file.read_text())["runs"] if file.exists() else {}
+    runs = {name: done[name] for name in wanted if name in done}
+    for name, (overrides, seed) in wanted.items():
         if name not in runs:
             runs[name] = followed(overrides, seed)
             file.write_text(json.dumps({"figures": figures_of(runs), "runs": runs}) + "\n")

@@ -35,8 +35,8 @@ ReadRows = Callable[[Callable[..., Any], Tensor], tuple[Tensor, Tensor]]
 """Takes something to call as one calls the model, and row indices; returns those rows' logits (rows, T, V), divided by
 the sampling temperature, and the tokens (rows, T) that were sampled from them."""
 
-NUDGE = 0.003
-"""Nats per token by which weights that must be moved raise entropy. In float32 what such a move does to each rollout
+NUDGE = 0.005
+"""Share of itself by which weights that must be moved raise entropy. In float32 what such a move does to each rollout
 agrees with the derivative on the embedded model and on a chat model (correlation 0.9999); ten times as far it does not."""
 
 
@@ -245,27 +245,27 @@ def log_prob_change_by_shift(
     parameters: Sequence[nn.Parameter],
     steps: Sequence[Tensor],
     gradients: Sequence[Tensor],
-    num_tokens: float,
+    summed_entropy: float,
 ) -> Tensor:
     """Return the same as `log_prob_change` by moving the weights both ways and back, for weights that FSDP2 shards.
 
-    The central difference of a move along `steps` that raises entropy by `NUDGE` nats per token to first order,
-    whatever the length of the steps: a whole learning rate may be far outside what is linear. In float32 only: so
-    small a move vanishes in the rounding of half precision.
+    The central difference of a move along `steps` that raises entropy by a share `NUDGE` of it to first order, whatever
+    the length of the steps: a whole learning rate may be far outside what is linear. In float32 only: so small a move
+    vanishes in the rounding of half precision.
 
     Args:
         log_probs: Returns the log-probabilities of all tokens under the model as it is.
         model: The model that it reads.
         parameters: What to move.
         steps: How far the changes that are returned are for.
-        gradients: Of the summed entropy of `num_tokens` tokens, by the parameters.
-        num_tokens: Under FSDP, whose gradients are means over the ranks, the mean over the ranks.
+        gradients: Of the summed entropy, by the parameters.
+        summed_entropy: In nats; under FSDP, whose gradients are means over the ranks, the mean over the ranks.
 
     Returns:
         Changes, in nats, in the shape that `log_probs` gives; zeros if there is nowhere to go.
     """
-    rise = sum(_whole_sum(gradient * step) for gradient, step in zip(gradients, steps, strict=True)) / num_tokens
-    nudge = NUDGE / rise if rise > 0 else 0.0
+    rise = sum(_whole_sum(gradient * step) for gradient, step in zip(gradients, steps, strict=True))
+    nudge = NUDGE * summed_entropy / rise if rise > 0 else 0.0
     sides = []
     for sign in (1, -1):
         with shifted(model, parameters, [sign * nudge * step for step in steps]), torch.no_grad():

@@ -159,6 +159,11 @@ class EntropyControl:
         return self.method == "rejection" and (self.rule == "aligned" or self.predictor == "aligned")
 
     @property
+    def drops(self) -> bool:
+        """True if rollouts may be left out of the update's passes; otherwise it passes over all of them."""
+        return self.method == "rejection" and self.rejected == "drop"
+
+    @property
     def band_width(self) -> float:
         """Width of the band around a schedule, in its unit: the one asked for, or the default."""
         return DEFAULT_WIDTH if self.width is None else self.width

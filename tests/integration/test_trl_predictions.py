@@ -14,6 +14,7 @@ from entrocraft.control import EntropyControl
 from entrocraft.controllers.ranking import binned
 from entrocraft.engines.deciding import Decider
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer, with_entropy_control
+from entrocraft.engines.trl.aligning import Aligner
 from entrocraft.entropy import token_entropy, token_log_probs
 from entrocraft.errors import InvalidValueError
 
@@ -187,9 +188,27 @@ def lora(tiny_model):
     )
 
 
-@pytest.mark.parametrize("micro_batch_size", [16, 4])
-@pytest.mark.parametrize("peft", [False, True])
-def test_aligned_predictions_are_those_of_the_whole_batch_at_once(make_trainer, tiny_model, peft, micro_batch_size):
+RECOMPUTED = {
+    "gradient_checkpointing": True,
+    "gradient_checkpointing_kwargs": {"use_reentrant": False},
+}
+
+
+@pytest.mark.parametrize(
+    ("peft", "micro_batch_size", "more"),
+    [
+        (False, 16, {}),
+        (False, 4, {}),
+        (True, 16, {}),
+        (True, 4, RECOMPUTED),
+        (False, 4, RECOMPUTED),
+        (False, 4, RECOMPUTED | {"gradient_checkpointing_kwargs": {"use_reentrant": True}}),
+    ],
+    ids=["whole", "micro", "peft", "peft-recomputed", "recomputed", "reentrant"],
+)
+def test_aligned_predictions_are_those_of_the_whole_batch_at_once(
+    make_trainer, tiny_model, peft, micro_batch_size, more
+):
     controller = asking()
     trainer = make_trainer(
         Watching,
@@ -200,6 +219,7 @@ def test_aligned_predictions_are_those_of_the_whole_batch_at_once(make_trainer, 
             "temperature": 0.7,
             "per_device_train_batch_size": micro_batch_size,
             "gradient_accumulation_steps": 16 // micro_batch_size,
+            **more,
         },
         entropy_control=EntropyControl(rule="aligned"),
         entropy_controller=controller,
@@ -249,6 +269,18 @@ def test_weights_gradients_and_mode_are_as_before_after_scoring(make_trainer, ti
     assert trainer.model.training
     assert all(torch.equal(a, b) for a, b in zip(trainer.before, trainer.after, strict=True))
     assert 0 < train_logs(trainer)[-1]["entrocraft/kept_fraction"] < 1
+
+
+def test_gradients_are_synchronised_after_every_pass_where_fsdp2_would_put_it_off(make_trainer, monkeypatch):
+    """Or those of a direction, taken while gradients accumulate, would be among them. There is no FSDP on CPU."""
+    trainer = make_trainer(GRPOTrainer, config={"gradient_accumulation_steps": 2})
+    accumulation = trainer.accelerator.gradient_state.plugin_kwargs
+    Aligner(trainer, None, 1.0)
+    assert not accumulation.get("sync_each_batch", False)
+    monkeypatch.setattr(trainer, "is_fsdp_enabled", True)
+    monkeypatch.setattr(type(trainer.accelerator), "is_fsdp2", True)
+    Aligner(trainer, None, 1.0)
+    assert accumulation["sync_each_batch"]
 
 
 @pytest.mark.parametrize("rule", ["aligned", "predicted"])

@@ -65,10 +65,10 @@ def reader(batch):
     return read
 
 
-def predictions(model, batches, mean_entropy, tokens_per_rank=None):
+def predictions(model, batches, mean_entropy, entropy_per_rank=None):
     """Return each rollout's predicted change, from the direction that all the batches give together.
 
-    By moving the weights, if told what gradients that are means over ranks are divided by; else by derivatives.
+    By moving the weights, if told the entropy that gradients which are means over ranks are of; else by derivatives.
     """
     parameters = last_blocks(model, None)
     parts = []
@@ -84,7 +84,7 @@ def predictions(model, batches, mean_entropy, tokens_per_rank=None):
     steps = ascent_step(total, parameters, None, LEARNING_RATE)
     predicted = []
     for read, rows, mask, advantages in parts:
-        if tokens_per_rank is None:
+        if entropy_per_rank is None:
             rise = log_prob_change(read, [rows], model, parameters, steps)
         else:
             rise = log_prob_change_by_shift(
@@ -93,7 +93,7 @@ def predictions(model, batches, mean_entropy, tokens_per_rank=None):
                 parameters,
                 steps,
                 total,
-                tokens_per_rank,
+                entropy_per_rank,
             )
         predicted.append(advantages * (rise * mask).sum(-1))
     return torch.cat(predicted)
@@ -111,8 +111,8 @@ def sharded_predictions(model_folder, batches, mean_entropy):
     read = reader(batches[dist.get_rank()])
     with torch.no_grad():
         first, _ = read(model, torch.arange(2))  # leaves the root's weights whole, as a pass before the decision does
-    tokens_per_rank = float(sum(batch["completion_mask"].sum() for batch in batches)) / len(batches)
-    mine = predictions(model, [batches[dist.get_rank()]], mean_entropy, tokens_per_rank)
+    num_tokens = float(sum(batch["completion_mask"].sum() for batch in batches))
+    mine = predictions(model, [batches[dist.get_rank()]], mean_entropy, mean_entropy * num_tokens / len(batches))
     with torch.no_grad():
         same = torch.equal(first, read(model, torch.arange(2))[0])  # nothing of the moved weights is left
     last_blocks(model, None)  # lets go of whole weights

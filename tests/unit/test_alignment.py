@@ -6,6 +6,7 @@ from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from entrocraft.alignment import (
+    NUDGE,
     ascent_step,
     entropy_gradient,
     last_blocks,
@@ -131,18 +132,21 @@ def test_weights_and_gradients_are_left_bit_for_bit(bed):
 
 @pytest.mark.parametrize("length", [1e-9, 1e-2])
 def test_a_derivative_is_what_a_small_shift_of_the_weights_gives(bed, length):
-    """However long the step: a whole one may lead anywhere."""
+    """However long the step: a whole one may lead anywhere; the shift moves entropy by the share that it is to."""
     model, read, mask, _ = bed
+    old_log_probs, sums, _, entropy = measured(model, read, mask)
+    moved = []
+
+    def log_probs():
+        new_log_probs, new_sums, counts, _ = measured(model, read, mask)
+        weights = ((new_log_probs - old_log_probs) * mask).sum(-1).exp()
+        moved.append(((weights * new_sums).sum() / (weights * counts).sum()).item() / entropy - 1)
+        return new_log_probs
+
     parameters, gradients, steps = direction(bed, length=length)
     derivative = log_prob_change(read, ROWS, model, parameters, steps)
-    shift = log_prob_change_by_shift(
-        lambda: torch.cat([token_log_probs(*read(model, rows)) for rows in ROWS]),
-        model,
-        parameters,
-        steps,
-        gradients,
-        mask.sum(),
-    )
+    shift = log_prob_change_by_shift(log_probs, model, parameters, steps, gradients, sums.sum())
+    assert moved == pytest.approx([NUDGE, -NUDGE], rel=0.1)
     torch.testing.assert_close(derivative, shift, rtol=1e-3, atol=1e-3 * derivative.abs().max().item())
 
 

@@ -145,3 +145,21 @@ def test_a_file_steers_it(tmp_path):
     ruling = ruled(steered, advantages, step=2)
     assert not ruling.changes_nothing and ruling.decision.metrics["target"] == pytest.approx(0.1)
     assert ruling.decision.metrics["steering_accepted"] == 1.0
+
+
+class Reweigh(Controller):
+    """Gives rollouts other advantages."""
+
+    def __init__(self, advantages):
+        super().__init__(Band(lower=0.0, upper=9.0))
+        self.advantages = torch.tensor(advantages)
+
+    def _decide(self, stats, direction):
+        return Decision(keep=torch.tensor([True, True, True, False]), advantages=self.advantages)
+
+
+def test_what_tokens_are_worth_follows_what_their_rollout_is():
+    """Each rollout's mean becomes what was decided; what its tokens say of each other is left."""
+    own = torch.tensor([[1.0, 3.0, 0.0], [1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    ruling = ruled(decider(Reweigh([1.0, -4.0, 0.5, 0.0])), own)
+    assert ruling.advantages.tolist() == [[0.5, 1.5, 0.0], [-2.0, -4.0, -6.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]

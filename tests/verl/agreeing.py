@@ -16,6 +16,10 @@ ACTOR = "actor_rollout_ref.actor"
 NUM_ROLLOUTS = 32
 
 
+DOUBTFUL = 0.05
+"""Share of the largest predicted change below which derivatives and differences may part on a change's sign."""
+
+
 class Gradients(TrainerCallback):
     """Keeps the gradients of the step."""
 
@@ -45,8 +49,10 @@ def agreement(assets, folder, rule, ranks=1):
     """Return how far the two engines agree.
 
     Returns:
-        Whether they keep the same rollouts, the difference of entropy, of what is left of the advantages, and of the
-        gradients: the largest of an entry over the norm of the whole.
+        Whether they keep the same rollouts; the correlation of what they predict of each, None where the rule predicts
+        nothing; the difference of entropy, of what is left of the advantages, and of the gradients: the largest of an
+        entry over the norm of the whole. Rule `aligned` takes derivatives on TRL and differences on verl, so a rollout
+        that does next to nothing (`DOUBTFUL`) may be kept by one alone; then the last two are None.
     """
     settings = {"lower": 0.0, "upper": 0.1, "rule": rule}
     block = ", ".join(f"{name}: {value}" for name, value in settings.items())
@@ -79,9 +85,14 @@ def agreement(assets, folder, rule, ranks=1):
 
     class Watching(with_entropy_control(OfThisBatch)):
         def _control(self, batch):
-            ruled, seen["decision"] = super()._control(batch)
-            seen["advantages"] = ruled["advantages"]
-            return ruled, seen["decision"]
+            decide = self._decider.decide
+
+            def watched(*args, **kwargs):
+                seen["ruling"] = decide(*args, **kwargs)
+                return seen["ruling"]
+
+            self._decider.decide = watched
+            return super()._control(batch)
 
     gradients = Gradients()
     trainer = Watching(
@@ -111,8 +122,14 @@ def agreement(assets, folder, rule, ranks=1):
     )
     trainer.train()
 
-    decision = seen["decision"]
-    ruled = seen["advantages"] if rule == "token" else seen["advantages"][:, None] * batch["completion_mask"]
+    ruling, (kept, kept_on_verl) = seen["ruling"], (seen["ruling"].decision.keep, recorded["keep"].bool())
+    same, correlation, clear = torch.equal(kept, kept_on_verl), None, torch.ones_like(kept)
+    if "predicted" in recorded:
+        both = torch.stack([ruling.stats.prediction("predicted_change").double(), recorded["predicted"].double()])
+        correlation = torch.corrcoef(both)[0, 1].item()
+        if rule == "aligned":
+            clear = both[1].abs() > DOUBTFUL * both[1].abs().max()
+    ruled = ruling.advantages if rule == "token" else ruling.advantages[:, None] * batch["completion_mask"]
     before = AutoModelForCausalLM.from_pretrained(assets / "model").state_dict()
     saved = folder / "checkpoints/global_step_1/actor"  # in float32, as trained
     shards = [torch.load(saved / f"model_world_size_{ranks}_rank_{i}.pt", weights_only=False) for i in range(ranks)]
@@ -120,10 +137,11 @@ def agreement(assets, folder, rule, ranks=1):
     norm = torch.stack([gradient.norm() for gradient in gradients.by_name.values()]).norm()
     differences = [before[name] - after[name] - gradient for name, gradient in gradients.by_name.items()]
     return {
-        "same_rollouts_kept": decision.keep.tolist() == recorded["keep"].tolist(),
-        "share_of_tokens_kept": decision.metrics["kept_token_fraction"],
-        "entropy_difference": abs(decision.metrics["entropy"] - recorded["entropy_of_batch"].item()),
-        "largest_advantage_difference": (ruled - recorded["ruled"]).abs().max().item(),
+        "same_rollouts_kept": torch.equal(kept[clear], kept_on_verl[clear]),
+        "prediction_correlation": correlation,
+        "share_of_tokens_kept": ruling.decision.metrics["kept_token_fraction"],
+        "entropy_difference": abs(ruling.stats.entropy - recorded["entropy_of_batch"].item()),
+        "largest_advantage_difference": (ruled - recorded["ruled"]).abs().max().item() if same else None,
         "gradient_norm": norm.item(),
-        "largest_gradient_difference": max(d.abs().max().item() for d in differences) / norm.item(),
+        "largest_gradient_difference": max(d.abs().max().item() for d in differences) / norm.item() if same else None,
     }

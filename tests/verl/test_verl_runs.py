@@ -113,6 +113,25 @@ def test_a_run_resumes_with_what_its_controller_has_learnt(assets, tmp_path):
     assert third.status != 0 and "holds no entrocraft.json" in third.text
 
 
+def test_predictions_that_see_the_whole_model_leave_it_as_it_was(assets, tmp_path):
+    """With all that verl does to save memory: weights and optimizer kept elsewhere, activations and entropy recomputed."""
+    run = run_verl(
+        assets,
+        tmp_path,
+        SYNC,
+        "+entrocraft={lower: 0.0, upper: 0.1, rule: aligned, aligned_blocks: 1}",
+        f"{ACTOR}.fsdp_config.param_offload=true",
+        f"{ACTOR}.fsdp_config.optimizer_offload=true",
+        f"{ACTOR}.entropy_checkpointing=true",
+        "actor_rollout_ref.model.enable_gradient_checkpointing=true",
+    )
+    assert run.status == 0, run.text[-3000:]
+    for step in run.steps:
+        assert 0 < step["entrocraft/kept_token_fraction"] < 1
+        assert step["training/rollout_probs_diff_max"] < 1e-4  # the weights that moved have come back
+        assert math.isfinite(step["actor/grad_norm"])
+
+
 def test_the_asynchronous_trainer_is_controlled_too(assets, tmp_path):
     run = run_verl(assets, tmp_path, "trainer.v1.trainer_mode=entrocraft_colocate_async", HIGH)
     assert run.status == 0, run.text[-3000:]

@@ -10,6 +10,8 @@ ACTOR = "actor_rollout_ref.actor"
 STATIC = f"{ACTOR}.use_dynamic_bsz=false"
 FSDP = f"{ACTOR}.fsdp_config"
 FSDP2, FP32 = f"{ACTOR}.strategy=fsdp2", f"+{FSDP}.mixed_precision.param_dtype=fp32"
+SDPA = "+actor_rollout_ref.model.override_config.attn_implementation=sdpa"
+ALIGNED = ["+entrocraft.rule=aligned", FSDP2, FP32, SDPA]
 
 
 @pytest.mark.parametrize(
@@ -83,14 +85,13 @@ def test_what_the_advantages_must_make_good(compose, overrides, expected):
         (['+entrocraft.schedule="linaer(0.6, 0.2)"'], EntrocraftError, "did you mean 'linear'"),
         (["+entrocraft.lower=0.5", "+entrocraft.upper=0.3"], InvalidValueError, "lower"),
         (["+entrocraft.rule=aligned"], InvalidValueError, "strategy=fsdp, set it to fsdp2"),
-        (["+entrocraft.rule=aligned", FSDP2], InvalidValueError, "param_dtype=bf16, set it to fp32"),
-        (["+entrocraft.rule=aligned", FSDP2, FP32, f"{FSDP}.model_dtype=bf16"], InvalidValueError, "model_dtype=bf16"),
-        (
-            ["+entrocraft.rule=aligned", FSDP2, FP32, f"{ACTOR}.optim.optimizer_impl=torchao.optim"],
-            InvalidValueError,
-            "got torchao.optim.AdamW",
-        ),
-        (["+entrocraft={rule: aligned, aligned_share: 0.5}", FSDP2, FP32], InvalidValueError, "aligned_share=0.5"),
+        (["+entrocraft.rule=aligned", FSDP2], InvalidValueError, "attn_implementation=flash_attention_2"),
+        (["+entrocraft.rule=aligned", FSDP2, SDPA], InvalidValueError, "param_dtype=bf16, set it to fp32"),
+        ([*ALIGNED, f"{FSDP}.model_dtype=bf16"], InvalidValueError, "model_dtype=bf16"),
+        ([*ALIGNED, f"{ACTOR}.optim.optimizer_impl=torchao.optim"], InvalidValueError, "got torchao.optim.AdamW"),
+        ([*ALIGNED, f"{FSDP}.ulysses_sequence_parallel_size=2"], InvalidValueError, "ulysses_sequence_parallel_size=1"),
+        ([*ALIGNED, f"{FSDP}.qat.enable=true"], InvalidValueError, "qat.enable=false"),
+        ([*ALIGNED, "+entrocraft.aligned_share=0.5"], InvalidValueError, "aligned_share=0.5"),
         (["+entrocraft.predictor=exact"], InvalidValueError, "predictor 'exact' is for the TRL engine"),
         (["+entrocraft.method=entropic", "algorithm.adv_estimator=gae"], InvalidValueError, "weighs whole rollouts"),
         (["+entrocraft.entropy_bonus=0.01", "+entrocraft.fallback=escalate"], InvalidValueError, "entropy_coeff"),
@@ -153,6 +154,17 @@ def test_what_the_advantages_must_make_good(compose, overrides, expected):
 def test_what_cannot_be_right_is_refused(compose, overrides, error, message):
     with pytest.raises(error, match=message):
         check_config(compose(*overrides))
+
+
+def test_predictions_that_see_the_whole_model_are_taken_in_whole_precision(compose):
+    assert VerlSettings.of(compose(*ALIGNED)).control.aligned
+    assert VerlSettings.of(compose(*ALIGNED, f"{FSDP}.model_dtype=null")).control.aligned  # verl's word for fp32
+
+
+def test_a_method_that_keeps_every_rollout_takes_any_loss(compose):
+    for method in ("entropic", "none"):
+        for own in (f"{ACTOR}.policy_loss.loss_mode=geo_mean", f"{ACTOR}.shuffle=true"):
+            check_config(compose(f"+entrocraft.method={method}", "algorithm.adv_estimator=grpo", own))
 
 
 def test_a_block_that_no_trainer_would_read_is_refused(compose):

@@ -89,7 +89,8 @@ def _describe(config: Any) -> None:
         click.echo(f"{mode}: no entropy control")
     else:
         control = VerlSettings.of(config).control
-        click.echo(f"{mode}: {control.method}, rule {control.rule}, rejected={control.rejected}")
+        rule = f", rule {control.rule}, rejected={control.rejected}" if control.method == "rejection" else ""
+        click.echo(f"{mode}: {control.method}{rule}")
         click.echo(f"{describe_curve(control.band(), 100)}\nin percents of the run")
     prompts, rollouts = config.data.train_batch_size, config.actor_rollout_ref.rollout.n
     click.echo(

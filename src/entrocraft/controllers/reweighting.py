@@ -62,7 +62,7 @@ class EntroPICController(Controller):
         return Decision(
             keep=torch.ones_like(stats.advantages, dtype=torch.bool),
             advantages=stats.advantages + alpha * stats.advantages.abs(),
-            normalize="all",
+            normalize="kept",  # all of them, which no engine then has to scale anything for
             metrics={"alpha": alpha, "integral": self._integral},
         )
 

@@ -239,16 +239,23 @@ class Decider:
         }
 
     def _without_rollouts(self, rollouts: Rollouts, decision: Decision, stats: BatchStats) -> Ruling:
+        """Leave out of the loss the rollouts that are not kept; give the others the advantages that were decided.
+
+        Advantages of single tokens are multiplied by what their mean was, which leaves them what they say of each other.
+        """
         own = rollouts.advantages
         keep_B = self._ranks.local(decision.keep).to(own.device)
-        if torch.equal(decision.advantages[decision.keep], stats.advantages[decision.keep]):
-            advantages = own * keep_B.view(-1, *[1] * (own.ndim - 1))  # those of single tokens survive
-        elif own.ndim > 1 and (factor := _common_factor(stats.advantages, decision.advantages, decision.keep)):
-            advantages = own * factor * keep_B[:, None]
+        before_B, after_B = (
+            self._ranks.local(values).to(device=own.device, dtype=own.dtype)
+            for values in (stats.advantages, decision.advantages)
+        )
+        if own.ndim == 1:
+            advantages = after_B * keep_B
         else:
-            advantages = self._ranks.local(decision.advantages).to(device=own.device, dtype=own.dtype)
-            if own.ndim > 1:
-                advantages = advantages[:, None] * rollouts.mask_BT
+            is_nothing_B = before_B == 0
+            factor_B = torch.where(is_nothing_B, 1.0, after_B / before_B)
+            added_BT = torch.where(is_nothing_B, after_B, 0.0)[:, None] * rollouts.mask_BT
+            advantages = (own * factor_B[:, None] + added_BT) * keep_B[:, None]
         return Ruling(decision=decision, stats=stats, keep_B=keep_B, advantages=advantages)
 
     def _without_tokens(self, rollouts: Rollouts, decision: Decision, stats: BatchStats, kept_BT: Tensor) -> Ruling:
@@ -273,12 +280,3 @@ class Decider:
             keep_B=self._ranks.local(keep).to(mask_BT.device),
             advantages=factor * rollouts.advantages.view(len(mask_BT), -1) * kept_BT,
         )
-
-
-def _common_factor(before_B: Tensor, after_B: Tensor, keep_B: Tensor) -> float | None:
-    """Return what all kept advantages were multiplied by; None if they were replaced by something else."""
-    moving = keep_B & (before_B != 0)
-    ratios = after_B[moving] / before_B[moving]
-    if not len(ratios) or not torch.allclose(ratios, ratios[:1], rtol=1e-6):
-        return None
-    return float(ratios[0])

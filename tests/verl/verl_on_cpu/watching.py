@@ -79,6 +79,8 @@ def recorded(decide):
             "ruled": ruling.advantages,
             "entropy_of_batch": torch.tensor(ruling.stats.entropy),
         }
+        if self.entropy_controller.predictor_needed:
+            tensors["predicted"] = ruling.stats.prediction("predicted_change")
         folder = Path(os.environ[RECORDED])
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / f"{self.global_steps}.safetensors")

@@ -43,6 +43,10 @@ class Aligner:
                 "predictor 'aligned' moves sharded weights by a step that vanishes in the rounding of "
                 f"{trainer.accelerator.mixed_precision}; use DDP, float32, or another predictor"
             )
+        if trainer.is_fsdp_enabled:
+            # Accumulating without synchronising, FSDP2 keeps whole gradients of its own, to which those of a direction
+            # taken in between would be added. With this it reduces them after each pass, which is what they are then.
+            trainer.accelerator.gradient_state.plugin_kwargs["sync_each_batch"] = True
         self._trainer, self._num_blocks, self._share = trainer, num_blocks, share
 
     def change_in_log_probs(
@@ -69,7 +73,7 @@ class Aligner:
         was_training = model.training
         # No dropout: one rollout must not look better than another by luck. Only in training, though, does a model
         # recompute activations, without which the gradients may not fit; they may be taken with it.
-        model.train(was_training and getattr(model, "is_gradient_checkpointing", False))
+        model.train(was_training and self._recomputes(model))
         try:
             read = self._reader(batch)
             gradients = entropy_gradient(
@@ -81,17 +85,22 @@ class Aligner:
             model.eval()
             if not trainer.is_fsdp_enabled:
                 return log_prob_change(read, row_batches, model, parameters, steps)
-            tokens_per_rank = trainer.accelerator.reduce(counts_B.sum().float(), "mean").item()
+            entropy_per_rank = trainer.accelerator.reduce(sums_B[::every].sum().float(), "mean").item()
             return log_prob_change_by_shift(
                 lambda: torch.cat([token_log_probs(*read(model, rows)) for rows in row_batches]),
                 model,
                 parameters,
                 steps,
                 gradients,
-                tokens_per_rank,
+                entropy_per_rank,
             )
         finally:
             model.train(was_training)
+
+    def _recomputes(self, model: Any) -> bool:
+        """Return True if the model recomputes activations in a way that lets gradients be taken by chosen weights."""
+        kwargs = self._trainer.args.gradient_checkpointing_kwargs or {}
+        return getattr(model, "is_gradient_checkpointing", False) and not kwargs.get("use_reentrant", False)
 
     def _step_length(self) -> float:
         """The learning rate: an Adam step moves each weight about that far."""

@@ -57,7 +57,7 @@ def settled(control: EntropyControl, trainer_args: Any) -> EntropyControl:
 def check_trainer_args(control: EntropyControl, trainer_args: Any) -> None:
     """Raise `InvalidValueError` if `control` cannot be right under TRL's arguments."""
     loss_type = loss_type_of(trainer_args)
-    if control.rejected == "drop":
+    if control.drops:
         if loss_type not in LOSS_DENOMINATOR:
             raise InvalidValueError(
                 f"dropping rollouts is not known to be right for loss_type={loss_type!r}; known: "
@@ -69,7 +69,7 @@ def check_trainer_args(control: EntropyControl, trainer_args: Any) -> None:
                 "entropy; turn it off, or use EntropyControl(rejected='mask')"
             )
     by_token = control.method == "rejection" and control.rule == "token"
-    if getattr(trainer_args, "top_entropy_quantile", 1.0) < 1.0 and (control.rejected == "drop" or by_token):
+    if getattr(trainer_args, "top_entropy_quantile", 1.0) < 1.0 and (control.drops or by_token):
         raise InvalidValueError(
             "top_entropy_quantile would take its quantile over the kept rows alone, and leaves out tokens that rule "
             "'token' counts on; set it to 1.0, or use EntropyControl(rule='budget', rejected='mask')"

@@ -189,7 +189,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
 
         # Every loss is homogeneous in the advantage, so scaling it scales the policy gradient and leaves TRL's
         # entropy bonus and load-balancing term alone.
-        if self.entropy_control.rejected == "mask":
+        if not self.entropy_control.drops:
             with self._bonus(entropy_coef):
                 return super()._compute_loss(model, inputs | {"advantages": inputs["advantages"] * factor})
 
@@ -238,7 +238,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         decisions, self._decisions_of_step = self._decisions_of_step, []
         num_rows, self._rows_of_step = self._rows_of_step, 0
         # Masked rows still pull towards the reference.
-        skip = num_rows == 0 and not (self.entropy_control.rejected == "mask" and self.beta != 0.0)
+        skip = num_rows == 0 and (self.entropy_control.drops or self.beta == 0.0)
         for decision in decisions:
             for name, value in (decision.metrics | {"skipped": float(skip)}).items():
                 self._metrics["train"][f"entrocraft/{name}"].append(value)

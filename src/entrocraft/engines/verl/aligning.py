@@ -1,6 +1,6 @@
 """Predictor `aligned` on verl: the actor's workers tell how each token's log-probability rises with entropy.
 
-Both passes are verl's own, so that whatever verl does to fit a model and a batch into memory is done here, too.
+All passes are verl's own, in the micro-batches that the run is set to, with its offloading and recomputation.
 """
 
 from typing import Any
@@ -29,8 +29,8 @@ class AligningWorker(ActorRolloutRefWorker):
         Args:
             data: This rank's rows, with `entropy_excess`: how far the summed entropy of a rollout lies above that of
                 as many average tokens, in nats, at each of its tokens. Beside the settings of verl's own passes it
-                holds `step_length`, the root mean square of the step, `tokens_per_rank`, a mean over the ranks, and
-                `aligned_blocks`, 0 for all weights.
+                holds `step_length`, the root mean square of the step, `entropy_per_rank`, the summed entropy of all rows
+                in nats over the number of ranks, and `aligned_blocks`, 0 for all weights.
 
         Returns:
             `log_prob_rise`, in nats, for all tokens of the sequences as verl's `log_probs`; None on ranks whose output
@@ -38,11 +38,10 @@ class AligningWorker(ActorRolloutRefWorker):
         """
         actor, engine = self.actor, self.actor.engine
         length = float(tensordict_utils.pop(data, "step_length"))
-        tokens_per_rank = float(tensordict_utils.pop(data, "tokens_per_rank"))
+        entropy_per_rank = float(tensordict_utils.pop(data, "entropy_per_rank"))
         num_blocks = int(tensordict_utils.pop(data, "aligned_blocks")) or None
-        with (
-            engine.train_mode()
-        ):  # brings back weights and optimizer if they are kept elsewhere; clears gradients after
+        tensordict_utils.maybe_fix_3d_position_ids(data)
+        with engine.train_mode():  # brings back weights and optimizer from where they are kept; clears gradients after
             parameters = last_blocks(engine.module, num_blocks)
             engine.optimizer_zero_grad()
             engine.forward_backward_batch(_with_settings(actor, data), loss_function=_summed_entropy)
@@ -52,11 +51,12 @@ class AligningWorker(ActorRolloutRefWorker):
             outputs: list[Any] = []
 
             def log_probs() -> Tensor:
-                output = actor.infer_batch(_passed_on(data, compute_loss=False, disable_auto_offload=True))
+                settings = {"compute_loss": False, "calculate_entropy": False, "disable_auto_offload": True}
+                output = actor.infer_batch(_passed_on(data, **settings))
                 outputs.append(output)
                 return torch.zeros(1) if output is None else output["log_probs"].values()
 
-            rise = log_prob_change_by_shift(log_probs, engine.module, parameters, steps, gradients, tokens_per_rank)
+            rise = log_prob_change_by_shift(log_probs, engine.module, parameters, steps, gradients, entropy_per_rank)
         if outputs[0] is None:
             return None
         nested = torch.nested.nested_tensor_from_jagged(rise, outputs[0]["log_probs"].offsets())

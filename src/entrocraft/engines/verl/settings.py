@@ -84,7 +84,7 @@ class VerlSettings:
         _check_predictions(self, config)
         _check_advantages(self, config)
         _check_loss(self, config.actor_rollout_ref.actor)
-        if self.control.rejected == "drop":
+        if self.control.drops:
             _check_division(config)
 
 
@@ -181,7 +181,7 @@ def _check_predictions(settings: VerlSettings, config: DictConfig) -> None:
             "'estimate' or 'aligned'"
         )
     if control.aligned:
-        _check_aligned(settings, config.actor_rollout_ref.actor)
+        _check_aligned(settings, config)
     if control.entropy_bonus:
         raise InvalidValueError(
             "verl's workers take their entropy bonus from the configuration, once, so it cannot come and go: set "
@@ -203,7 +203,8 @@ def _check_predictions(settings: VerlSettings, config: DictConfig) -> None:
             raise InvalidValueError("entropy_source=rollout needs actor_rollout_ref.rollout.calculate_log_probs=true")
 
 
-def _check_aligned(settings: VerlSettings, actor: Any) -> None:
+def _check_aligned(settings: VerlSettings, config: DictConfig) -> None:
+    actor, model = config.actor_rollout_ref.actor, config.actor_rollout_ref.model
     if settings.mode == "separate_async":
         raise InvalidValueError(
             "predictor 'aligned' asks workers that separate_async replaces by its own; use 'estimate'"
@@ -214,9 +215,25 @@ def _check_aligned(settings: VerlSettings, actor: Any) -> None:
             "set it to fsdp2, or use predictor 'estimate'"
         )
     fsdp = actor.fsdp_config
+    attention = OmegaConf.select(model, "override_config.attn_implementation", default="flash_attention_2")
+    if attention not in ("sdpa", "eager"):
+        raise InvalidValueError(
+            f"predictor 'aligned' works in fp32, which attn_implementation={attention} does not take; set "
+            "+actor_rollout_ref.model.override_config.attn_implementation=sdpa, or use predictor 'estimate'"
+        )
+    if max(int(block.get("ulysses_sequence_parallel_size") or 1) for block in (actor, fsdp)) > 1:
+        raise InvalidValueError(
+            "predictor 'aligned' adds up over ranks that have rollouts of their own; set "
+            "ulysses_sequence_parallel_size=1, or use predictor 'estimate'"
+        )
+    if OmegaConf.select(fsdp, "qat.enable", default=False):
+        raise InvalidValueError(
+            "predictor 'aligned' moves weights by less than what qat rounds to; set "
+            "actor_rollout_ref.actor.fsdp_config.qat.enable=false, or use predictor 'estimate'"
+        )
     precisions = {
         "mixed_precision.param_dtype": OmegaConf.select(fsdp, "mixed_precision.param_dtype", default="bf16"),
-        "model_dtype": fsdp.get("model_dtype", "fp32"),
+        "model_dtype": fsdp.get("model_dtype") or "fp32",
     }
     for name, precision in precisions.items():
         if str(precision) not in ("fp32", "float32", "32"):
@@ -260,7 +277,7 @@ def _check_advantages(settings: VerlSettings, config: DictConfig) -> None:
             f"estimator {control.estimator!r} would train a critic whose values nothing uses; set algorithm.adv_estimator to "
             "another than gae"
         )
-    if control.rejected == "drop" and OmegaConf.select(config, "distillation.enabled", default=False):
+    if control.drops and OmegaConf.select(config, "distillation.enabled", default=False):
         raise InvalidValueError(
             "distillation learns from every rollout, whatever its advantage; set entrocraft.rejected=mask"
         )
@@ -278,7 +295,7 @@ def _check_loss(settings: VerlSettings, actor: Any) -> None:
             f"rule 'token' leaves out tokens, and loss_mode={mode} weighs a rollout as a whole; use rule 'budget', or "
             "name no rule"
         )
-    if control.rejected == "drop" and mode not in _DROPPABLE:
+    if control.drops and mode not in _DROPPABLE:
         raise InvalidValueError(
             f"dropping rollouts is not known to be right for loss_mode={mode}; known: {', '.join(sorted(_DROPPABLE))}. "
             "Set entrocraft.rejected=mask"
@@ -290,12 +307,12 @@ def _check_loss(settings: VerlSettings, actor: Any) -> None:
             + ("rejected=mask and normalize=all" if control.rejected == "mask" else "rejected=drop and normalize=kept")
         )
     horizon = settings.aggregation == "seq-mean-token-sum-norm" and actor.get("loss_scale_factor") is None
-    if control.rejected == "drop" and horizon:
+    if control.drops and horizon:
         raise InvalidValueError(
             "loss_agg_mode=seq-mean-token-sum-norm divides by the longest response of each micro-batch, which depends on "
             "what is kept; set actor_rollout_ref.actor.loss_scale_factor, such as to data.max_response_length"
         )
-    if settings.aggregation == TOKEN_MEAN and control.rejected == "drop" and control.normalize == "all":
+    if settings.aggregation == TOKEN_MEAN and control.drops and control.normalize == "all":
         extra = [name for name in ("use_kl_loss", "entropy_coeff") if actor.get(name)]
         if extra:
             raise InvalidValueError(
@@ -307,6 +324,8 @@ def _check_loss(settings: VerlSettings, actor: Any) -> None:
 def needs_scaling(settings: VerlSettings) -> bool:
     """Return True if what `normalize` asks for must go into the advantages, because verl divides by something else."""
     control = settings.control
+    if control.method != "rejection":
+        return False
     if control.rejected == "mask":
         return control.normalize == "kept"
     if settings.aggregation == TOKEN_MEAN:

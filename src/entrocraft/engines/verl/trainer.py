@@ -93,19 +93,19 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         ruling = self._decide(batch, rows, own)
         # A rollout of which the loss counts no token has nothing to teach, and could leave a mini-batch without any.
         keep_B = ruling.keep_B & (own["loss_mask"].sum(-1) > 0)
-        masks = self.settings.control.rejected == "mask"
-        skipped = not keep_B.any() and not (masks and self._has_other_terms)
+        drops = self.settings.control.drops
+        skipped = not keep_B.any() and (drops or not self._has_other_terms)
         metrics.update({f"entrocraft/{name}": value for name, value in ruling.decision.metrics.items()})
         metrics["entrocraft/skipped"] = float(skipped)
         if skipped:
             return batch  # the weights, the optimizer and its schedule of learning rates stay as they are
         if ruling.changes_nothing:
             super()._update_actor(batch, metrics)  # verl's own step, untouched
-        elif masks:
-            self._update_masked(batch, rows, own, ruling, metrics)
-        else:
+        elif drops:
             kept = keep_B.nonzero().flatten().tolist()
             self._update_kept(batch, rows, own, kept, ruling, metrics)
+        else:
+            self._update_masked(batch, rows, own, ruling, metrics)
         if "actor/grad_norm" in metrics:
             self.entropy_controller.note_gradient_norm(float(metrics["actor/grad_norm"]))
         return batch  # whole again: verl reads its metrics from it, and clears it
@@ -147,9 +147,10 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         _write(batch, every_row, every, {EXCESS: excess_B[:, None] * mask})
         settings = {
             "calculate_entropy": True,
+            "no_lora_adapter": False,
             "temperature": self.config.actor_rollout_ref.rollout.temperature,
             "step_length": float(actor.optim.lr),
-            "tokens_per_rank": float(counts_B.sum()) / self._num_ranks,
+            "entropy_per_rank": float(sums_B.sum()) / self._num_ranks,
             "aligned_blocks": self.settings.control.aligned_blocks or 0,
         }
         self.actor_rollout_wg.compute_rise(
