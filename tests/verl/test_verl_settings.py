@@ -3,7 +3,8 @@
 import pytest
 from omegaconf import open_dict
 
-from entrocraft.engines.verl.settings import VerlSettings, check_config, check_run, needs_scaling, optimizer_memory
+from entrocraft.engines.verl.checks import check_config, check_run
+from entrocraft.engines.verl.settings import VerlSettings, optimizer_memory
 from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDependencyError, UnknownNameError
 
 ACTOR = "actor_rollout_ref.actor"
@@ -75,7 +76,7 @@ def test_the_optimizers_memory_is_adams_or_its_momentum(compose, overrides, memo
     ],
 )
 def test_what_the_advantages_must_make_good(compose, overrides, expected):
-    assert needs_scaling(VerlSettings.of(compose(*overrides))) is expected
+    assert VerlSettings.of(compose(*overrides)).needs_scaling is expected
 
 
 @pytest.mark.parametrize(
@@ -209,7 +210,7 @@ def test_a_trl_that_breaks_verl_is_named_before_the_workers_meet_it(compose, mon
 
 
 def test_another_verl_is_refused_by_name(compose, monkeypatch):
-    monkeypatch.setattr("entrocraft.engines.verl.settings.problem_with_verl", lambda: "expected verl>=0.9.0,<0.10")
+    monkeypatch.setattr("entrocraft.engines.verl.checks.problem_with_verl", lambda: "expected verl>=0.9.0,<0.10")
     with pytest.raises(MissingDependencyError, match="expected verl"):
         check_config(compose())
     check_config(compose(trainer_mode="sync"))

@@ -12,7 +12,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from entrocraft.engines.verl.settings import check_config
+from entrocraft.engines.verl.checks import check_config
 from entrocraft.errors import InvalidValueError, first_line
 from entrocraft.plain_yaml import read_yaml_file
 

@@ -61,7 +61,7 @@ def _check_settings_with_verls_own(config_module: ModuleType) -> None:
     @wraps(validate_config)
     def validate(config: Any, *args: Any, **kwargs: Any) -> None:
         validate_config(config, *args, **kwargs)
-        from entrocraft.engines.verl.settings import check_run
+        from entrocraft.engines.verl.checks import check_run
 
         check_run(config)
 

@@ -30,13 +30,13 @@ from entrocraft.engines.deciding import Decider, Rollouts, Ruling
 from entrocraft.engines.ranks import OneRank
 from entrocraft.engines.scores import Scores
 from entrocraft.engines.verl.aligning import EXCESS, RISE, AligningWorker
+from entrocraft.engines.verl.checks import checked_settings
 from entrocraft.engines.verl.mini_batches import Deal, deal, token_shares
 from entrocraft.engines.verl.settings import (
     PREFIX,
     ROLLOUT_MEAN,
     TOKEN_MEAN,
     TOKEN_SUM,
-    VerlSettings,
     optimizer_memory,
     rows_per_pass,
 )
@@ -53,7 +53,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
     actor_rollout_wg: Any
 
     def __init__(self, config: DictConfig):
-        self.settings = VerlSettings.of(config)
+        self.settings = checked_settings(config)
         with open_dict(config):  # verl looks its own modes up by this name
             config.trainer.v1.trainer_mode = self.base_mode
         super().__init__(config)

@@ -1,0 +1,113 @@
+"""What a run writes down on the way."""
+
+import time
+from typing import Any
+
+from transformers import TrainerCallback
+
+from entrocraft.engines.checkpoints import STATE_FILE
+from entrocraft.evaluation import correctness, with_intervals
+from entrocraft.evaluation.evaluate import evaluate
+from entrocraft.evaluation.samplers import TransformersSampler
+from entrocraft.evaluation.samples import by_problem
+from entrocraft.progress import Progress
+from entrocraft.runs import RunDirectory
+from entrocraft.tasks.base import CORRECT
+from entrocraft.training.plan import Plan
+
+# What TRL logs under its own names, and we keep beside our columns.
+_KEPT_TRL_METRICS = (
+    "loss",
+    "grad_norm",
+    "learning_rate",
+    "kl",
+    "reward_std",
+    "frac_reward_zero_std",
+    "completions/mean_length",
+    "completions/clipped_ratio",
+)
+
+
+class MetricsWriter(TrainerCallback):
+    """Writes one line of metrics per optimizer step, and shows it."""
+
+    def __init__(self, run: RunDirectory, progress: Progress):
+        self._run, self._progress = run, progress
+        self._last = time.perf_counter()
+        self._steered = 0.0
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        if "loss" not in logs:
+            return  # the summary at the end of training
+        now = time.perf_counter()
+        line = {
+            "step": state.global_step,
+            "entropy": logs.get("entrocraft/entropy", logs.get("entropy")),
+            **{name: logs.get(f"entrocraft/{name}") for name in ("target", "lower", "upper")},
+            "direction": logs.get("entrocraft/direction", 0.0),
+            "kept_fraction": logs.get("entrocraft/kept_fraction", 1.0),
+            "reward": logs.get("reward"),
+            "tokens": self._num_tokens(args, logs),
+            "seconds": now - self._last,
+        }
+        ours = {name.removeprefix("entrocraft/"): value for name, value in logs.items() if "entrocraft/" in name}
+        line |= {name: value for name, value in ours.items() if name not in line}
+        line |= {name: logs[name] for name in _KEPT_TRL_METRICS if name in logs}
+        self._last = now
+        self._run.append_metrics(line)
+        self._note_steering(line)
+        self._progress.show(line)
+
+    def _note_steering(self, line: dict[str, Any]) -> None:
+        """Tell the person who bent the curve that the run follows it."""
+        accepted = line.get("steering_accepted", 0.0)
+        if accepted > self._steered:
+            self._progress.note(f"step {line['step']}: following the curve of {self._run.steering_file}")
+        self._steered = accepted
+
+    @staticmethod
+    def _num_tokens(args: Any, logs: dict[str, float]) -> int | None:
+        """Return the completion tokens sampled for this step; None if it reused those of the step before."""
+        if "completions/mean_length" not in logs:
+            return None
+        return round(logs["completions/mean_length"] * args.generation_batch_size)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        saved = self._run.checkpoints / f"checkpoint-{state.global_step}" / STATE_FILE
+        if saved.exists():
+            self._run.write(self._run.controller_file, saved.read_text())
+
+
+class Evaluator(TrainerCallback):
+    """Evaluates on held-out problems, from the outside of the training's random state."""
+
+    def __init__(self, plan: Plan, run: RunDirectory, model: Any, tokenizer: Any, progress: Progress):
+        self._config, self._task, self._run, self._progress = plan.config.eval, plan.task, run, progress
+        self._sampler = TransformersSampler(model, tokenizer)
+        self._max_tokens = plan.trl_args.max_completion_length
+        self._problems = plan.test_problems
+        self._done = {line["step"] for line in run.eval_metrics()}
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if self._config.every and state.global_step % self._config.every == 0:
+            self.evaluate(state.global_step)
+
+    def evaluate(self, step: int) -> None:
+        """Evaluate once per step and add a line to the metrics."""
+        if step in self._done:
+            return
+        self._done.add(step)
+        samples = evaluate(
+            lambda: self._sampler,
+            self._task,
+            self._problems,
+            self._config.sampling(self._task),
+            max_tokens=self._max_tokens,
+            seed=step,
+            with_answers=False,
+        )
+        correct = [[sample.score > CORRECT for sample in group] for group in by_problem(samples)]
+        scores = with_intervals(correctness(correct, self._config.k))
+        self._run.append_metrics({"step": step} | {f"eval/{name}": value for name, value in scores.items()})
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if "/" not in name)
+        self._progress.note(f"held-out problems at step {step}: {shown}")

@@ -1,0 +1,159 @@
+"""What a run will be, checked as far as can be before the model loads."""
+
+import math
+import os
+import random
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from datasets import Dataset
+from pyarrow import ArrowException
+from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
+
+from entrocraft.config import RunConfig
+from entrocraft.engines.trl.dropping import LOSS_DENOMINATOR, check_trainer_args, loss_type_of, settled
+from entrocraft.errors import InvalidValueError, MissingDependencyError, UnknownNameError, first_line
+from entrocraft.models import resolve_model
+from entrocraft.runs import RunDirectory
+from entrocraft.tasks import Problem, Split, Task
+
+TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
+
+# What TRL is told unless `train.trl` says otherwise.
+_DEFAULTS: dict[str, Any] = {
+    # Constant rate and a short memory: the optimizer's lag is part of what the filter must steer.
+    "lr_scheduler_type": "constant",
+    "adam_beta2": 0.95,
+    "beta": 0.0,
+    "bf16": False,
+    "gradient_checkpointing": False,
+    "dataloader_pin_memory": torch.cuda.is_available(),
+    "report_to": "none",
+    "save_total_limit": 2,
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A configuration that has been checked as far as can be without loading the model."""
+
+    config: RunConfig
+    task: Task
+    trl_args: GRPOConfig | RLOOConfig
+    train_problems: list[Problem]
+    test_problems: list[Problem]
+
+    @property
+    def _passes_per_generation(self) -> int:
+        """Micro-batches made of one batch of rollouts, all iterations over it included."""
+        return self.trl_args.steps_per_generation * self.trl_args.num_iterations
+
+    @property
+    def steps_between_checkpoints(self) -> int:
+        """Optimizer steps after which a batch of rollouts is used up, so that nothing in flight is lost."""
+        accumulation = self.trl_args.gradient_accumulation_steps
+        return math.lcm(self._passes_per_generation, accumulation) // accumulation
+
+    @property
+    def prompts_per_generation(self) -> int:
+        """Prompts in one batch of rollouts."""
+        return self.trl_args.generation_batch_size // self.trl_args.num_generations
+
+    def prompt_order(self) -> list[int]:
+        """Return which training problem each prompt of the run is, epoch after shuffled epoch.
+
+        The order is a function of the configuration alone. TRL's sampler would shuffle, too, but forgets
+        on resumption how many epochs it has shuffled.
+        """
+        micro_batches = self.trl_args.max_steps * self.trl_args.gradient_accumulation_steps
+        needed = math.ceil(micro_batches / self._passes_per_generation) * self.prompts_per_generation
+        rng = random.Random(self.config.seed)
+        order: list[int] = []
+        while len(order) < needed:
+            epoch = list(range(len(self.train_problems)))
+            rng.shuffle(epoch)
+            order += epoch
+        return order[:needed]
+
+
+def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
+    """Check everything that can be checked before the model loads; write nothing.
+
+    Raises:
+        InvalidValueError: The model is not there, TRL refuses the arguments, or the batch sizes do not fit.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InvalidValueError(
+            "the command line trains in one process; on several, use with_entropy_control in a script of your own"
+        )
+    task = config.task.build()
+    resolve_model(config.model)
+    train = config.train
+    if train.lora is not None and find_spec("peft") is None:
+        raise MissingDependencyError("train.lora needs peft: pip install 'entrocraft[lora]'")
+    micro_batch_size = train.micro_batch_size or train.rollouts_per_step
+    if train.rollouts_per_step % micro_batch_size:
+        raise InvalidValueError(
+            f"train.micro_batch_size must divide the {train.rollouts_per_step} rollouts of a step "
+            f"({train.prompts_per_step} prompts x {train.rollouts_per_prompt}), got {micro_batch_size}"
+        )
+    arguments = {
+        "output_dir": str(run.checkpoints),
+        "max_steps": train.steps,
+        "per_device_train_batch_size": micro_batch_size,
+        "gradient_accumulation_steps": train.rollouts_per_step // micro_batch_size,
+        "num_generations": train.rollouts_per_prompt,
+        "max_completion_length": train.max_completion_tokens or task.max_completion_tokens,
+        "learning_rate": train.learning_rate,
+        "temperature": train.temperature,
+        "seed": config.seed,
+        "save_steps": train.save_every,
+        "shuffle_dataset": False,  # see Plan.prompt_order
+        "logging_steps": 1,
+        "disable_tqdm": True,
+    }
+    clashes = sorted(set(train.trl) & set(arguments))
+    if clashes:
+        raise InvalidValueError(f"train.trl.{clashes[0]} is set elsewhere in the configuration; see `--dry-run`")
+    try:
+        trl_args = TRAINERS[train.algorithm][1](**_DEFAULTS | arguments | train.trl)
+    except (TypeError, ValueError, ImportError) as error:
+        raise InvalidValueError(f"TRL refuses the training arguments: {error}") from error
+    if loss_type_of(trl_args) not in LOSS_DENOMINATOR:
+        raise UnknownNameError.of("train.trl.loss_type", trl_args.loss_type, set(LOSS_DENOMINATOR) - {"rloo"})
+    if config.control is not None:
+        check_trainer_args(settled(config.control, trl_args), trl_args)
+    config.eval.sampling(task)  # refused now, if at all
+    plan = Plan(
+        config,
+        task,
+        trl_args,
+        _problems(task, "train", config.task.num_problems, most=4000, seed=config.seed),
+        _problems(task, "test", config.eval.num_problems, most=200),
+    )
+    task.scores([""], plan.train_problems[:1])  # a reward that cannot be called is refused now
+    if train.save_every % plan.steps_between_checkpoints:
+        raise InvalidValueError(
+            f"train.save_every must be a multiple of {plan.steps_between_checkpoints}, the optimizer steps after which "
+            f"a batch of rollouts is used up, got {train.save_every}"
+        )
+    if len(plan.train_problems) < plan.prompts_per_generation:
+        raise InvalidValueError(
+            f"task.num_problems must be at least {plan.prompts_per_generation}, the prompts of one batch of rollouts, "
+            f"got {len(plan.train_problems)}"
+        )
+    return plan
+
+
+def _problems(task: Task, split: Split, num_problems: int | None, *, most: int, seed: int = 0) -> list[Problem]:
+    """Return as many problems as are asked for, or by default `most`, or all there are."""
+    problems = task.problems_asked_for(split, num_problems, most, seed)
+    try:
+        # There and back: TRL gives rewards what this makes of nested columns, and evaluations shall give the same.
+        return Dataset.from_list(problems).to_list()
+    except (ArrowException, TypeError, OverflowError) as error:
+        raise InvalidValueError(
+            f"{task.name}: the columns of the {split} problems do not each hold values of one type: {first_line(error)}"
+        ) from error
