@@ -24,11 +24,7 @@ def forgetful(num_terms, momentum, **options):
     return EntropyPlant(num_terms, momentum=0.0, **options)
 
 
-VARIANTS = {
-    "no memory of the optimizer": forgetful,
-    "one step ahead": partial(EntropyPlant, horizon=1),
-    "neither": partial(forgetful, horizon=1),
-}
+VARIANTS = {"no memory of the optimizer": forgetful, "one step ahead": partial(EntropyPlant, horizon=1)}
 
 
 def main():
