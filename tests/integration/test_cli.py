@@ -9,6 +9,7 @@ from conftest import run_command
 
 from entrocraft.runs import RunDirectory
 
+RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = """
 task: {num_problems: 40}
 control: {schedule: 0.55, width: 0.02}
@@ -118,6 +119,12 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(cli):
     assert "steps: 4" in result.output and "4 prompts x 4 rollouts = 16 rollouts" in result.output
     assert "step      0  0.5500" in result.output
     assert [child.name for child in Path().iterdir()] == ["run.yaml"]
+
+
+@pytest.mark.parametrize("recipe", sorted(RECIPES.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_is_one_that_trl_takes_without_a_gpu(cli, recipe):
+    result = cli("train", recipe, "model=countdown-base", "task.num_problems=64", "eval.num_problems=4", "--dry-run")
+    assert result.exit_code == 0, result.output
 
 
 def test_a_schedule_is_shown_and_drawn(cli):

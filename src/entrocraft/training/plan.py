@@ -15,7 +15,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from entrocraft.config import RunConfig
 from entrocraft.engines.trl.dropping import LOSS_DENOMINATOR, check_trainer_args, loss_type_of, settled
 from entrocraft.errors import InvalidValueError, MissingDependencyError, UnknownNameError, first_line
-from entrocraft.models import resolve_model
+from entrocraft.models import best_device, resolve_model
 from entrocraft.runs import RunDirectory
 from entrocraft.tasks import Problem, Split, Task
 
@@ -28,6 +28,7 @@ _DEFAULTS: dict[str, Any] = {
     "adam_beta2": 0.95,
     "beta": 0.0,
     "bf16": False,
+    "use_cpu": best_device() == "cpu",  # without being told, TRL refuses bf16 there
     "gradient_checkpointing": False,
     "dataloader_pin_memory": torch.cuda.is_available(),
     "report_to": "none",
