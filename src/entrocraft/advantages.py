@@ -2,7 +2,7 @@
 
 Shapes: P prompts, G rollouts per prompt. Every estimator takes `rewards_PG` and returns (P, G). An
 estimator that compares rollouts of one prompt gives 0 where there is nothing to compare: a group of
-one, or a group whose rewards are all equal.
+one, or a group whose rewards are all equal. That 0 is exact: rules act on signs, and a mean that is rounded leaves some.
 """
 
 import inspect
@@ -24,10 +24,11 @@ def grpo(rewards_PG: Tensor, *, eps: float = 1e-4) -> Tensor:
         tensor([[ 0.7070, -0.7070],
                 [ 0.0000,  0.0000]])
     """
+    _refuse_unless_positive("eps", eps)
     centred = dr_grpo(rewards_PG)
     if rewards_PG.shape[1] == 1:
         return centred
-    return centred / (rewards_PG.std(dim=1, keepdim=True) + eps)
+    return centred / (centred.std(dim=1, keepdim=True) + eps)
 
 
 def dr_grpo(rewards_PG: Tensor) -> Tensor:
@@ -39,7 +40,8 @@ def dr_grpo(rewards_PG: Tensor) -> Tensor:
         >>> dr_grpo(torch.tensor([[1.0, 0.0, 0.0, 0.0]]))
         tensor([[ 0.7500, -0.2500, -0.2500, -0.2500]])
     """
-    return rewards_PG - rewards_PG.mean(dim=1, keepdim=True)
+    from_first_PG = rewards_PG - rewards_PG[:, :1]
+    return from_first_PG - from_first_PG.mean(dim=1, keepdim=True)
 
 
 def rloo(rewards_PG: Tensor) -> Tensor:
@@ -67,10 +69,11 @@ def reinforce_plus_plus(rewards_PG: Tensor, *, eps: float = 1e-8) -> Tensor:
         tensor([[ 0.7070],
                 [-0.7070]])
     """
-    centred = rewards_PG - rewards_PG.mean()
+    _refuse_unless_positive("eps", eps)
+    centred = dr_grpo(rewards_PG.reshape(1, -1)).view_as(rewards_PG)
     if rewards_PG.numel() == 1:
         return centred
-    return centred * torch.rsqrt(rewards_PG.var() + eps)
+    return centred * torch.rsqrt(centred.var() + eps)
 
 
 def raft_plus_plus(rewards_PG: Tensor) -> Tensor:
@@ -120,6 +123,11 @@ def w_reinforce(rewards_PG: Tensor, *, positive_weight: float = 0.1) -> Tensor:
         tensor([[ 0.1000, -1.0000]])
     """
     return positive_weight * psr(rewards_PG) + nsr(rewards_PG)
+
+
+def _refuse_unless_positive(name: str, value: float) -> None:
+    if not value > 0.0:
+        raise InvalidValueError(f"{name} must be more than 0, got {value!r}: rewards that are all equal divide by it")
 
 
 _ESTIMATORS: dict[str, Callable[..., Tensor]] = {
@@ -213,6 +221,7 @@ def estimate_by_group(name: str, rewards_B: Tensor, groups_B: Tensor, **options:
     """
     if name == reinforce_plus_plus.__name__:
         return estimate(name, rewards_B[None, :], **options)[0]
+    rewards_B = rewards_B if rewards_B.is_floating_point() else rewards_B.float()
     order = groups_B.argsort(stable=True)
     sizes_P = groups_B.unique(return_counts=True)[1]
     sizes_B = sizes_P.repeat_interleave(sizes_P)  # of the rollouts in that order

@@ -68,8 +68,8 @@ class EntropyControl:
     """How predictions are made: `estimate` needs log-probabilities and entropies only, `exact` the logits of the whole
     vocabulary, `aligned` a gradient and a pass of its own (see `alignment`). Rule `aligned` implies `aligned`."""
     aligned_blocks: int | None = None
-    """Predictor `aligned`: look at the weights of so many last blocks alone, by default at all trainable ones. Two
-    agree in sign nearly always and cost half, but lose the curve that all of them hold: see `results/tracking`."""
+    """Predictor `aligned`: look at the weights of so many last blocks alone, by default at all trainable ones. Fewer are
+    cheaper and agree in sign nearly always, in size less: see docs/control.md."""
     aligned_share: float = 1.0
     """Predictor `aligned`: share of the rollouts that its direction is taken from. Fewer are cheaper, and far worse."""
     steering: str | None = None

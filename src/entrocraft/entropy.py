@@ -3,6 +3,7 @@
 Shapes: B rollouts, T tokens, V vocabulary. All entropies are in nats per token.
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -27,6 +28,12 @@ def chunk_tokens(chunk_size: int | None, vocabulary: int) -> int:
     if chunk_size < 1:
         raise InvalidValueError(f"chunk_size must be at least 1, got {chunk_size}")
     return chunk_size
+
+
+def refuse_other_shape(name: str, value: Tensor, expected: Sequence[int]) -> None:
+    """Raise `InvalidValueError` unless `value` has the shape `expected`: broadcasting would give wrong numbers."""
+    if tuple(value.shape) != tuple(expected):
+        raise InvalidValueError(f"{name} must have shape {tuple(expected)}, got {tuple(value.shape)}")
 
 
 def safe_log_softmax(logits_NV: Tensor) -> Tensor:
@@ -82,10 +89,14 @@ def token_log_probs(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int | Non
     Returns:
         Log-probabilities (B, T), float32 (float64 for float64 logits).
 
+    Raises:
+        InvalidValueError: There is not one token for each distribution, or `chunk_size` is not positive.
+
     Example:
         >>> token_log_probs(torch.zeros(1, 1, 4), torch.tensor([[2]]))
         tensor([[-1.3863]])
     """
+    refuse_other_shape("tokens", tokens_BT, logits_BTV.shape[:-1])
     rows, tokens = logits_BTV.reshape(-1, logits_BTV.shape[-1]), tokens_BT.reshape(-1, 1)
     chunk_size = chunk_tokens(chunk_size, rows.shape[-1])
     chunks = [
@@ -110,6 +121,7 @@ def batch_entropy(entropy_BT: Tensor, mask_BT: Tensor, aggregation: Aggregation 
         The entropy in nats per token.
 
     Raises:
+        InvalidValueError: Entropies and mask differ in shape.
         MeasurementError: No token counts, or a counted entropy is NaN or infinite.
 
     Example:
@@ -126,6 +138,7 @@ def entropy_sums(entropy_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
 
     Sums and counts, not means, are what ranks exchange: a mean of means weighs tokens unequally.
     """
+    refuse_other_shape("mask", mask_BT, entropy_BT.shape)
     counted = mask_BT.bool()
     sums_B = entropy_BT.float().masked_fill(~counted, 0.0).sum(-1)
     return sums_B, counted.sum(-1)

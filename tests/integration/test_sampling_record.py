@@ -9,8 +9,10 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from entrocraft.control import EntropyControl
+from entrocraft.engines.scores import Scores
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer
 from entrocraft.engines.trl.measuring import PolicyScorer, completion_logits
+from entrocraft.engines.trl.recording import SamplingRecord
 
 
 class ComparingScorer(PolicyScorer):
@@ -164,6 +166,16 @@ def test_logits_of_the_prompt_are_left_out_where_the_model_can(tiny_model, can_l
     assert seen == [5 if can_leave_out else 9]
     assert torch.equal(tokens, ids[[1, 3], 5:])
     torch.testing.assert_close(logits, model(ids[[1, 3]]).logits[:, 4:8] / 2.0, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("entropy", "difference", "agree"),
+    [(0.4, 0.004, True), (0.4, 0.006, False), (2.0, 0.009, True), (2.0, 0.011, False)],
+)
+def test_entropies_agree_to_five_thousandths_of_a_nat_or_half_a_percent(entropy, difference, agree):
+    log_probs_BT, entropy_BT, mask_BT = torch.full((2, 3), -1.0), torch.full((2, 3), entropy), torch.ones(2, 3)
+    noted, passed = Scores(log_probs_BT, entropy_BT - difference), Scores(log_probs_BT, entropy_BT)
+    assert SamplingRecord(1.0, exact=False).agrees(noted, passed, mask_BT) is agree
 
 
 def test_half_precision_agrees_well_enough_to_be_trusted(compared):

@@ -369,7 +369,7 @@ def test_a_step_that_keeps_nothing_leaves_the_weights_alone_even_with_momentum(m
         entropy_control=EntropyControl(schedule=0.5, rejected=rejected),
         entropy_controller=RejectAllFromTheSecondStep(ec.Band(0.5, width=0.1)),
     )
-    with pytest.warns(UserWarning, match="every rollout was rejected"):
+    with pytest.warns(UserWarning, match="every rollout with an advantage was rejected"):
         trainer.train()
     before, after_first, after_second = weights
     assert not all(torch.equal(a, b) for a, b in zip(before, after_first, strict=True))

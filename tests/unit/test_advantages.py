@@ -87,3 +87,21 @@ def test_prompts_may_have_lost_rollouts():
     torch.testing.assert_close(found, ec.advantages.estimate("w_reinforce", rewards[:, None])[:, 0])
     found = ec.advantages.estimate_by_group("dr_grpo", rewards, groups)
     torch.testing.assert_close(found, torch.tensor([2 / 3, -0.5, 0.5, -1 / 3, -1 / 3]))
+
+
+@given(st.integers(2, 40), st.floats(-3, 3, width=32), st.booleans())
+def test_equal_rewards_leave_exactly_nothing(num_rollouts, reward, double):
+    rewards_PG = torch.full((3, num_rollouts), reward, dtype=torch.float64 if double else torch.float32)
+    for name in ("grpo", "dr_grpo", "rloo", "reinforce_plus_plus"):
+        assert not ec.advantages.estimate(name, rewards_PG).any()
+
+
+@pytest.mark.parametrize("name", ["grpo", "reinforce_plus_plus"])
+def test_a_divisor_that_may_be_zero_is_refused(name):
+    with pytest.raises(InvalidValueError, match="eps must be more than 0"):
+        ec.advantages.estimate(name, torch.ones(1, 2), eps=0.0)
+
+
+def test_whole_rewards_are_compared_as_numbers_in_groups_of_any_size():
+    advantages = ec.advantages.estimate_by_group("dr_grpo", torch.tensor([1, 0, 0]), torch.tensor([0, 0, 0]))
+    torch.testing.assert_close(advantages, torch.tensor([2 / 3, -1 / 3, -1 / 3]))

@@ -80,7 +80,7 @@ def test_one_rollout_is_enough():
 
 def test_an_empty_decision_says_so_once_and_is_counted():
     controller = ec.RejectionController(BAND)
-    with pytest.warns(UserWarning, match="every rollout was rejected"):
+    with pytest.warns(UserWarning, match="every rollout with an advantage was rejected"):
         decision = controller.decide(stats(BELOW, [1.0, 2.0]))
     assert decision.empty and decision.metrics["empty_batches"] == 1
     assert decision.loss_scale() == 0.0
@@ -230,7 +230,7 @@ def test_no_decision_is_ever_inconsistent(history, rule, normalize, fallback, vi
         assert decision.empty == (decision.metrics["kept_fraction"] == 0.0)
         assert decision.empty <= (decision.metrics["empty_batches"] >= 1)
         if decision.empty and decision.metrics["empty_batches"] == 1:
-            assert any("every rollout was rejected" in str(warning.message) for warning in caught)
+            assert any("every rollout with an advantage was rejected" in str(warning.message) for warning in caught)
         if decision.metrics["direction"] == 0 and rule not in ("budget", "token"):
             assert decision.keep.all()
 
@@ -471,3 +471,36 @@ def test_rollouts_without_a_score_do_not_end_an_adaptive_run():
     assert not controller.decide(stats(INSIDE, rewards=rewards)).empty
     with pytest.raises(MeasurementError, match="mean reward"):
         controller.decide(stats(INSIDE, rewards=rewards * math.nan))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"entropy_stderr": math.nan},
+        {"entropy_stderr": -0.1},
+        {"rewards": torch.tensor([0.0, math.inf, 1.0, 1.0])},
+        {"num_tokens": torch.tensor([1.0, math.nan, 1.0, 1.0])},
+    ],
+)
+def test_measurements_that_are_no_numbers_are_refused(fields):
+    with pytest.raises(MeasurementError):
+        stats(ABOVE, **fields)
+
+
+def test_an_entropy_given_as_a_tensor_leaves_plain_state():
+    controller = ec.RejectionController(BAND)
+    controller.decide(stats(torch.tensor(ABOVE)))
+    assert json.loads(json.dumps(controller.state_dict())) == controller.state_dict()
+
+
+def test_state_saved_before_steering_takes_the_steering_back():
+    controller = ec.RejectionController(BAND)
+    saved = controller.state_dict()
+    controller.steer(ec.Band(0.9, width=0.1))
+    controller.load_state_dict(saved)
+    assert controller.state_dict() == saved and controller.band == BAND
+
+
+def test_the_state_of_another_rule_is_refused():
+    with pytest.raises(InvalidValueError, match="rule 'predicted', got 'advantage'"):
+        ec.RejectionController(BAND, rule="predicted").load_state_dict(ec.RejectionController(BAND).state_dict())

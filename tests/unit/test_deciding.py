@@ -163,3 +163,51 @@ def test_what_tokens_are_worth_follows_what_their_rollout_is():
     own = torch.tensor([[1.0, 3.0, 0.0], [1.0, 2.0, 3.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
     ruling = ruled(decider(Reweigh([1.0, -4.0, 0.5, 0.0])), own)
     assert ruling.advantages.tolist() == [[0.5, 1.5, 0.0], [-2.0, -4.0, -6.0], [0.5, 0.0, 0.0], [0.0, 0.0, 0.0]]
+
+
+def test_what_is_masked_may_be_anything():
+    poisoned = scores()
+    poisoned.log_probs_BT[0, 2] = poisoned.entropy_BT[0, 2] = math.nan
+    sensitivity = torch.full((4, 3), 0.1)
+    sensitivity[0, 2] = math.nan
+    exact = Scores(poisoned.log_probs_BT, poisoned.entropy_BT, sensitivity)
+    ruling = decider(schedule=0.3, rule="predicted").decide(
+        Rollouts(scores=exact, advantages=torch.tensor([1.0, -1.0, 1.0, -1.0]), mask_BT=MASK),
+        step=1,
+        total_steps=10,
+        groups=GROUPS,
+    )
+    assert ruling.keep_B.tolist() == [True, False, True, False]  # above the band
+
+
+def test_advantages_that_rounding_left_are_none():
+    # Three rewards of 0.1 have a rounded mean, from which TRL and verl make advantages like these.
+    left_over = torch.tensor([-7e-5, -7e-5, 1.0, -1.0])
+    ruling = ruled(
+        decider(schedule=0.3, rule="advantage"), left_over, rewards=torch.tensor([0.1, 0.1, 1.0, 0.0]).double()
+    )
+    assert ruling.keep_B.tolist() == [True, True, True, False]
+    assert ruling.advantages.tolist() == [0.0, 0.0, 1.0, 0.0]
+    assert ruled(
+        decider(schedule=0.6, rule="advantage"), left_over, rewards=torch.tensor([0.1, 0.1, 1.0, 0.0])
+    ).changes_nothing
+
+
+def test_large_advantages_of_equal_rewards_stay():
+    # Not all estimators compare within a prompt: RLOO with a KL term in the reward does not.
+    ruling = ruled(
+        decider(schedule=0.3, rule="advantage"), torch.tensor([0.5, -0.5, 1.0, -1.0]), rewards=torch.ones(4).double()
+    )
+    assert ruling.advantages.tolist() == [0.5, 0.0, 1.0, 0.0]
+
+
+def test_if_what_is_kept_has_no_advantage_nothing_is_left_of_the_update():
+    controlled = decider(schedule=0.9, rule="advantage")
+    with pytest.warns(UserWarning, match="nothing is learnt"):
+        ruling = ruled(controlled, torch.tensor([1.0, 2.0, 0.0, 0.0]))
+    assert ruling.decision.metrics["empty_batches"] == 1 and ruling.decision.metrics["kept_fraction"] == 0
+    assert not ruling.keep_B.any()
+
+
+def test_a_batch_without_any_advantage_is_the_trainers_own():
+    assert ruled(decider(schedule=0.9, rule="advantage"), torch.zeros(4)).changes_nothing

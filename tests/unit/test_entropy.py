@@ -81,3 +81,36 @@ def test_a_batch_without_tokens_is_refused():
 def test_an_unknown_aggregation_is_refused():
     with pytest.raises(UnknownNameError):
         ec.batch_entropy(torch.ones(1, 1), torch.ones(1, 1), "mean")
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: ec.batch_entropy(torch.ones(2, 3), torch.ones(2, 1)), "mask"),
+        (lambda: ec.token_log_probs(torch.zeros(2, 3, 4), torch.zeros(2, 2, dtype=torch.long)), "tokens"),
+        (
+            lambda: ec.predicted_entropy_change(
+                torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.long), torch.ones(2, 1), torch.ones(2, 3)
+            ),
+            "advantages",
+        ),
+        (
+            lambda: ec.predicted_entropy_change(
+                torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.long), torch.ones(2), torch.ones(2, 1)
+            ),
+            "mask",
+        ),
+    ],
+)
+def test_shapes_that_would_broadcast_to_wrong_numbers_are_refused(call, name):
+    with pytest.raises(InvalidValueError, match=f"{name} must have shape"):
+        call()
+
+
+@pytest.mark.parametrize("nothing", [-torch.inf, torch.nan])
+def test_what_is_masked_may_be_anything(nothing):
+    logits = torch.tensor([[[2.0, 0.0, 0.0], [2.0, 0.0, 0.0]]])
+    tokens, advantages = torch.tensor([[0, 0]]), torch.ones(1)
+    whole = ec.predicted_entropy_change(logits, tokens, advantages, torch.tensor([[1, 0]]))
+    logits[0, 1] = nothing
+    assert torch.equal(ec.predicted_entropy_change(logits, tokens, advantages, torch.tensor([[1, 0]])), whole)

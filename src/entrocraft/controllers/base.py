@@ -33,8 +33,8 @@ class BatchStats:
 
     Raises:
         InvalidValueError: Lengths differ, or the step or the number of ranks makes no sense.
-        MeasurementError: The entropy, an advantage or a predicted change is NaN or infinite; the
-            message names the step and the rank.
+        MeasurementError: The entropy, its standard error, an advantage, a reward or a predicted change is not finite;
+            the message names the step and the rank.
     """
 
     step: int
@@ -46,7 +46,7 @@ class BatchStats:
     advantages: Tensor
     """(B,)"""
     rewards: Tensor | None = None
-    """(B,) raw rewards, before any baseline."""
+    """(B,) raw rewards, before any baseline; NaN where no reward function scored a rollout."""
     groups: Tensor | None = None
     """(B,) index of the prompt a rollout answers."""
     num_tokens: Tensor | None = None
@@ -65,6 +65,7 @@ class BatchStats:
     def __post_init__(self) -> None:
         if self.step < 0 or self.total_steps < 1:
             raise InvalidValueError(f"expected step >= 0 and total_steps >= 1, got {self.step} and {self.total_steps}")
+        object.__setattr__(self, "entropy", float(self.entropy))
         if not math.isfinite(self.entropy):
             raise MeasurementError(
                 f"step {self.step}: the entropy of the batch is {self.entropy}; look for NaN or infinite "
@@ -80,6 +81,11 @@ class BatchStats:
                 f"{len(self.advantages)} rollouts cannot come from {self.num_ranks} ranks, equally many each"
             )
         self._refuse_non_finite("advantages", self.advantages)
+        if self.entropy_stderr is not None and not 0.0 <= self.entropy_stderr < math.inf:
+            raise MeasurementError(
+                f"step {self.step}: the standard error of the entropy is {self.entropy_stderr}, expected a number of at "
+                "least 0, or None where it is not known"
+            )
         for name in ("rewards", "groups", "num_tokens", "predicted_change", "visitation_change", "token_change"):
             value = getattr(self, name)
             if value is not None and not callable(value):
@@ -111,8 +117,10 @@ class BatchStats:
             raise InvalidValueError(
                 f"{name} must have one entry per advantage, got {tuple(value.shape)} for {tuple(self.advantages.shape)}"
             )
-        if name.endswith("_change"):
+        if name.endswith("_change") or name == "num_tokens":
             self._refuse_non_finite(name, value)
+        if name == "rewards":
+            self._refuse_non_finite(name, value.nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf))
         return value
 
     def _refuse_non_finite(self, name: str, value: Tensor) -> None:
@@ -149,6 +157,11 @@ class Decision:
     def empty(self) -> bool:
         """True if nothing was kept: there is nothing to update on."""
         return not bool(self.keep.any())
+
+    @property
+    def teaches_nothing(self) -> bool:
+        """True if something was rejected and nothing that is kept has an advantage: momentum alone would act."""
+        return not bool(self.keep.all()) and not bool(self.advantages.any()) and not self.entropy_coef
 
     def loss_scale(self, sizes: Tensor | None = None) -> float:
         """Return the factor from a loss averaged over all rollouts to what `normalize` asks for.
@@ -195,6 +208,7 @@ class Controller(ABC):
         self.initial_entropy: float | None = None
         self._progress = 0.0
         self._grad_norm: float | None = None
+        self._drawn = band
         self._steered = False
         self._follow(band)
         self.counts = dict.fromkeys(self._COUNTERS, 0)
@@ -213,11 +227,11 @@ class Controller(ABC):
 
         self.counts["decisions"] += 1
         self.counts["out_of_band"] += direction != 0
-        if decision.empty:
+        if decision.teaches_nothing:
             self.counts["empty"] += 1
             if self.counts["empty"] == 1:
                 warnings.warn(
-                    f"step {stats.step}: every rollout was rejected, so nothing is learnt from this batch. "
+                    f"step {stats.step}: every rollout with an advantage was rejected, so nothing is learnt from this batch. "
                     "Entropy is out of the band and no rollout can move it back; widen the band, move the "
                     "target or raise the number of rollouts. Counted from now on in `empty_batches`.",
                     stacklevel=2,
@@ -325,6 +339,8 @@ class Controller(ABC):
                 f"controller state: expected keys {sorted(expected)} with counts {sorted(self._COUNTERS)}, "
                 f"got {dict(state)!r}; the state was saved by another version or another method"
             )
+        self._follow(self._drawn)
+        self._steered = False
         if state["steered_to"] is not None:
             self.steer(Band.from_dict(state["steered_to"]))
         self.initial_entropy = state["initial_entropy"]

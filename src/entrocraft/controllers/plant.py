@@ -11,6 +11,7 @@ batch asks other prompts. `(H, b, g)` is linear in its past once E is known: a K
 these wander is not known either: where readings surprise more than they should, they are taken to wander faster.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,8 +27,8 @@ _GAIN_WALK_SD = 0.05  # of the prior gain
 _LEAST_GAIN = 0.1  # of the prior gain
 _UNKNOWN_READING_SD = 0.02
 _SIZE_MEMORY = 0.05  # share of the newest batch in the average size of a term
-RELUCTANCE = 0.3  # what a nat of effect by rejection costs, against a nat of distance from the curve
-_SWEEPS = 50
+RELUCTANCE = 0.05  # what a nat of effect by rejection costs, against a nat of distance from the curve
+_DIGITS = 16  # natural ones, to which a plan is worked out
 _RESTLESSNESS_MEMORY = 0.2  # share of the newest reading in the average surprise
 
 
@@ -147,16 +148,17 @@ class EntropyPlant:
         drifted = self.entropy + self.drift * ahead + carried
         response = 1 - (1 - w) ** (ahead[:, None] - ahead[None, :] + 1).clamp(min=0)  # 0 for steps yet to come
         wanted = torch.tensor(targets, dtype=torch.float64)
-        curvature = response.T @ response + RELUCTANCE * torch.eye(n, dtype=torch.float64)
-        plan = torch.full((n,), free, dtype=torch.float64).clamp(low, high)
-        # Block coordinate descent on a convex cost: by turns the nearest points that are good enough, and each step.
-        for _ in range(_SWEEPS):
-            planned = drifted + response @ plan
-            nearest = planned.clamp(wanted - slack, wanted + slack)
-            slope = response.T @ (nearest - drifted) + RELUCTANCE * free
-            for j in range(n):
-                rest = slope[j] - curvature[j] @ plan + curvature[j, j] * plan[j]
-                plan[j] = (rest / curvature[j, j]).clamp(low, high)
+        # Nesterov's projected gradient: the cost is convex, no steeper than `steepest`, no flatter than RELUCTANCE.
+        steepest = float(torch.linalg.matrix_norm(response, 2)) ** 2 + RELUCTANCE
+        ratio = (RELUCTANCE / steepest) ** 0.5
+        onward = (1 - ratio) / (1 + ratio)
+        plan = look = torch.full((n,), free, dtype=torch.float64).clamp(low, high)
+        for _ in range(math.ceil(_DIGITS / ratio)):
+            planned = drifted + response @ look
+            excess = planned - planned.clamp(wanted - slack, wanted + slack)
+            slope = response.T @ excess + RELUCTANCE * (look - free)
+            before, plan = plan, (look - slope / steepest).clamp(low, high)
+            look = plan + onward * (plan - before)
         return float(plan[0])
 
     def advance(self, applied: Tensor) -> None:

@@ -154,9 +154,9 @@ class RejectionController(Controller):
         return decision
 
     def _advance(self, decision: Decision, effects: list[float]) -> None:
-        """Tell the plant what enters the update; an empty one leaves weights and momentum alone."""
+        """Tell the plant what enters the update; one that teaches nothing leaves weights and momentum alone."""
         plant = cast(EntropyPlant, self._plant)
-        if not decision.empty:
+        if not decision.teaches_nothing:
             plant.advance(torch.tensor(effects, dtype=torch.float64))
         decision.metrics.update(plant.metrics())
 
@@ -254,7 +254,7 @@ class RejectionController(Controller):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as plain JSON data."""
-        state = super().state_dict() | {"fallback": self._fallback.state_dict()}
+        state = super().state_dict() | {"rule": self.rule, "fallback": self._fallback.state_dict()}
         return state if self._plant is None else state | {"plant": self._plant.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -264,6 +264,8 @@ class RejectionController(Controller):
             InvalidValueError: The state is not one that this controller saved.
         """
         super().load_state_dict(state)
+        if state["rule"] != self.rule:
+            raise InvalidValueError(f"controller state: expected that of rule {self.rule!r}, got {state['rule']!r}")
         self._fallback.load_state_dict(state["fallback"])
         if self._plant is not None:
             self._plant.load_state_dict(state["plant"])

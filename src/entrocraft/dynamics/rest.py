@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from entrocraft.entropy import chunk_tokens
+from entrocraft.entropy import chunk_tokens, refuse_other_shape
 
 LIMIT = 1e30
 """What an infinite number of nats is cut to: its products with other finite numbers stay finite in float32."""
@@ -43,13 +43,14 @@ def rest_of(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int | None = None
         `-inf` or holds a NaN gives NaN.
 
     Raises:
-        InvalidValueError: `chunk_size` is not positive.
+        InvalidValueError: There is not one token for each distribution, or `chunk_size` is not positive.
 
     Example:
         >>> rest = rest_of(torch.zeros(1, 1, 5), torch.tensor([[3]]))  # uniform: the rest is 4 tokens alike
         >>> [round(moment.item(), 3) + 0.0 for moment in rest]
         [-1.386, 1.386, 0.25, 0.0]
     """
+    refuse_other_shape("tokens", tokens_BT, logits_BTV.shape[:-1])
     rows, tokens = logits_BTV.reshape(-1, logits_BTV.shape[-1]), tokens_BT.reshape(-1, 1)
     chunk_size = chunk_tokens(chunk_size, rows.shape[-1])
     chunks = [

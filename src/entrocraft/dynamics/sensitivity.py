@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from entrocraft.dynamics.rest import rest_of
+from entrocraft.entropy import refuse_other_shape
 
 
 def entropy_sensitivity(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int | None = None) -> Tensor:
@@ -50,13 +51,18 @@ def rollout_entropy_change(sensitivity_BT: Tensor, advantages_B: Tensor, mask_BT
     Returns:
         Predicted changes (B,), in nats per token per unit step; positive raises entropy.
 
+    Raises:
+        InvalidValueError: Shapes do not belong together.
+
     Example:
         >>> rollout_entropy_change(torch.tensor([[0.2, 0.4]]), torch.tensor([2.0]), torch.ones(1, 2))
         tensor([-0.6000])
     """
-    mask_BT = mask_BT.to(sensitivity_BT.dtype)
-    mean_B = (sensitivity_BT * mask_BT).sum(-1) / mask_BT.sum(-1).clamp(min=1.0)
-    return -advantages_B * mean_B
+    counted_BT = mask_BT.bool()
+    refuse_other_shape("mask", counted_BT, sensitivity_BT.shape)
+    refuse_other_shape("advantages", advantages_B, sensitivity_BT.shape[:1])
+    sums_B = sensitivity_BT.masked_fill(~counted_BT, 0.0).sum(-1)  # what is masked may be NaN
+    return -advantages_B * (sums_B / counted_BT.sum(-1).clamp(min=1))
 
 
 def predicted_entropy_change(
@@ -81,6 +87,9 @@ def predicted_entropy_change(
     Returns:
         Predicted changes (B,), in nats per token per unit step; positive raises entropy. Zero for a
         zero advantage and for a rollout without counted tokens.
+
+    Raises:
+        InvalidValueError: Shapes do not belong together, or `chunk_size` is not positive.
 
     Source: Eq. 4 of the paper, with the update written out in logits.
 

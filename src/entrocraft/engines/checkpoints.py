@@ -22,7 +22,7 @@ def load_state(controller: Controller, checkpoint: Path) -> None:
     """Restore what `save_state` wrote.
 
     Raises:
-        InvalidValueError: The checkpoint holds no such state, or another controller's.
+        InvalidValueError: The checkpoint holds no such state, another controller's, or a damaged one.
     """
     path = checkpoint / STATE_FILE
     if not path.exists():
@@ -30,4 +30,9 @@ def load_state(controller: Controller, checkpoint: Path) -> None:
             f"{checkpoint} holds no {STATE_FILE}: it was not saved under entropy control. Start a new run from its "
             "weights, or resume it with the trainer that saved it."
         )
-    controller.load_state_dict(json.loads(path.read_text()))
+    try:
+        controller.load_state_dict(json.loads(path.read_text()))
+    except (ValueError, TypeError, KeyError) as error:
+        if isinstance(error, InvalidValueError):
+            raise
+        raise InvalidValueError(f"{path} is damaged ({error!r}); resume from an earlier checkpoint") from error

@@ -31,6 +31,10 @@ from entrocraft.steering import SteeringFile, format_steering, parse_steering
 
 logger = logging.getLogger(__name__)
 
+_ROUNDING = 0.02
+"""Advantages below this are rounding where all rewards of a prompt are equal: what a rounded mean leaves of them, over a
+deviation that is rounding, too."""
+
 RiseOfLogProbs = Callable[[float], Tensor]
 """Takes the entropy of the batch; returns how each token's log-probability (B, T) rises with the policy's entropy."""
 
@@ -113,13 +117,14 @@ class Decider:
             step: The optimizer step about to be made, counted from 1.
             total_steps: Optimizer steps of the whole run.
             groups: Index of the prompt that each rollout of all ranks answers.
-            rewards: One per rollout of all ranks, if the controller needs them.
+            rewards: One per rollout of all ranks. Where a prompt's are all equal, advantages that rounding left are 0.
             rise: For predictions that come from the model's own response; otherwise they are made from the scores.
 
         Raises:
             MeasurementError: Entropy, an advantage or a prediction is not finite; the message names the step.
         """
         self._follow_steering(step)
+        rollouts = self._without_rounding(rollouts, rewards, groups)
         mask_BT, advantages_B = rollouts.mask_BT, rollouts.advantages_B
         scores = self._completed(rollouts.scores, mask_BT, estimated=rise is None)
         sums, counts, advantages = self._ranks.gathered(*entropy_sums(scores.entropy_BT, mask_BT), advantages_B)
@@ -134,7 +139,7 @@ class Decider:
             total_steps=total_steps,
             entropy=entropy,
             advantages=advantages,
-            rewards=rewards,
+            rewards=rewards if self.controller.rewards_needed else None,
             groups=groups,
             num_tokens=counts,
             entropy_stderr=entropy_standard_error(sums, counts, groups),
@@ -155,6 +160,20 @@ class Decider:
         if decision.token_limits is not None:
             return self._without_tokens(rollouts, decision, stats, kept_BT)
         return self._without_rollouts(rollouts, decision, stats)
+
+    def _without_rounding(self, rollouts: Rollouts, rewards: Tensor | None, groups: Tensor) -> Rollouts:
+        """Return the rollouts with advantages of exactly 0 where there is nothing to compare: rules act on signs."""
+        if rewards is None:
+            return rollouts
+        prompts, index_B = groups.unique(return_inverse=True)
+        highest_P = torch.full((len(prompts),), -torch.inf, dtype=rewards.dtype)
+        lowest_P = -highest_P
+        highest_P.scatter_reduce_(0, index_B, rewards, "amax")
+        lowest_P.scatter_reduce_(0, index_B, rewards, "amin")
+        own = rollouts.advantages
+        equal_B = self._ranks.local((highest_P == lowest_P)[index_B]).to(own.device)
+        is_rounding = equal_B.view(-1, *[1] * (own.ndim - 1)) & (own.abs() < _ROUNDING)
+        return replace(rollouts, advantages=own.masked_fill(is_rounding, 0.0))
 
     def _follow_steering(self, step: int) -> None:
         """Follow the steering file if a person has changed it; the main rank looks, and all ranks do the same."""
@@ -211,8 +230,9 @@ class Decider:
         """Return what each token's part in the update would change entropy by (B, T), 0 where the mask is."""
         mask_BT = rollouts.mask_BT
         rise_BT = -cast(Tensor, scores.sensitivity_BT) if rise is None else rise(entropy)
+        rise_BT = rise_BT.masked_fill(~mask_BT.bool(), 0.0)  # what is masked may be NaN
         weights_B = self._loss_weights(mask_BT) / mask_BT.sum(-1).clamp(min=1)
-        return rollouts.advantages.view(len(mask_BT), -1) * rise_BT * mask_BT * weights_B[:, None]
+        return rollouts.advantages.view(len(mask_BT), -1) * rise_BT * weights_B[:, None]
 
     def _loss_weights(self, mask_BT: Tensor) -> Tensor:
         """Return what each rollout weighs in the loss: its tokens, or 1 if the loss averages over each rollout's."""
@@ -244,6 +264,10 @@ class Decider:
         Advantages of single tokens are multiplied by what their mean was, which leaves them what they say of each other.
         """
         own = rollouts.advantages
+        if decision.teaches_nothing:
+            nothing = torch.zeros_like(decision.keep)
+            decision.metrics.update(kept_fraction=0.0, kept_token_fraction=0.0)
+            decision = replace(decision, keep=nothing)
         keep_B = self._ranks.local(decision.keep).to(own.device)
         before_B, after_B = (
             self._ranks.local(values).to(device=own.device, dtype=own.dtype)

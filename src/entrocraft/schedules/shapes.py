@@ -11,6 +11,8 @@ from typing import Any
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules.base import Interpolation, Knots, Schedule, checked_number
 
+_MOST_CYCLES = 1_000_000  # more than any run has steps
+
 
 @dataclass(frozen=True)
 class Constant(Schedule):
@@ -94,7 +96,9 @@ class Exponential(_Transition):
     def _fraction(self, progress: float) -> float:
         if self.start == self.end:
             return progress
-        value = self.start * (self.end / self.start) ** progress
+        value = math.exp(
+            (1.0 - progress) * math.log(self.start) + progress * math.log(self.end)
+        )  # no ratio to overflow
         return (value - self.start) / (self.end - self.start)
 
 
@@ -106,8 +110,10 @@ class Cyclic(_Transition):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if checked_number("cyclic: num_cycles", self.num_cycles) == 0.0:
-            raise InvalidValueError("cyclic: num_cycles must be more than 0, got 0")
+        if not 0.0 < checked_number("cyclic: num_cycles", self.num_cycles) <= _MOST_CYCLES:
+            raise InvalidValueError(
+                f"cyclic: num_cycles must be more than 0 and at most {_MOST_CYCLES:,}, got {self.num_cycles:g}"
+            )
 
     def _fraction(self, progress: float) -> float:
         return 0.5 * (1.0 - math.cos(2.0 * math.pi * self.num_cycles * progress))

@@ -68,7 +68,8 @@ class Aligner:
         parameters = last_blocks(model, self._num_blocks)
         rows_at_once = trainer.args.per_device_train_batch_size
         all_rows = torch.arange(len(mask_BT), device=mask_BT.device)
-        every = max(1, round(1 / self._share))
+        num_chosen = max(1, round(self._share * len(all_rows)))
+        chosen_rows = all_rows[torch.arange(num_chosen, device=all_rows.device) * len(all_rows) // num_chosen]
         row_batches = all_rows.split(rows_at_once)
         was_training = model.training
         # No dropout: one rollout must not look better than another by luck. Only in training, though, does a model
@@ -77,7 +78,7 @@ class Aligner:
         try:
             read = self._reader(batch)
             gradients = entropy_gradient(
-                read, all_rows[::every].split(rows_at_once), model, parameters, mask_BT, sums_B, counts_B, entropy
+                read, chosen_rows.split(rows_at_once), model, parameters, mask_BT, sums_B, counts_B, entropy
             )
             if trainer.accelerator.num_processes > 1 and not trainer.is_fsdp_enabled:
                 gradients = [trainer.accelerator.reduce(gradient, "sum") for gradient in gradients]
@@ -85,7 +86,7 @@ class Aligner:
             model.eval()
             if not trainer.is_fsdp_enabled:
                 return log_prob_change(read, row_batches, model, parameters, steps)
-            entropy_per_rank = trainer.accelerator.reduce(sums_B[::every].sum().float(), "mean").item()
+            entropy_per_rank = trainer.accelerator.reduce(sums_B[chosen_rows].sum().float(), "mean").item()
             return log_prob_change_by_shift(
                 lambda: torch.cat([token_log_probs(*read(model, rows)) for rows in row_batches]),
                 model,

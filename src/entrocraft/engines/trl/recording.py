@@ -17,8 +17,9 @@ from entrocraft.engines.scores import Scores, scores_of
 
 logger = logging.getLogger(__name__)
 
-# Sampling reads from a cache, a pass does not, and half precision rounds them differently. In nats per token.
-_TOLERANCE_LOG_PROBS, _TOLERANCE_ENTROPY = 0.05, 0.005
+# Sampling reads from a cache, a pass does not, and half precision rounds them differently. In nats per token; of the
+# entropy also as a share of it, whichever is more: high entropies are rounded by more, and have wider bands.
+_TOLERANCE_LOG_PROBS, _TOLERANCE_ENTROPY, _TOLERANCE_ENTROPY_SHARE = 0.05, 0.005, 0.005
 
 
 class SamplingRecord(LogitsProcessor):
@@ -94,7 +95,8 @@ class SamplingRecord(LogitsProcessor):
             return True  # nothing to tell them apart by
         log_probs = (noted.log_probs_BT - passed.log_probs_BT)[counted].abs().mean().item()
         entropy = abs((noted.entropy_BT - passed.entropy_BT)[counted].mean().item())
-        agree = log_probs <= _TOLERANCE_LOG_PROBS and entropy <= _TOLERANCE_ENTROPY
+        tolerance = max(_TOLERANCE_ENTROPY, _TOLERANCE_ENTROPY_SHARE * passed.entropy_BT[counted].mean().item())
+        agree = log_probs <= _TOLERANCE_LOG_PROBS and entropy <= tolerance
         logger.log(
             logging.INFO if agree else logging.WARNING,
             "entropy noted while sampling differs from a pass over the batch by %.2g nats per token, log-probabilities "

@@ -131,7 +131,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
             step=(self.global_steps - 1) * self._decisions_per_step + self.local_trigger_step + 1,
             total_steps=self.total_training_steps * self._decisions_per_step,
             groups=_groups(batch, rows),
-            rewards=own["rm_scores"].double().sum(-1) if self.entropy_controller.rewards_needed else None,
+            rewards=own["rm_scores"].double().sum(-1),
             rise=partial(self._rise, batch, rows, entropy_BT, mask_BT) if self.settings.control.aligned else None,
         )
 
