@@ -222,11 +222,14 @@ def scored(row, curve=None):
     """Return a cell's row of the table; runs without control are measured against `curve`."""
     targets = row["target"] if curve is None else curve
     errors = [abs(entropy - target) for entropy, target in zip(row["entropy"], targets, strict=True)]
+    jumps = settling(row["entropy"], targets)
+    settled = [updates for updates in jumps if updates is not None]
     return {
         "mean_error": statistics.fmean(errors),
         "p95_error": sorted(errors)[int(0.95 * len(errors))],
         "in_band": sum(error <= BAND / 2 for error in errors) / len(errors),
-        "settling": settling(row["entropy"], targets),
+        "settling": statistics.fmean(settled) if settled else None,
+        "settled": len(settled) / len(jumps) if jumps else None,
         "kept": statistics.fmean(row["kept_tokens"]),
         "mean@32": row["mean@32"],
         "pass@32": row["pass@32"],
@@ -234,13 +237,13 @@ def scored(row, curve=None):
 
 
 def settling(entropies, targets):
-    """Return the mean number of updates after which entropy is first in the band again after a jump of the target."""
+    """Return, for each jump of the target, the updates until entropy is in the band three times in a row; None if never."""
     jumps = [step for step in range(1, len(targets)) if abs(targets[step] - targets[step - 1]) > BAND]
-    lengths = []
-    for jump, end in zip(jumps, [*jumps, len(targets)][1:], strict=True):
-        inside = (step - jump for step in range(jump, end) if abs(entropies[step] - targets[step]) <= BAND / 2)
-        lengths.append(next(inside, end - jump))
-    return statistics.fmean(lengths) if lengths else None
+    inside = [abs(entropy - target) <= BAND / 2 for entropy, target in zip(entropies, targets, strict=True)]
+    return [
+        next((step - jump for step in range(jump, end - 2) if all(inside[step : step + 3])), None)
+        for jump, end in zip(jumps, [*jumps, len(targets)][1:], strict=True)
+    ]
 
 
 def interval(values):
@@ -345,8 +348,11 @@ def markdown(summary):
             text += f"\n### {curve}\n\n| rule | mean error | 95th percentile | in band, % | updates to settle | tokens kept, % "
             text += "| mean@32 | pass@32 |\n|---|---|---|---|---|---|---|---|\n"
             for rule, row in rules.items():
+                settled = row["settled"] and row["settled"][0]
+                settling = shown(row["settling"], 1) if settled != 0 else "never"
+                settling += f" ({settled:.0%} of jumps)" if settled and settled < 1 else ""
                 cells = [shown(row["mean_error"], 4), shown(row["p95_error"], 3), shown(row["in_band"], percent=True)]
-                cells += [shown(row["settling"], 1), shown(row["kept"], percent=True)]
+                cells += [settling, shown(row["kept"], percent=True)]
                 text += f"| {rule} | {' | '.join([*cells, shown(row['mean@32']), shown(row['pass@32'])])} |\n"
     if "smollm2" in summary:
         text += "\n### SmolLM2-135M-Instruct, entropy over its target after 10 steps\n\n"
