@@ -76,24 +76,18 @@ def quadrants(sensitivity_BT: Tensor, advantages_B: Tensor, mask_BT: Tensor, kee
         >>> round(four.total, 3)  # -0.125 + 0.075 + 0.125 - 0.025
         0.05
     """
-    # Few numbers, and a dozen sums of them: cheaper in float64 on the CPU than one wait for the device each.
-    sensitivity_BT, advantages_B, mask_BT = sensitivity_BT.cpu().double(), advantages_B.cpu().double(), mask_BT.cpu()
-    counted_BT = mask_BT.bool() if keep_B is None else mask_BT.bool() & keep_B.cpu().bool()[:, None]
-    change_BT = -advantages_B[:, None] * sensitivity_BT
-    rare_BT = sensitivity_BT < 0
+    counted_BT = mask_BT.bool() if keep_B is None else mask_BT.bool() & keep_B.to(mask_BT.device).bool()[:, None]
+    moving_BT = counted_BT & (advantages_B != 0).to(mask_BT.device)[:, None]
+    rows_N, columns_N = moving_BT.cpu().nonzero(as_tuple=True)
+    # On the CPU, in float64, which some accelerators lack.
+    sensitivity_N = sensitivity_BT.cpu()[rows_N, columns_N].double()
+    advantages_N = advantages_B.cpu().double()[rows_N]
+    quadrant_N = 2 * (advantages_N < 0).long() + (sensitivity_N < 0)  # in the order of QUADRANTS
+    counts = quadrant_N.bincount(minlength=4).tolist()
+    sums = quadrant_N.bincount(-advantages_N * sensitivity_N, minlength=4).tolist()
     num_tokens = int(counted_BT.sum())
-
-    def quadrant(sign_B: Tensor, kind_BT: Tensor) -> Quadrant:
-        members_BT = counted_BT & sign_B[:, None] & kind_BT
-        scale = max(num_tokens, 1)
-        return Quadrant(members_BT.sum().item() / scale, change_BT[members_BT].sum().item() / scale)
-
-    positive_B, negative_B = advantages_B > 0, advantages_B < 0
-    return Quadrants(
-        positive_confident=quadrant(positive_B, ~rare_BT),
-        positive_rare=quadrant(positive_B, rare_BT),
-        negative_confident=quadrant(negative_B, ~rare_BT),
-        negative_rare=quadrant(negative_B, rare_BT),
-        zero_share=(counted_BT & (advantages_B == 0)[:, None]).sum().item() / max(num_tokens, 1),
-        num_tokens=num_tokens,
-    )
+    scale = max(num_tokens, 1)
+    four = {
+        name: Quadrant(count / scale, total / scale) for name, count, total in zip(QUADRANTS, counts, sums, strict=True)
+    }
+    return Quadrants(**four, zero_share=(num_tokens - len(rows_N)) / scale, num_tokens=num_tokens)

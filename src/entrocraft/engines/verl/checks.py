@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from packaging.version import Version
 
 from entrocraft.engines.verl.compatibility import problem_with_verl
+from entrocraft.engines.verl.reward_functions import check_reward_function
 from entrocraft.engines.verl.settings import (
     HOMOGENEOUS,
     PREFIX,
@@ -34,6 +35,7 @@ def check_run(config: DictConfig) -> None:
     """
     if _asks_for_control(config):
         check_config(config)
+        check_reward_function(config)
         _check_trl(config)
 
 

@@ -3,6 +3,8 @@
 import inspect
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
 
 from packaging.version import Version
 
@@ -22,6 +24,23 @@ _NAMES_IN = {
     "_init_resource_pool_mgr": ["role_worker_mapping", "ActorRolloutRefWorker"],
     "_update_actor": ['"mini_batch_size"', '"global_batch_size"', "actor_rollout_wg"],
 }
+_NAMES_IN_MODULES = {
+    "verl.trainer.ppo.v1.agent_loop_tq": ['"loss_mask"', '"response_mask"', '{uid}_{session_id}_{'],
+    "verl.trainer.ppo.utils": ["ActorRollout", "ActorRolloutRef"],
+    "verl.workers.utils.losses": ['"global_batch_size"', '"loss_mask"'],
+    "verl.workers.engine_workers": [
+        "class ActorRolloutRefWorker",
+        "self.actor",
+        "self.engine",
+        "self.engine_config",
+        "self.model_config",
+    ],
+    "verl.workers.engine.base": ["def train_mode", "def optimizer_zero_grad", "def forward_backward_batch"],
+    "verl.single_controller.base.decorator": ["def register", "def make_nd_compute_dataproto_dispatch_fn"],
+    "verl.utils.tensordict_utils": ["def maybe_fix_3d_position_ids"],
+    "verl.utils.import_utils": ["def is_trl_available"],
+}
+"""Sources, read and not imported: most of them are for workers."""
 
 
 @cache
@@ -69,4 +88,8 @@ def _missing_names() -> list[str]:
     for hook, names in _NAMES_IN.items():
         source = inspect.getsource(getattr(trainer_base.PPOTrainer, hook, trainer_base.PPOTrainer))
         missing += [f"{name} in PPOTrainer.{hook}" for name in names if name not in source]
+    for module_name, names in _NAMES_IN_MODULES.items():
+        spec = find_spec(module_name)
+        source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+        missing += [f"{name} in {module_name}" for name in names if name not in source]
     return missing

@@ -13,7 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from entrocraft.engines.verl.checks import check_config
-from entrocraft.errors import InvalidValueError, first_line
+from entrocraft.engines.verl.compatibility import problem_with_verl
+from entrocraft.engines.verl.reward_functions import check_reward_function
+from entrocraft.errors import InvalidValueError, MissingDependencyError, first_line
 from entrocraft.plain_yaml import read_yaml_file
 
 _NEW_BLOCKS = ("entrocraft",)
@@ -122,9 +124,12 @@ def composed(overrides: Sequence[str]) -> DictConfig:
     """Return the configuration that verl's command would run with, checked by verl and by us.
 
     Raises:
+        MissingDependencyError: verl is not one that the engine knows.
         InvalidValueError: verl has no such key, or refuses a value.
         EntrocraftError: We do; see `check_config`.
     """
+    if problem := problem_with_verl():  # another verl has other keys
+        raise MissingDependencyError(problem)
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils import config as verl_config
 
@@ -139,6 +144,7 @@ def composed(overrides: Sequence[str]) -> DictConfig:
         lines = [first_line(error)] + ([first_line(error.__cause__)] if error.__cause__ else [])
         raise InvalidValueError(f"verl refuses this configuration: {': '.join(lines)}") from error
     check_config(config)
+    check_reward_function(config)
     return config
 
 
@@ -149,7 +155,7 @@ def start(overrides: Sequence[str]) -> None:
         InvalidValueError: verl is told not to load our plugin.
     """
     policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto").strip()
-    if policy.lower() != "auto" and "entrocraft" not in policy.split(","):
+    if policy.lower() != "auto" and "entrocraft" not in [name.strip() for name in policy.lower().split(",")]:
         raise InvalidValueError(
             f"VERL_USE_EXTERNAL_PLUGINS={policy} keeps verl from our trainers; unset it, or name entrocraft in it"
         )
