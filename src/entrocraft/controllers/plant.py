@@ -27,7 +27,6 @@ _GAIN_WALK_SD = 0.05  # of the prior gain
 _LEAST_GAIN = 0.1  # of the prior gain
 _UNKNOWN_READING_SD = 0.02
 _SIZE_MEMORY = 0.05  # share of the newest batch in the average size of a term
-RELUCTANCE = 0.05  # what a nat of effect by rejection costs, against a nat of distance from the curve
 _DIGITS = 16  # natural ones, to which a plan is worked out
 _RESTLESSNESS_MEMORY = 0.2  # share of the newest reading in the average surprise
 
@@ -40,17 +39,19 @@ class EntropyPlant:
         momentum: Share of an update's effect that the optimizer carries to the next decision: Adam's beta1, to
             the power of the optimizer steps that follow one decision. In [0, 1).
         horizon: Decisions ahead over which the curve should be met.
+        reluctance: What a nat of effect by rejection costs, against a nat of distance from the curve; more than 0.
 
     Raises:
         InvalidValueError: A value is out of range.
     """
 
-    def __init__(self, num_terms: int = 1, momentum: float = 0.9, horizon: int = 12):
-        if not 0.0 <= momentum < 1.0 or horizon < 1 or num_terms < 1:
+    def __init__(self, num_terms: int = 1, momentum: float = 0.9, horizon: int = 12, reluctance: float = 0.3):
+        if not 0.0 <= momentum < 1.0 or horizon < 1 or num_terms < 1 or not 0.0 < reluctance < math.inf:
             raise InvalidValueError(
-                f"expected 0 <= momentum < 1, horizon >= 1 and num_terms >= 1, got {momentum}, {horizon}, {num_terms}"
+                "expected 0 <= momentum < 1, horizon >= 1, num_terms >= 1 and reluctance > 0, got "
+                f"{momentum}, {horizon}, {num_terms}, {reluctance}"
             )
-        self.momentum, self.horizon = momentum, horizon
+        self.momentum, self.horizon, self.reluctance = momentum, horizon, reluctance
         self._effect = torch.zeros(num_terms, dtype=torch.float64)
         self._sum_of_squares = torch.zeros(num_terms, dtype=torch.float64)
         self._num_scaled = 0
@@ -148,15 +149,15 @@ class EntropyPlant:
         drifted = self.entropy + self.drift * ahead + carried
         response = 1 - (1 - w) ** (ahead[:, None] - ahead[None, :] + 1).clamp(min=0)  # 0 for steps yet to come
         wanted = torch.tensor(targets, dtype=torch.float64)
-        # Nesterov's projected gradient: the cost is convex, no steeper than `steepest`, no flatter than RELUCTANCE.
-        steepest = float(torch.linalg.matrix_norm(response, 2)) ** 2 + RELUCTANCE
-        ratio = (RELUCTANCE / steepest) ** 0.5
+        # Nesterov's projected gradient: the cost is convex, no steeper than `steepest`, no flatter than `r`.
+        steepest = float(torch.linalg.matrix_norm(response, 2)) ** 2 + self.reluctance
+        ratio = (self.reluctance / steepest) ** 0.5
         onward = (1 - ratio) / (1 + ratio)
         plan = look = torch.full((n,), free, dtype=torch.float64).clamp(low, high)
         for _ in range(math.ceil(_DIGITS / ratio)):
             planned = drifted + response @ look
             excess = planned - planned.clamp(wanted - slack, wanted + slack)
-            slope = response.T @ excess + RELUCTANCE * (look - free)
+            slope = response.T @ excess + self.reluctance * (look - free)
             before, plan = plan, (look - slope / steepest).clamp(low, high)
             look = plan + onward * (plan - before)
         return float(plan[0])
