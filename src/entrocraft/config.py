@@ -121,7 +121,9 @@ class EvalConfig(_Section):
     """Answers drawn at once; see `SamplingConfig`."""
 
     def model_post_init(self, context: Any) -> None:
-        """Refuse a k beyond the number of samples."""
+        """Refuse no k at all, or one beyond the number of samples."""
+        if not self.k:
+            raise InvalidValueError("eval.k must name at least one k, such as [1, 8]")
         if max(self.k) > self.num_samples:
             raise InvalidValueError(f"k must be at most num_samples = {self.num_samples}, got {max(self.k)}")
 
@@ -188,7 +190,19 @@ def task_from(spec: str) -> Task:
     Raises:
         EntrocraftError: There is no such task or file, or it cannot be used.
     """
-    return load_config(Path(spec)).task.build() if spec.endswith((".yaml", ".yml")) else tasks.build(spec)
+    return task_config_of(Path(spec)).build() if spec.endswith((".yaml", ".yml")) else tasks.build(spec)
+
+
+def task_config_of(path: Path) -> TaskConfig:
+    """Return the task of a configuration file.
+
+    Raises:
+        EntrocraftError: It cannot be used, or names no task: the default is for training, not for what is asked by name.
+    """
+    config = load_config(path)
+    if "task" not in config.model_fields_set:
+        raise InvalidValueError(f"{path} has no task section, so it says nothing about what to solve")
+    return config.task
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:

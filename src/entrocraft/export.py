@@ -68,10 +68,13 @@ def model_card(run: RunDirectory) -> ModelCard:
     lines, evaluations = (
         [line for line in each if line["step"] <= steps] for each in (run.step_metrics(), run.eval_metrics())
     )
+    by_control = (
+        "" if config.control is None else ", its entropy on a curve by [entrocraft](https://arxiv.org/abs/2604.26326)"
+    )
     sections = [
         "---\n" + ModelCardData(**_card_data(config.model)).to_yaml() + "\n---",
         f"# {run.path.name}\n\n`{config.model}` trained by reinforcement learning ({config.train.algorithm.upper()}) on "
-        f"`{config.task.name}` for {steps} steps, its entropy on a curve by [entrocraft](https://arxiv.org/abs/2604.26326).",
+        f"`{config.task.name}` for {steps} steps{by_control}.",
         entropy_section(lines),
         f"![entropy and reward]({run.curve_file.name})" if run.curve_file.exists() else "",
         scores_section(evaluations),

@@ -26,6 +26,14 @@ def prompt_text(tokenizer: Any, prompt: str | list[dict[str, str]]) -> str:
         raise InvalidValueError(f"the chat template refuses {prompt!r:.160}: {error}") from error
 
 
+def _is_read(tokenizer: Any, text: str) -> bool:
+    try:
+        tokenizer(text)
+    except Exception:
+        return False
+    return True
+
+
 def check_prompts(
     problems: Sequence[Problem], tokenizer: Any, context_length: int | None, max_completion_tokens: int
 ) -> None:
@@ -45,7 +53,8 @@ def check_prompts(
     try:
         lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
     except Exception as error:  # tokenizers raises nothing more particular
-        raise InvalidValueError(f"the tokenizer cannot read a prompt such as {texts[0]!r:.120}: {error}") from error
+        unread = next((text for text in texts if not _is_read(tokenizer, text)), texts[0])
+        raise InvalidValueError(f"the tokenizer cannot read the prompt {unread!r:.120}: {error}") from error
     if context_length is None:
         return
     room = context_length - max_completion_tokens

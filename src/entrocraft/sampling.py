@@ -1,5 +1,6 @@
 """Sampling answers from a transformers model, for evaluation and diagnosis."""
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -33,9 +34,9 @@ class SamplingConfig:
             )
         if self.top_k < 0:
             raise InvalidValueError(f"top_k must be at least 0, which takes all tokens, got {self.top_k}")
-        if not self.temperature > 0 or not 0 < self.top_p <= 1:
+        if not 0 < self.temperature < math.inf or not 0 < self.top_p <= 1:
             raise InvalidValueError(
-                f"temperature must be above 0 and top_p in (0, 1], got {self.temperature} and {self.top_p}"
+                f"temperature must be finite and above 0 and top_p in (0, 1], got {self.temperature} and {self.top_p}"
             )
 
     def rows(self, max_tokens: int) -> int:

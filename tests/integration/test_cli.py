@@ -248,7 +248,10 @@ def test_a_model_that_cannot_be_loaded_leaves_no_run_behind(cli):
         (["eval", "countdown-base", "--task", "maths"], "unknown task"),
         (["eval", "countdown-base", "--task", "countdown", "--k", "64"], "between 1 and --num-samples"),
         (["eval", "countdown-base", "--task", "countdown", "--k", "one"], "numbers with commas"),
-        (["eval", "countdown-base", "--task", "countdown", "--temperature", "0"], "temperature must be above 0"),
+        (
+            ["eval", "countdown-base", "--task", "countdown", "--temperature", "0"],
+            "temperature must be finite and above 0",
+        ),
         (["eval", "nowhere", "--task", "countdown"], "model 'nowhere' is not there"),
         (["eval", "countdown-base", "--task", "countdown", "--top-k", "-1"], "top_k must be at least 0"),
         (["eval", "countdown-base", "--task", "countdown", "--output", "."], "holds something else"),

@@ -61,7 +61,10 @@ def test_a_run_is_explained_and_drawn(cli):
         (["diagnose", "countdown-base", "--task", "countdwon"], "did you mean 'countdown'"),
         (["diagnose", "nowhere", "--task", "countdown", "--output", "out"], "model 'nowhere' is not there"),
         (["diagnose", "countdown-base", "--task", "countdown", "--num-prompts", "1"], "--num-prompts"),
-        (["diagnose", "countdown-base", "--task", "countdown", "--temperature", "0"], "temperature must be above 0"),
+        (
+            ["diagnose", "countdown-base", "--task", "countdown", "--temperature", "0"],
+            "temperature must be finite and above 0",
+        ),
         (["diagnose", "countdown-base", "--task", "countdown", "--output", "old/config.json"], "is a file"),
         (["explain", "nowhere"], "is not a run directory"),
         (["explain", "old"], "has no quadrants/positive_confident"),

@@ -14,6 +14,8 @@ from conftest import run_command
 from filelock import FileLock
 
 from entrocraft.errors import InvalidValueError
+from entrocraft.evaluation.measures import differences
+from entrocraft.evaluation.report import _short_names
 from entrocraft.models import load_model, load_tokenizer
 from entrocraft.prompts import check_prompts
 from entrocraft.tasks.countdown import parse_expression
@@ -138,7 +140,7 @@ def test_prompts_that_the_model_cannot_read_are_refused(cli, command):
         *(["--num-prompts", 2] if command == "diagnose" else []),
         exit_code=2,
     )
-    assert "the tokenizer cannot read a prompt" in refused.stderr
+    assert "the tokenizer cannot read the prompt" in refused.stderr
 
 
 def test_a_template_that_refuses_a_chat_is_named():
@@ -174,6 +176,39 @@ class FakeLLM:
         FakeLLM.asked += zip(prompts, parameters, strict=True)
         completion = SimpleNamespace(text="1+1", token_ids=[1, 2, 3, 4], finish_reason="length")
         return [SimpleNamespace(outputs=[completion]) for _ in prompts]
+
+
+def test_the_difference_is_by_how_much_the_second_exceeds_the_first():
+    first, second = {"pass@1": [0.0, 0.5, 0.25]}, {"pass@1": [0.5, 1.0, 0.75]}
+    assert differences(first, second) == {"pass@1": 0.5, "pass@1/low": 0.5, "pass@1/high": 0.5}
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", "1"])
+def test_settings_that_are_damaged_are_said_so(cli, content):
+    folder = Path("out/countdown-base")
+    folder.mkdir(parents=True)
+    (folder / "settings.json").write_text(content)
+    assert "settings.json is damaged" in cli(*ARGUMENTS, "--output", "out", exit_code=2).stderr
+
+
+def test_a_name_that_a_number_would_make_twice_is_counted_on(cli):
+    assert _short_names(["a-2", "a", "a", "A"]) == ["a-2", "a", "a-3", "A-4"]
+
+
+def test_a_task_must_be_named_to_be_solved(cli):
+    Path("none.yaml").write_text("seed: 1")
+    assert "has no task section" in cli("eval", "countdown-base", "--task", "none.yaml", exit_code=2).stderr
+    assert (
+        "unknown task 'countdown/typo'" in cli("eval", "countdown-base", "--task", "countdown/typo", exit_code=2).stderr
+    )
+    Path("file").touch()
+    assert "--output names a folder" in cli(*ARGUMENTS, "--output", "file", exit_code=2).stderr
+
+
+def test_the_prompt_that_cannot_be_read_is_the_one_that_is_named():
+    tokenizer = load_tokenizer("countdown-base")
+    with pytest.raises(InvalidValueError, match="cannot read the prompt 'é'"):
+        check_prompts([{"prompt": "1+2"}, {"prompt": "é"}], tokenizer, None, 1)
 
 
 def test_vllm_is_asked_for_the_same(cli, monkeypatch):

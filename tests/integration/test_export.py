@@ -49,6 +49,15 @@ def test_the_model_loads_elsewhere_and_its_card_says_how_it_was_trained(trained)
 
 
 @pytest.mark.slow
+def test_a_card_speaks_of_a_curve_only_where_there_was_one(trained):
+    assert run_command("train", "run.yaml", "control=null", "--output", "runs/plain").exit_code == 0
+    assert run_command("export", "runs/run", "model").exit_code == 0
+    assert run_command("export", "runs/plain", "plain").exit_code == 0
+    assert "on a curve by" in Path("model/README.md").read_text()
+    assert "on a curve by" not in Path("plain/README.md").read_text()
+
+
+@pytest.mark.slow
 def test_it_is_pushed_privately_unless_asked(trained, monkeypatch):
     calls = []
     monkeypatch.setattr(

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from conftest import run_command
 
 from entrocraft.errors import InvalidValueError
-from entrocraft.models import load_model
+from entrocraft.models import load_model, resolve_model
 from entrocraft.runs import RunDirectory
 
 DOCS = (Path(__file__).parents[2] / "docs" / "tasks.md").read_text()
@@ -107,12 +108,20 @@ def test_an_adapter_trains_resumes_and_is_evaluated(cli):
         ),
         (["task.options.max_completion_tokens=2000"], "prompts are too long: the model takes"),
         (["task.num_problems=100"], "100 train problems were asked for, and there are 6"),
-        (["model=short.gguf"], "'short.gguf'"),  # the package gguf is missing, or reads no model there
+        (["model=short.gguf"], "cannot load the tokenizer of 'short.gguf'"),
+        (["model=cut.gguf"], "cannot load the tokenizer of 'cut.gguf'"),
+        (["model=cut"], "cannot load the model of 'cut'"),
+        (["task.options.train=':test'"], "expected a file, a folder or a hub id before the split"),
+        (["eval.k=[]"], "eval.k must name at least one k"),
     ],
 )
 @pytest.mark.filterwarnings("ignore:dataset. 6 of the 6 prompts")
 def test_what_cannot_work_is_refused_before_training(cli, overrides, message):
     Path("short.gguf").write_bytes(b"no model")
+    Path("cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00" + b"\x05\x00\x00\x00\x00\x00\x00\x00" * 3)
+    shutil.copytree(resolve_model("countdown-base"), "cut")
+    weights = Path("cut/model.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
     result = cli("train", "own.yaml", *overrides)
     assert result.exit_code == 2 and message in result.stderr, result.output
     assert not Path("runs").exists()
@@ -123,6 +132,46 @@ def test_a_reward_that_cannot_be_called_is_refused_before_the_model_loads(cli):
     Path("my_rewards.py").write_text("def near(completions, targets, **columns): return targets")
     result = cli("train", "own.yaml", "--dry-run")
     assert result.exit_code == 2 and "raised on sample 1 of 1" in result.stderr and "'targets'" in result.stderr
+
+
+@pytest.mark.filterwarnings("ignore:dataset. 6 of the 6 prompts")
+@pytest.mark.parametrize(
+    ("reward", "message"),
+    [
+        ("async def near(completions, **columns): return [0.0]", "is a coroutine"),
+        ("import sys\ndef near(completions, **columns): sys.exit(0)", "raised on sample 1 of 1"),
+        ("import sys\nsys.exit(0)", "cannot import my_rewards"),
+        (
+            "def near(completions, **columns): return [1.0, 2.0]",
+            "got 2 for 1, the first of which is sample 1 of 1: prompt",
+        ),
+        ("def near(completions, **columns): return None", "got None for sample 1 of 1: prompt"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command", [("train", "own.yaml"), ("eval", "countdown-base", "--task", "own.yaml", "--output", "out")]
+)
+def test_a_reward_that_is_none_is_refused_before_anything_is_drawn(cli, command, reward, message):
+    Path("my_rewards.py").write_text(reward)
+    result = cli(*command)
+    assert result.exit_code == 2 and message in result.stderr, result.output
+    assert not Path("runs").exists() and not Path("out").exists()
+
+
+@pytest.mark.filterwarnings("ignore:dataset. 6 of the 6 prompts")
+def test_a_reward_may_read_the_tokens_in_evaluations_as_in_training(cli):
+    Path("my_rewards.py").write_text(
+        "def near(prompts, completions, completion_ids, **columns):\n"
+        "    return [float(len(ids) == len(text) + 1) for ids, text in zip(completion_ids, completions)]"
+    )
+    assert cli("train", "own.yaml", "--dry-run").exit_code == 0
+    sizes = ("--num-problems", 2, "--num-samples", 4, "--k", "1", "--max-tokens", 40, "--output", "out")
+    result = cli("eval", "countdown-base", "--task", "own.yaml", *sizes)
+    assert result.exit_code == 0, result.output
+    samples = [json.loads(line) for line in Path("out/countdown-base/samples.jsonl").read_text().splitlines()]
+    assert samples and all(
+        sample["score"] == 1.0 - sample["truncated"] for sample in samples
+    )  # a token a letter, and an end
 
 
 @pytest.mark.slow

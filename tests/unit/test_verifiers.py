@@ -130,10 +130,49 @@ def test_a_users_pattern_cannot_hang_a_run():
 def test_an_answer_that_is_a_program_does_nothing(name, tmp_path):
     task = tasks.build(f"reasoning-gym/{name}", extract="whole")
     (problem,) = task.problems("train", 1)
-    written, made = tmp_path / "written", tmp_path / "made"
-    programs = [f"open('{written}','w').write('x') or '1'", f"exec('import os; os.mkdir(\"{made}\")')"]
-    scores = task.scores(programs, [problem] * 2)
-    assert all(score < 0.5 for score in scores) and not written.exists() and not made.exists()
+    made = [tmp_path / str(i) for i in range(5)]
+    programs = [
+        f"open('{made[0]}','w').write('x') or '1'",
+        f"exec('import os; os.mkdir(\"{made[1]}\")')",
+        f'exec(\'import sqlite3; c=sqlite3.connect("{made[2]}"); c.execute("create table a(b)"); c.commit()\')',
+        f"exec('import os; os.mkfifo(\"{made[3]}\")')",
+        f'exec(\'import subprocess; subprocess.run(["touch", "{made[4]}"])\')',
+    ]
+    scores = task.scores(programs, [problem] * len(programs))
+    assert all(score < 0.5 for score in scores) and not any(path.exists() for path in made)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import os; os.mkfifo('made')",
+        "import _posixsubprocess as p; p.fork_exec(['touch', 'made'], [b'/usr/bin/touch'], *[None] * 20)",
+        "import ctypes; ctypes.CDLL(None).mkdir(b'made', 0o700)",
+    ],
+)
+def test_programs_that_ask_nobody_are_kept_from_it_too(program, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RewardError, match="PermissionError"):
+        TimeLimited("builtins:exec", seconds=20, num_workers=1).map([(program,)], late=None)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [r"\boxed{3}", r"\boxed{3.0}", r"\boxed{x = 3}", "it is 3"],
+        [r"\boxed{(x+1)^2}", r"\boxed{x^2+2x+1}"],
+        [r"\boxed{\sqrt{8}}", r"\boxed{2\sqrt{2}}"],
+        [r"\boxed{Evelyn}", r"\boxed{\text{Evelyn}}"],
+    ],
+)
+def test_what_is_graded_as_equal_is_one_answer_to_a_majority(answers):
+    assert len(set(verifiers.build("math").answers_of(answers))) == 1
+
+
+def test_a_right_answer_may_be_written_as_completions_are():
+    verifier = verifiers.build({"name": "regex", "pattern": "#### (.*)"})
+    assert verifier.scores(["so #### 32", "so 32"], ["2^5\n#### 32", "32"]) == [1.0, 0.0]
 
 
 @pytest.mark.parametrize("name", ["prime_factorization", "boxnet", "coin_flip", "game_of_life"])

@@ -122,7 +122,9 @@ class RejectionController(Controller):
             raise InvalidValueError(f"steps_per_decision must be positive, got {steps_per_decision}")
         needs_plant = rule in ("budget", "token") or visitation
         options = {"reluctance": _RELUCTANCE_OF_TOKENS} if rule == "token" else {}
-        self._plant = EntropyPlant(1 + visitation, momentum**self.steps_per_decision, **options) if needs_plant else None
+        self._plant = (
+            EntropyPlant(1 + visitation, momentum**self.steps_per_decision, **options) if needs_plant else None
+        )
         if rule == "reward" and fallback != "skip":
             raise InvalidValueError("rule 'reward' knows no fallback but 'skip': it predicts nothing")
         self._fallback = Fallback(fallback, self.min_kept, entropy_bonus)

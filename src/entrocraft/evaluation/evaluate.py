@@ -50,7 +50,8 @@ def evaluate(
         drawn = model.draw(prompts, config, max_tokens, seed_of_batch(seed, start // rows))
         texts = [one.text for one in drawn]
         answers = task.answers_of(texts) if with_answers else [None] * len(texts)
-        scored = zip(batch, asked, drawn, task.scores(texts, asked), answers, strict=True)
+        tokens = {"completion_ids": [list(one.tokens) for one in drawn]} if task.reads_tokens else {}
+        scored = zip(batch, asked, drawn, task.scores(texts, asked, **tokens), answers, strict=True)
         new = [
             Sample(
                 problem=i,

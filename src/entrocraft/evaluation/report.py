@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from entrocraft import tasks
-from entrocraft.config import load_config, parse_config
+from entrocraft.config import parse_config, task_config_of
 from entrocraft.errors import InvalidValueError, RunDirectoryError
 from entrocraft.evaluation.evaluate import evaluate
 from entrocraft.evaluation.measures import differences, measures_of
@@ -71,6 +71,7 @@ def evaluate_models(
     names, sources = _short_names(models), [model_path_of(model) for model in models]
     for source in sources:  # all of them, before the first is asked anything
         resolve_model(source)
+    task.scores([""], problems[:1])  # a reward that cannot be called is refused now
     if backend == "vllm":
         check_vllm(sources)
     for source in sources:
@@ -121,6 +122,8 @@ def _refuse_early(output: Path | None) -> None:
         return
     import entrocraft.plots.style  # noqa: F401 - needs matplotlib
 
+    if output.exists() and not output.is_dir():
+        raise RunDirectoryError(f"{output} is a file; --output names a folder")
     if output.exists() and not any(output.glob("*/settings.json")) and any(output.iterdir()):
         raise RunDirectoryError(f"{output} holds something else than evaluations; give another --output")
 
@@ -131,7 +134,7 @@ def _task(name: str | None, model: str) -> tuple[Task, dict[str, Any]]:
         return tasks.build(name), {"task": name}
     run = RunDirectory(Path(model))
     if name is not None:
-        config = load_config(Path(name)).task
+        config = task_config_of(Path(name))
     elif run.exists:
         config = parse_config(run.config()).task
     else:
@@ -143,9 +146,12 @@ def _short_names(models: Sequence[str]) -> list[str]:
     """Return a folder name for each model, all different."""
     names: list[str] = []
     for model in models:
-        name = re.sub(r"[^\w.-]+", "-", model).strip("-.") or "model"
-        taken = {taken.lower() for taken in names}  # some file systems do not tell A from a
-        names.append(name if name.lower() not in taken else f"{name}-{len(names) + 1}")
+        stem = name = re.sub(r"[^\w.-]+", "-", model).strip("-.") or "model"
+        number = 1
+        while name.lower() in {taken.lower() for taken in names}:  # some file systems do not tell A from a
+            number += 1
+            name = f"{stem}-{number}"
+        names.append(name)
     return names
 
 

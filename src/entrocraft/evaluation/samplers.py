@@ -23,6 +23,8 @@ class Drawn:
     truncated: bool
     entropy: float | None
     """Sum of the token entropies of the policy at the sampling temperature, in nats; None if they were not seen."""
+    tokens: Sequence[int] = ()
+    """The completion's, its end included, as TRL gives them to rewards."""
 
 
 class Sampler(ABC):
@@ -60,10 +62,11 @@ class TransformersSampler(Sampler):
             mask_BT.sum(-1).tolist(),
             answers.truncated_B.tolist(),
             (answers.entropy_BT.double() * mask_BT).sum(-1).tolist(),
+            [ids[mask.bool()].tolist() for ids, mask in zip(answers.completion_ids_BT, mask_BT, strict=True)],
         )
         return [
-            Drawn(text=text, num_tokens=num_tokens, truncated=truncated, entropy=entropy)
-            for text, num_tokens, truncated, entropy in zip(*columns, strict=True)
+            Drawn(text=text, num_tokens=num_tokens, truncated=truncated, entropy=entropy, tokens=tokens)
+            for text, num_tokens, truncated, entropy, tokens in zip(*columns, strict=True)
         ]
 
 
@@ -134,6 +137,7 @@ class VllmSampler(Sampler):
                     num_tokens=len(completion.token_ids),
                     truncated=completion.finish_reason == "length",
                     entropy=None,
+                    tokens=list(completion.token_ids),
                 )
             )
         return drawn

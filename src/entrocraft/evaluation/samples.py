@@ -66,9 +66,16 @@ class SampleFile:
     def _check_settings(self) -> None:
         about, now = self._folder / "settings.json", self._settings
         if not about.exists():
-            about.write_text(json.dumps(now, indent=2) + "\n")
+            unfinished = about.with_suffix(".tmp")
+            unfinished.write_text(json.dumps(now, indent=2) + "\n")
+            os.replace(unfinished, about)
             return
-        there = json.loads(about.read_text())
+        try:
+            there = dict(json.loads(about.read_text()))
+        except (ValueError, TypeError) as error:
+            raise RunDirectoryError(
+                f"{about} is damaged ({error}); give another --output, or remove {self._folder}"
+            ) from error
         differing = sorted(name for name in {**there, **now} if there.get(name) != now.get(name))
         if differing:
             name = differing[0]

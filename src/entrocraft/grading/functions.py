@@ -27,7 +27,7 @@ def load_function(spec: str) -> Callable[..., Any]:
         sys.path.insert(0, os.getcwd())
     try:
         module = importlib.import_module(module_name)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise InvalidValueError(f"{spec!r}: cannot import {module_name}: {type(error).__name__}: {error}") from error
     if not hasattr(module, name):
         raise UnknownNameError.of(f"function in {module.__name__}", name, [n for n in vars(module) if n[0] != "_"])

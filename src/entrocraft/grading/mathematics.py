@@ -1,8 +1,11 @@
 """Grading of mathematics by math-verify; runs in the processes of `time_limit`."""
 
 import logging
+import re
+from contextlib import suppress
 from typing import Any
 
+import sympy
 from math_verify import parse, verify
 
 # It warns at every call that it has no time limit: `time_limit` is one.
@@ -35,11 +38,24 @@ def normal_form(completion: str) -> str | None:
     r"""Return what `completion` answers as text that is the same for most ways of writing it; None if nothing.
 
     Example:
-        >>> normal_form("\\boxed{\\frac{2}{4}}"), normal_form("it is 1/2"), normal_form("no idea")
+        >>> normal_form("\\boxed{\\frac{2}{4}}"), normal_form("it is 0.5"), normal_form("no idea")
         ('1/2', '1/2', None)
+        >>> normal_form("\\boxed{x = 3.0}"), normal_form("\\boxed{(x+1)^2}"), normal_form("\\boxed{\\text{Evelyn}}")
+        ('3', 'x**2 + 2*x + 1', 'evelyn')
     """
+    words = re.sub(r"\\(?:text|mathrm|mbox)\{([^{}]*)\}", r"\1", _last_box(completion) or "").strip()
+    if re.fullmatch(r"[A-Za-z][A-Za-z ]{2,}", words):  # which would be read as a product of letters
+        return words.casefold()
     found = _last_parsed(completion)
-    return str(found[0]) if found else None
+    value = next((each for each in found if isinstance(each, sympy.Basic)), None)
+    if value is None:
+        return str(found[0]) if found else words or None
+    if isinstance(value, sympy.Eq) and isinstance(value.lhs, sympy.Symbol):
+        value = value.rhs
+    if isinstance(value, sympy.Expr):
+        with suppress(Exception):  # what sympy cannot expand stays as it is written
+            value = sympy.nsimplify(sympy.expand(value.doit()), rational=True)
+    return str(value)
 
 
 def _last_box(completion: str) -> str | None:

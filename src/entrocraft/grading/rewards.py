@@ -1,8 +1,9 @@
 """Rewards of the user's own, in TRL's signature, checked at each call."""
 
+import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from entrocraft.errors import RewardError
 from entrocraft.grading.functions import load_function
@@ -26,13 +27,20 @@ class OwnReward:
         try:
             rewards = self._function(completions=completions, **columns)
             rewards = list(rewards) if isinstance(rewards, Iterable) else rewards
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise RewardError(f"{self._blame(completions, columns)}: {type(error).__name__}: {error}") from error
+        first = _sample(completions, columns, 0) if completions else "no sample"
+        if inspect.isawaitable(rewards):
+            cast(Any, rewards).close()
+            raise RewardError(
+                f"reward {self.spec!r} is a coroutine; give a function that returns the list of numbers itself"
+            )
         if not isinstance(rewards, list):
-            raise RewardError(f"reward {self.spec!r} must return a list of numbers, got {rewards!r:.80}")
+            raise RewardError(f"reward {self.spec!r} must return a list of numbers, got {rewards!r:.80} for {first}")
         if len(rewards) != len(completions):
             raise RewardError(
-                f"reward {self.spec!r} must return one number per completion, got {len(rewards)} for {len(completions)}"
+                f"reward {self.spec!r} must return one number per completion, got {len(rewards)} for {len(completions)}, "
+                f"the first of which is {first}"
             )
         for i, reward in enumerate(rewards):
             if not _is_number(reward):
@@ -52,7 +60,7 @@ class OwnReward:
             try:
                 rewards = self._function(completions=completions[i : i + 1], **one)
                 _ = list(rewards) if isinstance(rewards, Iterable) else rewards
-            except Exception:
+            except (Exception, SystemExit):
                 return f"reward {self.spec!r} raised on {_sample(completions, columns, i)}"
         return f"reward {self.spec!r} raised on a batch of {len(completions)} completions"
 

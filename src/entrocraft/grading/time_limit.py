@@ -2,8 +2,8 @@
 
 A signal cannot do it: it does not interrupt arithmetic on huge integers, and works in the main thread only.
 Forking a process that holds torch is fragile, and Python's own spawning would run a user's script again. So
-each worker is a fresh interpreter that reads calls and writes results, one JSON line each. It may write no files, start no
-processes and open no connections: some graders evaluate what a model wrote.
+each worker is a fresh interpreter that reads calls and writes results, one JSON line each. It is kept from writing files,
+starting processes and opening connections, because some graders evaluate what a model wrote.
 """
 
 import json

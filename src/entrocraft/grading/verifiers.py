@@ -114,7 +114,8 @@ class Regex(Verifier):
         return limited.map([(self.pattern, completion) for completion in completions], late=None)
 
     def expected(self, answer: Any) -> str | None:
-        return str(answer).strip() or None
+        """Return what a right answer says: its own last match, as in GSM8K's `#### 42`, or all of it."""
+        return last_match(self.pattern, str(answer)) or str(answer).strip() or None
 
 
 class Tagged(Regex):

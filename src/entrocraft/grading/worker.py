@@ -3,11 +3,13 @@
 python -m entrocraft.grading.worker package.module:function seconds
 """
 
+import importlib
 import json
 import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,8 @@ _MAX_BYTES = 4 * 2**30
 """Memory of a call: one that wants more is ended as one that takes too long is."""
 _GRACE_SECONDS = 10.0  # after which a worker ends by itself, if whoever called is gone
 
-# What graders need not do, and answers of a model that reach an `eval` in them must not.
+# What graders need not do, and answers of a model that reach an `eval` in them must not. It keeps what models write by
+# chance from doing harm; it is no prison for code that means it.
 _REFUSED = (
     "ctypes.dlopen",
     "os.chmod",
@@ -43,10 +46,13 @@ _REFUSED = (
     "pty.spawn",
     "shutil.",
     "socket.",
+    "sqlite3.connect",
     "subprocess.",
     "tempfile.",
     "webbrowser.",
 )
+# The same of what raises no audit event.
+_REMOVED = (("_posixsubprocess", "fork_exec"), ("os", "mkfifo"), ("os", "mknod"))
 
 
 def main() -> None:
@@ -55,7 +61,7 @@ def main() -> None:
     sys.dont_write_bytecode = True
     # Whatever the function prints must not be taken for a result.
     results = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     def say(message: Mapping[str, Any]) -> None:
         results.write(json.dumps(message) + "\n")
@@ -67,7 +73,7 @@ def main() -> None:
         say({"error": str(error)})
         return
     _limit_memory()
-    sys.addaudithook(_refuse)
+    _lock()
     say({"ready": True})
     for line in sys.stdin:
         _end_after(seconds + _GRACE_SECONDS)
@@ -79,6 +85,22 @@ def main() -> None:
             answer = {"error": f"{type(error).__name__}: {error}"}
         _end_after(0)
         say(answer)
+
+
+def _lock() -> None:
+    """From here on write no files, start no processes, open no connections."""
+    for module, name in _REMOVED:
+        with suppress(ImportError):
+            setattr(importlib.import_module(module), name, _removed)
+    if hasattr(signal, "SIGXFSZ"):
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # also for libraries that open files by themselves
+    sys.addaudithook(_refuse)
+
+
+def _removed(*args: Any, **kwargs: Any) -> Any:
+    raise PermissionError("graders make no files and start no processes")
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:

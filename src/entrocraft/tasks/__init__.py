@@ -42,9 +42,9 @@ def build(name: str, **options: Any) -> Task:
         >>> build("countdown", max_target=24).problems("train", 1, seed=0)[0]["target"] <= 24
         True
     """
-    name, separator, dataset = name.partition("/")
-    if separator and name == "reasoning-gym":
-        options = {"dataset": dataset} | options
+    family, separator, dataset = name.partition("/")
+    if separator and family == "reasoning-gym":
+        name, options = family, {"dataset": dataset} | options
     if name not in _TASKS:
         raise UnknownNameError.of("task", name, _TASKS)
     return build_with(_TASKS[name], options, f"task {name!r}")

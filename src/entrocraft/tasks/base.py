@@ -29,6 +29,9 @@ class Task(ABC):
     reads_prompts: bool = False
     """True if the verifier needs a problem's prompt, and not its columns alone."""
 
+    reads_tokens: bool = False
+    """True if `scores` takes the completions' tokens, too: `completion_ids`, a list of token ids for each."""
+
     sampling: Mapping[str, Any] = {}
     """How evaluations draw answers unless told otherwise: fields of `SamplingConfig`."""
 

@@ -55,7 +55,7 @@ class DatasetTask(Task):
         answer: The column of right answers, for rewards by name.
         reward: `exact`, `number`, `math`, `{name: regex, pattern: ...}`, or your own `package.module:function` in TRL's
             signature, which is given all columns but those whose names TRL uses itself (`prompt`, `completion`, `tools` and
-            the like); outside of training it gets no `completion_ids`.
+            the like).
         max_completion_tokens: Where an answer is cut.
         name: What reports call the task.
 
@@ -106,7 +106,7 @@ class DatasetTask(Task):
         self._template, self._system, self._chat, self._answer = prompt, system, chat, answer
         is_own = isinstance(reward, str) and ":" in reward
         self._grader = OwnReward(str(reward)) if is_own else verifiers.build(reward)
-        self.reads_prompts = is_own
+        self.reads_prompts = self.reads_tokens = is_own
         self._prompt_columns = _columns_of(prompt, name)
         self._overlap_known = False
 
@@ -159,17 +159,16 @@ class DatasetTask(Task):
         for column in (*needed, *self._where, *self._unless):
             if column not in columns:
                 raise UnknownNameError.of(f"column of {source}", column, columns)
-        problems = [
-            self._problem(row, needed, f"{source}, row {number}")
-            for number, row in enumerate(rows, start=1)
-            if self._selects(row)
-        ]
+        numbers = [number for number, row in enumerate(rows, start=1) if self._selects(row)]
+        problems = [self._problem(rows[number - 1], needed, f"{source}, row {number}") for number in numbers]
         if not problems:
             raise InvalidValueError(f"{source}: none of {len(rows)} rows is what `where` and `unless` ask for")
         is_chat = [isinstance(problem["prompt"], list) for problem in problems]
         if any(is_chat) and not all(is_chat):
-            row_number = is_chat.index(not is_chat[0]) + 1
-            raise InvalidValueError(f"{source}: text and chats are mixed: row 1 is one, row {row_number} the other")
+            other = numbers[is_chat.index(not is_chat[0])]
+            raise InvalidValueError(
+                f"{source}: text and chats are mixed: row {numbers[0]} is one, row {other} the other"
+            )
         return problems
 
     def _selects(self, row: Row) -> bool:
@@ -247,8 +246,19 @@ class DatasetTask(Task):
         """Return the reward of one completion."""
         return self.scores([completion], [problem])[0]
 
-    def scores(self, completions: Sequence[str], problems: Sequence[Mapping[str, Any]]) -> list[float]:
-        """Return the reward of each completion of each problem."""
+    def scores(
+        self,
+        completions: Sequence[str],
+        problems: Sequence[Mapping[str, Any]],
+        completion_ids: Sequence[Sequence[int]] | None = None,
+    ) -> list[float]:
+        """Return the reward of each completion of each problem.
+
+        Args:
+            completions: Texts.
+            problems: What each answers.
+            completion_ids: The tokens of each, for a reward of your own; where nobody knows them it is not given any.
+        """
         if not isinstance(self._grader, OwnReward):
             return self._grader.scores(completions, [problem["answer"] for problem in problems])
         prompts = [problem["prompt"] for problem in problems]
@@ -258,7 +268,10 @@ class DatasetTask(Task):
             for completion, chat in zip(completions, in_chat, strict=True)
         ]
         columns = {name: [problem[name] for problem in problems] for name in problems[0] if name != "prompt"}
-        return self._grader(said, prompts=prompts, **columns, **_OUTSIDE_TRAINING)
+        if completion_ids is None and not any(completions):
+            completion_ids = [[] for _ in completions]  # what an empty text is made of
+        tokens = {} if completion_ids is None else {"completion_ids": completion_ids}
+        return self._grader(said, prompts=prompts, **columns, **tokens, **_OUTSIDE_TRAINING)
 
     def reward(self, completions: Sequence[Any], **columns: Any) -> list[float]:
         """Score a batch in TRL's reward-function signature; a reward of your own is given all that TRL gives."""

@@ -26,6 +26,8 @@ def read_rows(source: str, *, config: str | None = None, revision: str | None = 
         MissingDependencyError: The package that reads it is not installed.
     """
     path = Path(source)
+    if not source.rpartition(":")[0 if ":" in source else 2].strip():
+        raise InvalidValueError(f"data set {source!r}: expected a file, a folder or a hub id before the split")
     if path.suffix.lower() in _READERS:
         if not path.is_file():
             raise InvalidValueError(f"data set {source!r}: there is no such file")

@@ -25,7 +25,7 @@ _NAMES_IN = {
     "_update_actor": ['"mini_batch_size"', '"global_batch_size"', "actor_rollout_wg"],
 }
 _NAMES_IN_MODULES = {
-    "verl.trainer.ppo.v1.agent_loop_tq": ['"loss_mask"', '"response_mask"', '{uid}_{session_id}_{'],
+    "verl.trainer.ppo.v1.agent_loop_tq": ['"loss_mask"', '"response_mask"', "{uid}_{session_id}_{"],
     "verl.trainer.ppo.utils": ["ActorRollout", "ActorRolloutRef"],
     "verl.workers.utils.losses": ['"global_batch_size"', '"loss_mask"'],
     "verl.workers.engine_workers": [
