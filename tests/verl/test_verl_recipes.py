@@ -7,9 +7,10 @@ from click.testing import CliRunner
 from hydra import compose, initialize_config_module
 
 from entrocraft.cli import main
+from entrocraft.engines.verl import launching
 from entrocraft.engines.verl.launching import composed, hydra_overrides, read_recipe, start
 from entrocraft.engines.verl.settings import VerlSettings
-from entrocraft.errors import InvalidValueError
+from entrocraft.errors import InvalidValueError, MissingDependencyError
 
 PAPER = Path(__file__).parents[2] / "recipes/paper"
 RECIPES = sorted(path for path in PAPER.glob("*.yaml") if path.stem != "base")
@@ -42,7 +43,10 @@ def test_every_recipe_of_the_paper_composes(path):
         ("qwen3-4b-gspo-linear", (0.6, 0.7), (0.2, 0.3)),
         ("qwen3-14b-grpo-cosine", (0.4, 0.5), (0.1, 0.2)),
         ("llama-3.1-8b-grpo-cosine", (0.9, 1.0), (0.1, 0.2)),
+        ("qwen3-4b-grpo-constant", (0.6, 0.7), (0.6, 0.7)),
+        ("qwen3-8b-grpo-linear", (0.6, 0.7), (0.4, 0.5)),
         ("long-grpo-cosine", (0.6, 0.7), (0.1, 0.2)),
+        ("long-grpo-linear", (0.6, 0.7), (0.1, 0.2)),
         ("long-grpo-constant", (0.5, 0.5), (0.5, 0.5)),
     ],
 )
@@ -136,6 +140,47 @@ def test_a_command_that_verl_would_not_find_our_trainers_in_is_not_started(monke
     monkeypatch.setattr("os.execv", lambda *args: pytest.fail("started"))
     with pytest.raises(InvalidValueError, match="VERL_USE_EXTERNAL_PLUGINS=none"):
         start([])
+    started = []
+    monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "other, Entrocraft")  # as verl itself reads it
+    monkeypatch.setattr("os.execv", lambda *args: started.append(args))
+    start([])
+    assert started
+
+
+def test_another_verl_is_named_before_its_keys_are_asked_for(monkeypatch):
+    monkeypatch.setattr(launching, "problem_with_verl", lambda: "expected verl>=0.9.0,<0.10, got verl 0.8.0")
+    with pytest.raises(MissingDependencyError, match="got verl 0.8.0"):
+        composed(["no.such.key=1"])
+
+
+KEY = "reward.custom_reward_function"
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "message"),
+    [
+        ("/nowhere.py", "score", "there is no such file"),
+        ("pkg://no.such.module", "score", "there is no module 'no.such.module'"),
+        ("pkg://entrocraft.engines.verl.tasks", "scores", "name=scores is not in .*compute_score"),
+        ("broken.py", "score", "cannot be read"),
+        ("good.py", "scroe", "name=scroe is not in good.py; it has score"),
+    ],
+)
+def test_a_reward_function_that_is_not_there_is_refused_before_ray(tmp_path, monkeypatch, path, name, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "broken.py").write_text("def score(:")
+    (tmp_path / "good.py").write_text("raise SystemExit('read, not run')\ndef score(*a, **k): return 0.0")
+    with pytest.raises(InvalidValueError, match=message):
+        of("qwen3-4b-grpo-linear", f"{KEY}.path={path}", f"{KEY}.name={name}")
+
+
+@pytest.mark.parametrize(
+    "source", ["def score(*a): ...", "from math import sqrt as score", "from x import *", "score = 1"]
+)
+def test_a_reward_function_that_may_be_there_is_not_run_to_see(tmp_path, source):
+    (tmp_path / "mine.py").write_text(f"raise SystemExit\n{source}")
+    config = of("qwen3-4b-grpo-linear", f"{KEY}.path=file://{tmp_path}/mine.py", f"{KEY}.name=score")
+    assert config.reward.custom_reward_function.name == "score"
 
 
 def test_a_dry_run_shows_the_curve_and_the_command():

@@ -2,6 +2,8 @@
 
 import json
 import math
+import threading
+import time
 from pathlib import Path
 
 import psutil
@@ -29,7 +31,6 @@ def test_three_steps_of_the_stock_command(assets, tmp_path):
         # verl's own figure is a mean over tokens, too, unless it is told otherwise.
         assert step["entrocraft/entropy"] == pytest.approx(step["actor/entropy"], abs=1e-4)
         assert 0 < step["entrocraft/kept_token_fraction"] < 1  # far above: something is left out
-        assert step["entrocraft/trained_rows"] <= 32
         assert step["training/rollout_probs_diff_max"] < 1e-4  # the sampler has the trainer's weights
 
 
@@ -152,14 +153,32 @@ def test_rollouts_that_verl_lost_are_neither_measured_nor_trained_on(assets, tmp
 
 def test_a_reward_that_raises_ends_the_run_with_its_message(assets, tmp_path):
     failing = [f"reward.custom_reward_function.path={REWARDING}", "reward.custom_reward_function.name=always"]
-    run = run_verl(assets, tmp_path, SYNC, HIGH, *failing, seconds=300)
+    seen, over = set(), threading.Event()
+
+    def watch():
+        while not over.wait(1.0):
+            seen.update(processes_in(tmp_path))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        run = run_verl(assets, tmp_path, SYNC, HIGH, *failing, seconds=300)
+    finally:
+        over.set()
+        watcher.join()
     assert run.status not in (0, -9) and "the sandbox is not there" in run.text  # not ended by us
-    left = [
-        p.info["pid"]
-        for p in psutil.process_iter(["pid", "cmdline"])
-        if str(tmp_path) in " ".join(p.info["cmdline"] or [])
-    ]
-    assert not left
+    assert len(seen) > 5  # Ray's own, and its workers
+    deadline = time.monotonic() + 30
+    while processes_in(tmp_path) and time.monotonic() < deadline:
+        time.sleep(1.0)
+    assert not processes_in(tmp_path)
+
+
+def processes_in(folder):
+    """Return the processes that work in a folder, as all do that a run has started there, whatever they call themselves."""
+    return {
+        process.pid for process in psutil.process_iter(["cwd"]) if (process.info["cwd"] or "").startswith(str(folder))
+    }
 
 
 def test_a_mistake_is_said_before_ray_starts(assets, tmp_path):

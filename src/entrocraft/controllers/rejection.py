@@ -20,8 +20,8 @@ Rule = Literal["advantage", "reward", "predicted", "aligned", "token", "probabil
 
 _ON_THE_CURVE = 0.25
 """Share of the band, around its middle, in which `budget` and `token` take entropy to be on the curve."""
-_RELUCTANCE_OF_TOKENS = 0.05
-"""Of `EntropyPlant` under rule `token`: a few tokens less cost an update less than whole rollouts."""
+_RELUCTANCE_OF_TOKENS, _RELUCTANCE_OF_ROLLOUTS = 0.05, 0.3
+"""Of `EntropyPlant`: a few tokens less cost an update less than whole rollouts do."""
 _NEEDS = {
     "predicted_change": "compute it with predicted_entropy_change, or use rule 'advantage'",
     "visitation_change": "compute it with dynamics.visitation_entropy_change, or set visitation=False",
@@ -121,10 +121,9 @@ class RejectionController(Controller):
         if self.steps_per_decision <= 0.0:
             raise InvalidValueError(f"steps_per_decision must be positive, got {steps_per_decision}")
         needs_plant = rule in ("budget", "token") or visitation
-        options = {"reluctance": _RELUCTANCE_OF_TOKENS} if rule == "token" else {}
-        self._plant = (
-            EntropyPlant(1 + visitation, momentum**self.steps_per_decision, **options) if needs_plant else None
-        )
+        memory = momentum**self.steps_per_decision
+        reluctance = _RELUCTANCE_OF_TOKENS if rule == "token" else _RELUCTANCE_OF_ROLLOUTS
+        self._plant = EntropyPlant(1 + visitation, memory, reluctance=reluctance) if needs_plant else None
         if rule == "reward" and fallback != "skip":
             raise InvalidValueError("rule 'reward' knows no fallback but 'skip': it predicts nothing")
         self._fallback = Fallback(fallback, self.min_kept, entropy_bonus)

@@ -55,13 +55,19 @@ def _names_in(module: ast.Module) -> tuple[set[str], bool]:
     """Return the names that a module defines, and whether these are all that it can have."""
     names: set[str] = set()
     whole = True
-    for node in ast.walk(module):
+    nodes: list[ast.AST] = [module]
+    while nodes:
+        node = nodes.pop()
         match node:
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 names.add(node.name)
+                continue  # names within are not the module's
+            case ast.Lambda():
+                continue
             case ast.Import() | ast.ImportFrom():
                 names |= {alias.asname or alias.name.split(".")[0] for alias in node.names}
                 whole = whole and all(alias.name != "*" for alias in node.names)
             case ast.Name(ctx=ast.Store()):
                 names.add(node.id)
+        nodes += ast.iter_child_nodes(node)
     return names, whole
