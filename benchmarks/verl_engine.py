@@ -9,6 +9,7 @@ python benchmarks/verl_engine.py scale --output results/verl       # the decisio
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -168,13 +169,14 @@ def update(output):
 
 
 def scale(output):
-    """Time the decision on the driver, and the dealing of what is kept."""
+    """Time the decision on the driver, the dealing of what is kept, and what each process pays for the plugin."""
     from entrocraft import Band, BatchStats
     from entrocraft.controllers import RejectionController
     from entrocraft.controllers.ranking import binned
     from entrocraft.engines.verl.mini_batches import deal
 
-    table = {}
+    table = {"plugin_milliseconds": plugin_cost(), "decision_seconds_per_million_tokens": token_cost()}
+    print(json.dumps(table, indent=1), flush=True)
     for num_rollouts, num_ranks in ((8192, 64), (1_048_576, 1024)):
         generator = torch.Generator().manual_seed(0)
         advantages = torch.randn(num_rollouts, generator=generator)
@@ -200,11 +202,49 @@ def scale(output):
         start = time.perf_counter()
         deal(lengths, kept, mini_batch_size=num_rollouts // 4, num_ranks=num_ranks)
         row["deal_seconds"] = round(time.perf_counter() - start, 3)
-        # Four floats per token and a few per rollout come to the driver; a rank of TRL's sends a few per rollout.
-        row["megabytes_per_1000_tokens_a_rollout"] = round(num_rollouts * 1000 * 4 * 5 / 1e6, 1)
+        # Log-probabilities, entropies, advantages, rewards in 4 bytes a token, two masks in 8.
+        row["megabytes_to_the_driver_at_1000_tokens"] = round(num_rollouts * 1000 * 32 / 1e6, 1)
+        # A rank of TRL's sends, for each rollout, sum, count, advantage, prediction and reward.
+        row["megabytes_gathered_by_trl"] = round(num_rollouts * 40 / 1e6, 1)
         table[f"{num_rollouts} rollouts, {num_ranks} ranks"] = row
         print(json.dumps(row, indent=1), flush=True)
     (output / "scale.json").write_text(json.dumps(table, indent=1) + "\n")
+
+
+def token_cost(num_rollouts=8192, num_tokens=512):
+    """Return what a whole decision, predictions and quadrants included, takes on the driver, per million tokens."""
+    from entrocraft.control import EntropyControl
+    from entrocraft.engines.deciding import Decider, Rollouts
+    from entrocraft.engines.ranks import OneRank
+    from entrocraft.engines.scores import Scores
+
+    generator = torch.Generator().manual_seed(0)
+    log_probs_BT = -torch.rand(num_rollouts, num_tokens, generator=generator) * 3
+    entropy_BT = torch.rand(num_rollouts, num_tokens, generator=generator)
+    advantages_BT = torch.randn(num_rollouts, 1, generator=generator).expand_as(entropy_BT)
+    seconds = {}
+    for rule in ("advantage", "budget", "token"):
+        control = EntropyControl(schedule=0.3, rule=rule)
+        decider = Decider(control.build(), control, OneRank(), by_rollout=False)
+        rollouts = Rollouts(
+            scores=Scores(log_probs_BT, entropy_BT),
+            advantages=advantages_BT,
+            mask_BT=torch.ones_like(entropy_BT).long(),
+        )
+        start = time.perf_counter()
+        decider.decide(rollouts, step=1, total_steps=100, groups=torch.arange(num_rollouts) // 8)
+        seconds[rule] = round((time.perf_counter() - start) / (num_rollouts * num_tokens / 1e6), 3)
+    return seconds
+
+
+def plugin_cost():
+    """Return what a process pays for the plugin when it imports verl, in milliseconds, the median of ten."""
+    code = "import time; t = time.perf_counter(); import entrocraft.engines.verl.plugin; print(time.perf_counter() - t)"
+    times = [
+        float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+        for _ in range(10)
+    ]
+    return round(1000 * statistics.median(times), 1)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 import entrocraft as ec
 from entrocraft import dynamics
+from entrocraft.dynamics import estimates
 from entrocraft.errors import InvalidValueError
 
 
@@ -136,3 +137,16 @@ def test_topk_ignores_what_the_mask_hides_and_refuses_to_know_nothing():
         torch.testing.assert_close(function(topk(logits, 4), *nan, mask), expected)
         with pytest.raises(InvalidValueError, match="K = 0"):
             function(topk(logits, 0), log_probs, entropy, mask)
+
+
+def test_many_tokens_are_binned_by_a_sample_of_them_and_nearly_alike(monkeypatch):
+    generator = torch.Generator().manual_seed(0)
+    logits = 2 * torch.randn(50, 400, 6, generator=generator)
+    tokens = torch.distributions.Categorical(logits=logits).sample()
+    log_probs, entropy, mask = ec.token_log_probs(logits, tokens), ec.token_entropy(logits), torch.ones(50, 400)
+    exactly = dynamics.estimated_entropy_sensitivity(log_probs, entropy, mask)
+    monkeypatch.setattr(estimates, "_MOST_SORTED", 1000)
+    nearly = dynamics.estimated_entropy_sensitivity(log_probs, entropy, mask)
+    assert not torch.equal(nearly, exactly)
+    assert (nearly - exactly).abs().mean() < 0.005  # but for tokens near an edge
+    assert torch.corrcoef(torch.stack([nearly.flatten(), exactly.flatten()]))[0, 1] > 0.999
