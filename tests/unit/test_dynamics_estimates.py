@@ -149,4 +149,4 @@ def test_many_tokens_are_binned_by_a_sample_of_them_and_nearly_alike(monkeypatch
     nearly = dynamics.estimated_entropy_sensitivity(log_probs, entropy, mask)
     assert not torch.equal(nearly, exactly)
     assert (nearly - exactly).abs().mean() < 0.005  # but for tokens near an edge
-    assert torch.corrcoef(torch.stack([nearly.flatten(), exactly.flatten()]))[0, 1] > 0.999
+    assert torch.corrcoef(torch.stack([nearly.flatten(), exactly.flatten()]))[0, 1] > 0.998
