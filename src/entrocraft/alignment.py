@@ -36,8 +36,8 @@ ReadRows = Callable[[Callable[..., Any], Tensor], tuple[Tensor, Tensor]]
 the sampling temperature, and the tokens (rows, T) that were sampled from them."""
 
 NUDGE = 0.005
-"""Share of itself by which weights that must be moved raise entropy. In float32 what such a move does to each rollout
-agrees with the derivative on the embedded model and on a chat model (correlation 0.9999); ten times as far it does not."""
+"""Share of itself by which weights that must be moved raise entropy: in float32 far enough to be seen, and near enough for
+what it does to each rollout to agree with the derivative, which a test holds on the embedded model."""
 
 
 def last_blocks(model: nn.Module, num_blocks: int | None) -> list[nn.Parameter]:
