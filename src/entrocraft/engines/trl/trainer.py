@@ -140,7 +140,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             step=self.state.global_step + 1,
             total_steps=self.state.max_steps,
             groups=torch.arange(len(mask_BT) * self._ranks.count) // self.num_generations,
-            rewards=self._rewards(),
+            rewards=None if self._rewards_per_func is None else self._rewards(),  # a subclass may bring batches without
             rise=rise if self._aligner is not None else None,
         )
         return self._ruled(batch, ruling), ruling.decision
