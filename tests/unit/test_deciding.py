@@ -209,5 +209,12 @@ def test_if_what_is_kept_has_no_advantage_nothing_is_left_of_the_update():
     assert not ruling.keep_B.any()
 
 
+def test_what_is_kept_without_an_advantage_stays_where_the_loss_has_other_terms():
+    control = EntropyControl(schedule=0.9, rule="advantage")
+    with_kl = Decider(control.build(), control, OneRank(), by_rollout=False, other_terms=True)
+    with pytest.warns(UserWarning, match="nothing is learnt"):
+        assert ruled(with_kl, torch.tensor([1.0, 2.0, 0.0, 0.0])).keep_B.tolist() == [False, False, True, True]
+
+
 def test_a_batch_without_any_advantage_is_the_trainers_own():
     assert ruled(decider(schedule=0.9, rule="advantage"), torch.zeros(4)).changes_nothing

@@ -93,11 +93,20 @@ class Decider:
         ranks: Among which the batch is divided.
         by_rollout: True if the loss averages over each rollout's tokens before it averages over rollouts, so that
             rollouts weigh alike; False if all tokens do.
+        other_terms: True if the loss has terms that rollouts feel whatever their advantage: KL, an entropy bonus.
     """
 
-    def __init__(self, controller: Controller, control: EntropyControl, ranks: Ranks, *, by_rollout: bool):
+    def __init__(
+        self,
+        controller: Controller,
+        control: EntropyControl,
+        ranks: Ranks,
+        *,
+        by_rollout: bool,
+        other_terms: bool = False,
+    ):
         self.controller = controller
-        self._control, self._ranks, self._by_rollout = control, ranks, by_rollout
+        self._control, self._ranks, self._by_rollout, self._other_terms = control, ranks, by_rollout, other_terms
         self._steering = None if control.steering is None else SteeringFile(control.steering, control.band_width)
 
     def decide(
@@ -264,7 +273,7 @@ class Decider:
         Advantages of single tokens are multiplied by what their mean was, which leaves them what they say of each other.
         """
         own = rollouts.advantages
-        if decision.teaches_nothing:
+        if decision.teaches_nothing and not self._other_terms:
             nothing = torch.zeros_like(decision.keep)
             decision.metrics.update(kept_fraction=0.0, kept_token_fraction=0.0)
             decision = replace(decision, keep=nothing)

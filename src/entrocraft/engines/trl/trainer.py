@@ -85,7 +85,14 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         )
         self._ranks = AcceleratorRanks(self.accelerator)
         by_rollout = loss_type_of(self) in ROLLOUT_MEAN_LOSSES
-        self._decider = Decider(self.entropy_controller, control, self._ranks, by_rollout=by_rollout)
+        names = ("beta", "_entropy_bonus_enabled", "aux_loss_enabled")
+        self._decider = Decider(
+            self.entropy_controller,
+            control,
+            self._ranks,
+            by_rollout=by_rollout,
+            other_terms=any(getattr(self, name, False) for name in names),
+        )
         exact = self.entropy_controller.predictor_needed and control.predictor == "exact"
         self._scorer = PolicyScorer(self, super()._get_per_token_logps_and_entropies, exact)
         self._aligner = Aligner(self, control.aligned_blocks, control.aligned_share) if control.aligned else None

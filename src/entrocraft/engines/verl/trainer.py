@@ -64,7 +64,13 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         optimizer_steps = math.ceil(prompts / actor.ppo_mini_batch_size) * actor.ppo_epochs
         self.entropy_controller = control.build(optimizer_memory(actor) ** optimizer_steps)
         by_rollout = self.settings.aggregation == ROLLOUT_MEAN
-        self._decider = Decider(self.entropy_controller, control, OneRank(), by_rollout=by_rollout)
+        self._decider = Decider(
+            self.entropy_controller,
+            control,
+            OneRank(),
+            by_rollout=by_rollout,
+            other_terms=self._has_other_terms,
+        )
 
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
