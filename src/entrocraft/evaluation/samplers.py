@@ -18,13 +18,16 @@ class Drawn:
     """One completion."""
 
     text: str
-    num_tokens: int
-    """Its end included."""
+    tokens: Sequence[int]
+    """Its end included, as TRL gives them to rewards."""
     truncated: bool
     entropy: float | None
     """Sum of the token entropies of the policy at the sampling temperature, in nats; None if they were not seen."""
-    tokens: Sequence[int] = ()
-    """The completion's, its end included, as TRL gives them to rewards."""
+
+    @property
+    def num_tokens(self) -> int:
+        """How many tokens, its end included."""
+        return len(self.tokens)
 
 
 class Sampler(ABC):
@@ -59,14 +62,13 @@ class TransformersSampler(Sampler):
         mask_BT = answers.completion_mask_BT
         columns = (
             answers.texts,
-            mask_BT.sum(-1).tolist(),
+            [ids[mask.bool()].tolist() for ids, mask in zip(answers.completion_ids_BT, mask_BT, strict=True)],
             answers.truncated_B.tolist(),
             (answers.entropy_BT.double() * mask_BT).sum(-1).tolist(),
-            [ids[mask.bool()].tolist() for ids, mask in zip(answers.completion_ids_BT, mask_BT, strict=True)],
         )
         return [
-            Drawn(text=text, num_tokens=num_tokens, truncated=truncated, entropy=entropy, tokens=tokens)
-            for text, num_tokens, truncated, entropy, tokens in zip(*columns, strict=True)
+            Drawn(text=text, tokens=tokens, truncated=truncated, entropy=entropy)
+            for text, tokens, truncated, entropy in zip(*columns, strict=True)
         ]
 
 
@@ -134,10 +136,9 @@ class VllmSampler(Sampler):
             drawn.append(
                 Drawn(
                     text=completion.text,
-                    num_tokens=len(completion.token_ids),
+                    tokens=list(completion.token_ids),
                     truncated=completion.finish_reason == "length",
                     entropy=None,
-                    tokens=list(completion.token_ids),
                 )
             )
         return drawn

@@ -29,18 +29,19 @@ class OwnReward:
             rewards = list(rewards) if isinstance(rewards, Iterable) else rewards
         except (Exception, SystemExit) as error:
             raise RewardError(f"{self._blame(completions, columns)}: {type(error).__name__}: {error}") from error
-        first = _sample(completions, columns, 0) if completions else "no sample"
         if inspect.isawaitable(rewards):
             cast(Any, rewards).close()
             raise RewardError(
                 f"reward {self.spec!r} is a coroutine; give a function that returns the list of numbers itself"
             )
         if not isinstance(rewards, list):
-            raise RewardError(f"reward {self.spec!r} must return a list of numbers, got {rewards!r:.80} for {first}")
+            raise RewardError(
+                f"reward {self.spec!r} must return a list of numbers, got {rewards!r:.80} for {_first(completions, columns)}"
+            )
         if len(rewards) != len(completions):
             raise RewardError(
                 f"reward {self.spec!r} must return one number per completion, got {len(rewards)} for {len(completions)}, "
-                f"the first of which is {first}"
+                f"the first of which is {_first(completions, columns)}"
             )
         for i, reward in enumerate(rewards):
             if not _is_number(reward):
@@ -74,6 +75,10 @@ def _is_number(value: Any) -> bool:
 
 def _is_column(values: Any, length: int) -> bool:
     return isinstance(values, Sequence) and not isinstance(values, str) and len(values) == length
+
+
+def _first(completions: Sequence[Any], columns: dict[str, Any]) -> str:
+    return _sample(completions, columns, 0) if completions else "no sample"
 
 
 def _sample(completions: Sequence[Any], columns: dict[str, Any], i: int) -> str:
