@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from entrocraft.errors import InvalidValueError
-from entrocraft.tasks import Problem
+from entrocraft.tasks import Problem, Task
 
 
 def prompt_text(tokenizer: Any, prompt: str | list[dict[str, str]]) -> str:
@@ -26,35 +26,30 @@ def prompt_text(tokenizer: Any, prompt: str | list[dict[str, str]]) -> str:
         raise InvalidValueError(f"the chat template refuses {prompt!r:.160}: {error}") from error
 
 
-def _is_read(tokenizer: Any, text: str) -> bool:
-    try:
-        tokenizer(text)
-    except Exception:
-        return False
-    return True
-
-
 def check_prompts(
-    problems: Sequence[Problem], tokenizer: Any, context_length: int | None, max_completion_tokens: int
+    task: Task, problems: Sequence[Problem], tokenizer: Any, context_length: int | None, max_completion_tokens: int
 ) -> None:
-    """Refuse prompts that leave no room for an answer.
+    """Refuse prompts that a model cannot take, or that leave no room for an answer.
 
     Args:
-        problems: With a `prompt` each.
+        task: Says where a problem stands.
+        problems: Of the task.
         tokenizer: The model's.
         context_length: Tokens that the model can take, prompt and answer; None if there is no limit.
         max_completion_tokens: Tokens of an answer, at most.
 
     Raises:
-        InvalidValueError: There is no chat template for a chat, a prompt has characters that the tokenizer does not know,
-            or it is too long.
+        InvalidValueError: There is no chat template for a chat, or it refuses one; a prompt has characters that the
+            tokenizer does not know; or it is too long. The message names the first such problem.
     """
-    texts = [prompt_text(tokenizer, problem["prompt"]) for problem in problems]
+    texts = [_text(task, problem, tokenizer) for problem in problems]
     try:
         lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
     except Exception as error:  # tokenizers raises nothing more particular
-        unread = next((text for text in texts if not _is_read(tokenizer, text)), texts[0])
-        raise InvalidValueError(f"the tokenizer cannot read the prompt {unread!r:.120}: {error}") from error
+        unread = next((i for i, text in enumerate(texts) if not _is_read(tokenizer, text)), 0)
+        raise InvalidValueError(
+            f"{task.place_of(problems[unread])}: the tokenizer cannot read the prompt {texts[unread]!r:.120}: {error}"
+        ) from error
     if context_length is None:
         return
     room = context_length - max_completion_tokens
@@ -62,7 +57,22 @@ def check_prompts(
     if too_long:
         first = too_long[0]
         raise InvalidValueError(
-            f"{len(too_long)} of {len(problems)} prompts are too long: the model takes {context_length} tokens, of which "
-            f"an answer may need {max_completion_tokens}, and one prompt has {lengths[first]}: {texts[first]!r:.120}. "
-            "Leave such rows out, or lower max_completion_tokens"
+            f"{task.place_of(problems[first])}: {len(too_long)} of {len(problems)} prompts are too long: the model takes "
+            f"{context_length} tokens, of which an answer may need {max_completion_tokens}, and this prompt has "
+            f"{lengths[first]}: {texts[first]!r:.120}. Leave such rows out, or lower max_completion_tokens"
         )
+
+
+def _text(task: Task, problem: Problem, tokenizer: Any) -> str:
+    try:
+        return prompt_text(tokenizer, problem["prompt"])
+    except InvalidValueError as error:
+        raise InvalidValueError(f"{task.place_of(problem)}: {error}") from error
+
+
+def _is_read(tokenizer: Any, text: str) -> bool:
+    try:
+        tokenizer(text)
+    except Exception:
+        return False
+    return True

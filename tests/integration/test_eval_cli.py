@@ -18,7 +18,7 @@ from entrocraft.evaluation.measures import differences
 from entrocraft.evaluation.report import _short_names
 from entrocraft.models import load_model, load_tokenizer
 from entrocraft.prompts import check_prompts
-from entrocraft.tasks.countdown import parse_expression
+from entrocraft.tasks.countdown import Countdown, parse_expression
 
 ARGUMENTS = ("eval", "countdown-base", "--task", "countdown", "--num-problems", 6, "--num-samples", 4, "--k", "1,2,4")
 SAMPLES = Path("out/countdown-base/samples.jsonl")
@@ -147,8 +147,9 @@ def test_a_template_that_refuses_a_chat_is_named():
     tokenizer = load_tokenizer("countdown-base")
     tokenizer.chat_template = "{{ raise_exception('System role not supported') }}"
     problems = [{"prompt": [{"role": "system", "content": "1"}, {"role": "user", "content": "2"}]}]
-    with pytest.raises(InvalidValueError, match="the chat template refuses .*System role not supported"):
-        check_prompts(problems, tokenizer, None, 10)
+    message = "a problem of countdown: the chat template refuses .*System role not supported"
+    with pytest.raises(InvalidValueError, match=message):
+        check_prompts(Countdown(), problems, tokenizer, None, 10)
 
 
 def test_models_are_compared_problem_by_problem(cli):
@@ -208,7 +209,7 @@ def test_a_task_must_be_named_to_be_solved(cli):
 def test_the_prompt_that_cannot_be_read_is_the_one_that_is_named():
     tokenizer = load_tokenizer("countdown-base")
     with pytest.raises(InvalidValueError, match="cannot read the prompt 'é'"):
-        check_prompts([{"prompt": "1+2"}, {"prompt": "é"}], tokenizer, None, 1)
+        check_prompts(Countdown(), [{"prompt": "1+2"}, {"prompt": "é"}], tokenizer, None, 1)
 
 
 def test_vllm_is_asked_for_the_same(cli, monkeypatch):

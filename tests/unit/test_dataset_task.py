@@ -2,12 +2,14 @@
 
 import json
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
 
 from entrocraft import tasks
 from entrocraft.errors import InvalidValueError, RewardError, UnknownNameError
+from entrocraft.grading import rewards
 from entrocraft.tasks import DatasetTask
 
 ROWS = [{"question": f"{i} + 1", "answer": i + 1, "level": i % 3} for i in range(40)]
@@ -202,6 +204,10 @@ def test_unknown_options_are_refused_with_the_nearest_name():
 
 
 OWN = """
+import time
+
+import numpy as np
+
 def by_level(completions, level, log_metric, trainer_state, **columns):
     log_metric("seen", len(completions))
     said = [c if isinstance(c, str) else c[-1]["content"] for c in completions]
@@ -224,6 +230,14 @@ def lazy(completions, **columns):
 
 def huge(completions, **columns):
     return [10**400 for _ in completions]
+
+def hangs(completions, **columns):
+    while "b" in completions: pass
+    return [np.float32(len(c)) for c in completions]
+
+def slow(completions, **columns):
+    time.sleep(1)
+    return [1.0]
 """
 
 
@@ -274,3 +288,53 @@ def test_rows_are_chosen_by_what_their_columns_hold():
     ):
         with pytest.raises((InvalidValueError, UnknownNameError), match=message):
             task(**options).problems_up_to("train", 1)
+
+
+def test_a_reward_that_hangs_on_one_completion_scores_it_zero_and_goes_on(own):
+    limited = task(reward={"name": "own_rewards:hangs", "seconds": 2})
+    problems = [{"prompt": p, "level": 1} for p in "pqr"]
+    with pytest.warns(UserWarning, match=r"own_rewards:hangs took more than 2 s.*'completions': \['b'\]"):
+        assert limited.scores(["a", "b", "ccc"], problems) == [1.0, 0.0, 3.0]
+    logged = {}
+    trl = {"prompts": ["p"], "level": [1], "trainer_state": object(), "log_metric": logged.__setitem__}
+    assert limited.reward(["abcd"], **trl) == [4.0]
+    assert logged["entrocraft/late_graders"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("raises", r"own_rewards:raises raised ZeroDivisionError: division by zero on \{'completions': \['c'\]"),
+        (
+            "none",
+            r"must return a list of one finite number for one completion, got \[None\] for sample 2 of 3: prompt 'q'",
+        ),
+        ("number", "must return a list of one finite number for one completion, got 1.0 for sample 1 of 3"),
+    ],
+)
+def test_what_a_limited_reward_does_amiss_is_said_with_the_sample(own, name, message):
+    limited = task(reward={"name": f"own_rewards:{name}", "seconds": 20})
+    problems = [{"prompt": p, "level": n} for p, n in (("p", 2), ("q", 1), ("r", 0))]
+    with pytest.raises(RewardError, match=message):
+        limited.scores(["a", "b", "c"], problems)
+
+
+def test_a_limited_reward_is_given_what_json_can_hold(own):
+    limited = task(reward={"name": "own_rewards:hangs", "seconds": 20})
+    with pytest.raises(RewardError, match=r"column 'day' is more \(Object of type date is not JSON serializable\)"):
+        limited.scores(["a"], [{"prompt": "p", "day": date(2026, 1, 1)}])
+
+
+def test_options_of_a_reward_are_checked(own):
+    with pytest.raises(UnknownNameError, match="did you mean 'seconds'"):
+        task(reward={"name": "own_rewards:hangs", "second": 20})
+    with pytest.raises(InvalidValueError, match="seconds must be positive and finite, got 0"):
+        task(reward={"name": "own_rewards:hangs", "seconds": 0.0})
+
+
+def test_a_reward_without_a_limit_that_takes_long_is_said_to(own, monkeypatch):
+    monkeypatch.setattr(rewards, "_PATIENCE_SECONDS", 0.05)
+    with pytest.warns(
+        UserWarning, match=r"'own_rewards:slow' has been at work for 0.05 s on 1 completions.*prompt 'p'"
+    ):
+        assert own("slow").scores(["a"], [{"prompt": "p", "level": 1}]) == [1.0]

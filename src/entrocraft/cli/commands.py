@@ -132,7 +132,7 @@ def diagnose(
     settings |= {"temperature": temperature, "batch_size": batch_size, "seed": seed}
     tokenizer = load_tokenizer(source)
     problems = task.problems("train", num_prompts, seed)
-    check_prompts(problems, tokenizer, context_length(source), max_tokens or task.max_completion_tokens)
+    check_prompts(task, problems, tokenizer, context_length(source), max_tokens or task.max_completion_tokens)
     policy = load_model(source).to(best_device())
     found = diagnosis.diagnose(policy, tokenizer, task, **settings)
     click.echo(f"{model} on {task.name}, temperature {temperature:g}")

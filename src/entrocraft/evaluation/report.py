@@ -75,7 +75,7 @@ def evaluate_models(
     if backend == "vllm":
         check_vllm(sources)
     for source in sources:
-        check_prompts(problems, load_tokenizer(source), context_length(source), max_tokens)
+        check_prompts(task, problems, load_tokenizer(source), context_length(source), max_tokens)
     settings = about_task | {
         "num_problems": len(problems),
         "problems": hashlib.sha256(json.dumps(problems, sort_keys=True, default=str).encode()).hexdigest()[:16],

@@ -1,12 +1,35 @@
 """Rewards of the user's own, in TRL's signature, checked at each call."""
 
 import inspect
+import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from threading import Timer
 from typing import Any, cast
 
 from entrocraft.errors import RewardError
 from entrocraft.grading.functions import load_function
+from entrocraft.grading.time_limit import time_limited
+from entrocraft.options import build_with
+
+_PATIENCE_SECONDS = 60.0
+"""A reward without a time limit is said to take long after this time, once."""
+
+
+def own_reward(spec: str | Mapping[str, Any]) -> "OwnReward | None":
+    """Return the reward that `package.module:function`, or a mapping with that as its `name`, names; None of another name.
+
+    Raises:
+        InvalidValueError: There is no such function, or an option cannot be used.
+    """
+    options = {"name": spec} if isinstance(spec, str) else dict(spec)
+    name = options.pop("name", None)
+    if not isinstance(name, str) or ":" not in name:
+        return None
+    return build_with(partial(OwnReward, name), options, f"reward {name!r}")
 
 
 class OwnReward:
@@ -14,19 +37,29 @@ class OwnReward:
 
     What it raises or returns amiss is said with the sample that is to blame.
 
+    Args:
+        spec: Names the function.
+        seconds: Time for one completion. The function then runs in processes of its own, for one completion at a time, with
+            what JSON can hold of its columns; it can write no files and open no connections. A completion that takes longer
+            scores 0, which is warned of once and counted. By default it runs here, on whole batches, however long it takes.
+
     Raises:
-        InvalidValueError: There is no such function.
+        InvalidValueError: There is no such function, or `seconds` is not positive and finite.
         RewardError: At a call, it raised, or did not return one finite number per completion.
     """
 
-    def __init__(self, spec: str):
+    def __init__(self, spec: str, seconds: float | None = None):
         self.spec = spec
         self._function: Callable[..., Any] = load_function(spec)
+        self._limited = None if seconds is None else time_limited(spec, seconds)
 
     def __call__(self, completions: Sequence[Any], /, **columns: Any) -> list[float]:
+        if self._limited is not None:
+            return self._one_by_one(completions, columns)
         try:
-            rewards = self._function(completions=completions, **columns)
-            rewards = list(rewards) if isinstance(rewards, Iterable) else rewards
+            with self._impatience(completions, columns):
+                rewards = self._function(completions=completions, **columns)
+                rewards = list(rewards) if isinstance(rewards, Iterable) else rewards
         except (Exception, SystemExit) as error:
             raise RewardError(f"{self._blame(completions, columns)}: {type(error).__name__}: {error}") from error
         if inspect.isawaitable(rewards):
@@ -50,6 +83,46 @@ class OwnReward:
                     f"{_sample(completions, columns, i)}"
                 )
         return [float(reward) for reward in rewards]
+
+    def _one_by_one(self, completions: Sequence[Any], columns: dict[str, Any]) -> list[float]:
+        assert self._limited is not None
+        per_sample = {name: values for name, values in columns.items() if _is_column(values, len(completions))}
+        for name, values in per_sample.items():
+            try:
+                json.dumps(values)
+            except (TypeError, ValueError) as error:
+                raise RewardError(
+                    f"reward {self.spec!r} has a time limit, and is given what JSON can hold: column {name!r} is more "
+                    f"({error}). Leave out the column, or `seconds`"
+                ) from error
+        calls = [
+            {"completions": [completion]} | {name: [values[i]] for name, values in per_sample.items()}
+            for i, completion in enumerate(completions)
+        ]
+        rewards = self._limited.map(calls, late=[0.0])
+        for i, reward in enumerate(rewards):
+            if not isinstance(reward, list) or len(reward) != 1 or not _is_number(reward[0]):
+                raise RewardError(
+                    f"reward {self.spec!r} must return a list of one finite number for one completion, got {reward!r:.80} "
+                    f"for {_sample(completions, columns, i)}"
+                )
+        return [float(reward) for (reward,) in rewards]
+
+    @contextmanager
+    def _impatience(self, completions: Sequence[Any], columns: dict[str, Any]) -> Iterator[None]:
+        """Say that it takes long, lest a run hang without a word."""
+        message = (
+            f"reward {self.spec!r} has been at work for {_PATIENCE_SECONDS:g} s on {len(completions)} completions, the first "
+            f"of which is {_first(completions, columns)}. If it hangs: `reward: {{name: '{self.spec}', seconds: 5}}` gives "
+            "each completion a time limit"
+        )
+        timer = Timer(_PATIENCE_SECONDS, warnings.warn, (message,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
 
     def _blame(self, completions: Sequence[Any], columns: dict[str, Any]) -> str:
         """Return which sample makes the function raise on its own, if one does."""

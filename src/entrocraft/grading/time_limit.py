@@ -12,7 +12,7 @@ import subprocess
 import sys
 import warnings
 import weakref
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import cache
@@ -21,6 +21,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from entrocraft.errors import InvalidValueError, MissingDependencyError, RewardError
+
+Call = Sequence[Any] | Mapping[str, Any]
 
 _START_SECONDS = 120.0  # imports, on a machine that is busy
 _LATE = object()
@@ -36,7 +38,7 @@ class TimeLimited:
     """One function, called in other processes, each call for so long and no longer.
 
     Args:
-        function: `package.module:function`; what it takes and returns must be JSON.
+        function: `package.module:function`; what it takes and returns must be JSON, but for what `float` takes.
         seconds: Time for one call.
         num_workers: Processes.
         package: What to install if its module is missing.
@@ -70,8 +72,8 @@ class TimeLimited:
         self._threads = ThreadPoolExecutor(num_workers)
         _all.add(self)
 
-    def map(self, calls: Sequence[Sequence[Any]], late: Any) -> list[Any]:
-        """Return what the function returns for each tuple of arguments, and `late` where it took too long.
+    def map(self, calls: Sequence[Call], late: Any) -> list[Any]:
+        """Return what the function returns for each call, a tuple or a mapping of arguments, and `late` where it took too long.
 
         Raises:
             RewardError: The function raised.
@@ -96,7 +98,7 @@ class TimeLimited:
                 self.num_late += 1
         return [late if result is _LATE else result for result in results]
 
-    def _call(self, arguments: Sequence[Any]) -> Any:
+    def _call(self, arguments: Call) -> Any:
         worker = self._idle.get()
         try:
             return worker.call(arguments)
@@ -118,7 +120,7 @@ class _Worker:
         self._process: subprocess.Popen[str] | None = None
         self._reader = ThreadPoolExecutor(1)
 
-    def call(self, arguments: Sequence[Any]) -> Any:
+    def call(self, arguments: Call) -> Any:
         try:
             answer = self._answer(arguments)
             if answer is None:  # somebody else ended it, or the call itself did
@@ -132,7 +134,7 @@ class _Worker:
             raise RewardError(f"{self._function} raised {answer['error']} on {_shortened(arguments)}")
         return answer["result"]
 
-    def _answer(self, arguments: Sequence[Any]) -> dict[str, Any] | None:
+    def _answer(self, arguments: Call) -> dict[str, Any] | None:
         """Return the worker's answer; None if it died.
 
         Raises:

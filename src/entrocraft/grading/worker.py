@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -63,26 +62,29 @@ def main() -> None:
     results = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
-    def say(message: Mapping[str, Any]) -> None:
-        results.write(json.dumps(message) + "\n")
+    def say(message: str) -> None:
+        results.write(message + "\n")
         results.flush()
 
     try:
         function, seconds = load_function(sys.argv[1]), float(sys.argv[2])
     except Exception as error:
-        say({"error": str(error)})
+        say(json.dumps({"error": str(error)}))
         return
     _limit_memory()
     _lock()
-    say({"ready": True})
+    say(json.dumps({"ready": True}))
     for line in sys.stdin:
         _end_after(seconds + _GRACE_SECONDS)
         try:
-            answer = {"result": function(*json.loads(line))}
+            call = json.loads(line)
+            answer = json.dumps(
+                {"result": function(**call) if isinstance(call, dict) else function(*call)}, default=float
+            )
         except MemoryError:
             raise
         except Exception as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
+            answer = json.dumps({"error": f"{type(error).__name__}: {error}"})
         _end_after(0)
         say(answer)
 

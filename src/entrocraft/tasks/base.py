@@ -2,7 +2,7 @@
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from entrocraft.grading.time_limit import total_late
@@ -58,6 +58,10 @@ class Task(ABC):
             return self.problems_up_to(split, most, seed)
         return self.problems(split, num_problems, seed)
 
+    def place_of(self, problem: Mapping[str, Any]) -> str:
+        """Return where the prompt of a problem stands, for who must mend it: file, row and column, if it is from a file."""
+        return f"a problem of {self.name}"
+
     def scores(self, completions: Sequence[str], problems: Sequence[Mapping[str, Any]]) -> list[float]:
         """Return the reward of each completion of each problem."""
         return [self.score(completion, problem) for completion, problem in zip(completions, problems, strict=True)]
@@ -79,10 +83,15 @@ class Task(ABC):
         }
         problems = [{name: values[i] for name, values in per_sample.items()} for i in range(len(completions))]
         scores = self.scores([text_of(completion) for completion in completions], problems)
-        late, log_metric = total_late(), columns.get("log_metric")
-        if late is not None and log_metric is not None:
-            log_metric("entrocraft/late_graders", float(late))
+        log_late_graders(columns.get("log_metric"))
         return scores
+
+
+def log_late_graders(log_metric: Callable[[str, float], None] | None) -> None:
+    """Log how many calls of graders have taken too long, if there is a log and anything has a time limit."""
+    late = total_late()
+    if late is not None and log_metric is not None:
+        log_metric("entrocraft/late_graders", float(late))
 
 
 def text_of(completion: Any) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.grading import verifiers
-from entrocraft.grading.rewards import OwnReward
-from entrocraft.tasks.base import Problem, Split, Task, is_held_out
+from entrocraft.grading.rewards import OwnReward, own_reward
+from entrocraft.tasks.base import Problem, Split, Task, is_held_out, log_late_graders
 from entrocraft.tasks.sources import Row, read_rows
 
 # What TRL gives a reward besides columns; outside of training there is nothing to log to.
@@ -55,7 +55,7 @@ class DatasetTask(Task):
         answer: The column of right answers, for rewards by name.
         reward: `exact`, `number`, `math`, `{name: regex, pattern: ...}`, or your own `package.module:function` in TRL's
             signature, which is given all columns but those whose names TRL uses itself (`prompt`, `completion`, `tools` and
-            the like).
+            the like); `{name: package.module:function, seconds: 5}` gives each completion a time limit, see `OwnReward`.
         max_completion_tokens: Where an answer is cut.
         name: What reports call the task.
 
@@ -104,11 +104,11 @@ class DatasetTask(Task):
         self._config, self._revision = config, revision
         self._where, self._unless = _selection("where", where, name), _selection("unless", unless, name)
         self._template, self._system, self._chat, self._answer = prompt, system, chat, answer
-        is_own = isinstance(reward, str) and ":" in reward
-        self._grader = OwnReward(str(reward)) if is_own else verifiers.build(reward)
-        self.reads_prompts = self.reads_tokens = is_own
+        self._grader = own_reward(reward) or verifiers.build(reward)
+        self.reads_prompts = self.reads_tokens = isinstance(self._grader, OwnReward)
         self._prompt_columns = _columns_of(prompt, name)
         self._overlap_known = False
+        self._read: list[tuple[str, list[int], list[Problem]]] = []  # sources, rows, and the problem of each
 
     def _all(self, split: Split) -> list[Problem]:
         """All problems of one split; what the other one needs is not read."""
@@ -169,7 +169,17 @@ class DatasetTask(Task):
             raise InvalidValueError(
                 f"{source}: text and chats are mixed: row {numbers[0]} is one, row {other} the other"
             )
+        self._read.append((source, numbers, problems))
         return problems
+
+    def place_of(self, problem: Mapping[str, Any]) -> str:
+        """Return source, row and columns of a prompt; of several that are the same, the first."""
+        columns = f"column{'s' * (len(self._prompt_columns) > 1)} {', '.join(map(repr, self._prompt_columns))}"
+        for source, numbers, problems in self._read:
+            for number, other in zip(numbers, problems, strict=True):
+                if other["prompt"] == problem["prompt"]:
+                    return f"{source}, row {number}, {columns}"
+        return super().place_of(problem)
 
     def _selects(self, row: Row) -> bool:
         return all(row[column] in values for column, values in self._where.items()) and not any(
@@ -276,7 +286,9 @@ class DatasetTask(Task):
     def reward(self, completions: Sequence[Any], **columns: Any) -> list[float]:
         """Score a batch in TRL's reward-function signature; a reward of your own is given all that TRL gives."""
         if isinstance(self._grader, OwnReward):
-            return self._grader(completions, **columns)
+            scores = self._grader(completions, **columns)
+            log_late_graders(columns.get("log_metric"))
+            return scores
         return super().reward(completions, **columns)
 
     def answers_of(self, completions: Sequence[str]) -> list[str | None]:

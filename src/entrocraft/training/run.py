@@ -50,7 +50,7 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outc
     run.refuse_unless_usable(config.to_dict(), resume=resume)
     tokenizer = load_tokenizer(config.model)
     problems = [*plan.train_problems, *plan.test_problems]
-    check_prompts(problems, tokenizer, context_length(config.model), plan.trl_args.max_completion_length)
+    check_prompts(plan.task, problems, tokenizer, context_length(config.model), plan.trl_args.max_completion_length)
     model = load_model(config.model).to(best_device())
     with run.opened(config.to_dict(), resume=resume), StopSignals() as stop:
         checkpoint = run.last_checkpoint()
