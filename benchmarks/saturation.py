@@ -1,0 +1,187 @@
+"""Whether GRPO saturates in a long run of the embedded model, and what a curve changes.
+
+    python benchmarks/saturation.py run --output results/saturation
+    python benchmarks/saturation.py summary --output results/saturation    # table and picture from what is there
+
+400 steps of 64 prompts x 8 rollouts, scored on the same 400 held-out problems every 50 steps: 32 answers each at temperature 1, and
+at 0.6 with top-p 0.95 as in the paper. Each run, one method with one seed, becomes a line of runs.jsonl as soon as it is done; runs
+that are there are not made again, so the benchmark can be stopped and resumed, and split over processes by --seeds and --methods.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from functools import partial
+from pathlib import Path
+
+from tracking import Cells, interval
+
+from entrocraft.config import load_config
+from entrocraft.evaluation.evaluate import evaluate
+from entrocraft.evaluation.samplers import TransformersSampler
+from entrocraft.evaluation.scores import correctness
+from entrocraft.runs import RunDirectory
+from entrocraft.sampling import SamplingConfig
+
+ROOT = Path(__file__).parents[1]
+STEPS, EVERY = 400, 50
+KS = (1, 8, 32)
+PAPER = {"temperature": 0.6, "top_p": 0.95}
+SETTINGS = [
+    f"train.steps={STEPS}",
+    f"train.save_every={EVERY}",
+    f"train.trl.save_total_limit={STEPS // EVERY}",
+    f"eval.every={EVERY}",
+    "eval.num_problems=400",
+]
+LINE = "linear(1.0, 0.3, unit='initial')"
+METHODS = {
+    "grpo": {"method": "none", "schedule": LINE},
+    "curve": {"rule": "token", "schedule": LINE},
+    "held": {"rule": "token", "schedule": "constant(1.0, unit='initial')"},
+    "entropic": {"method": "entropic", "schedule": LINE},
+}
+
+
+def main():
+    """Make the runs that are missing, or sum up."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["run", "summary"])
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=list(METHODS))
+    args = parser.parse_args()
+    args.output.mkdir(parents=True, exist_ok=True)
+    runs = Cells(args.output / "runs.jsonl")
+    if args.what == "run":
+        for method in args.methods:
+            for seed in args.seeds:
+                if runs.missing(method=method, seed=seed):
+                    runs.add({"method": method, "seed": seed} | trained(METHODS[method], seed))
+    else:
+        (args.output / "table.md").write_text(table(runs.rows))
+        draw(runs.rows, args.output / "saturation.png")
+
+
+def trained(control, seed):
+    """Return what one run did, step by step, and its scores at each checkpoint."""
+    from entrocraft.training import train
+
+    settings = [f"control.{name}={json.dumps(value)}" for name, value in control.items()]
+    config = load_config(ROOT / "recipes/countdown.yaml", [*SETTINGS, *settings, f"seed={seed}"])
+    with tempfile.TemporaryDirectory() as folder:
+        run = RunDirectory(Path(folder) / "run")
+        train(config, run)
+        lines = run.step_metrics()
+        if len(lines) < STEPS:
+            raise SystemExit("stopped")
+        evaluated = run.eval_metrics()
+        names = [f"mean@{KS[-1]}", *(f"pass@{k}" for k in KS[1:])]
+        task = config.task.build()
+        problems = task.problems_asked_for("test", config.eval.num_problems, 200)
+        models = [
+            config.model,
+            *(str(run.checkpoints / f"checkpoint-{step}") for step in range(EVERY, STEPS + 1, EVERY)),
+        ]
+        return {
+            name: [round(line[name], 4) for line in lines]
+            for name in ("entropy", "target", "kept_token_fraction", "reward")
+        } | {
+            "steps": [line["step"] for line in evaluated],
+            "at 1": {name: [round(line[f"eval/{name}"], 4) for line in evaluated] for name in names},
+            "at 0.6": columns([scores(model, task, problems) for model in models]),
+        }
+
+
+def scores(model, task, problems):
+    """Return mean@32 and pass@k of a checkpoint, drawn as in the paper."""
+    config = SamplingConfig(num_samples=KS[-1], **PAPER)
+    samples = evaluate(partial(TransformersSampler.load, model), task, problems, config, with_answers=False)
+    right = [sample.score > 0.5 for sample in samples]
+    n = config.num_samples
+    values = correctness([right[i : i + n] for i in range(0, len(right), n)], KS)
+    return {name: round(statistics.fmean(each), 4) for name, each in values.items() if name != "pass@1"}
+
+
+def columns(rows):
+    """Return rows as columns."""
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def table(rows):
+    """Return scores at their best and at the end, over seeds, as Markdown."""
+    text = "95 % intervals over seeds, on the same 400 held-out problems; `best` is the best of the evaluations of a run, at the step beside it.\n\n"
+    text += "| | temperature | mean@32, start | best | at step | end | end - best | pass@32, start | end | entropy, end | tokens kept, % | seeds |\n"
+    text += "|---|---|---|---|---|---|---|---|---|---|---|---|\n"
+    for method in METHODS:
+        mine = [row for row in rows if row["method"] == method]
+        for temperature in ("at 1", "at 0.6"):
+            if not mine:
+                continue
+            means = [row[temperature]["mean@32"] for row in mine]
+            passes = [row[temperature]["pass@32"] for row in mine]
+            best_steps = [row["steps"][mean.index(max(mean))] for row, mean in zip(mine, means, strict=True)]
+            cells = [
+                shown([mean[0] for mean in means]),
+                shown([max(mean) for mean in means]),
+                ", ".join(map(str, best_steps)),
+                shown([mean[-1] for mean in means]),
+                shown([mean[-1] - max(mean) for mean in means]),
+                shown([each[0] for each in passes]),
+                shown([each[-1] for each in passes]),
+                shown([statistics.fmean(row["entropy"][-10:]) for row in mine]),
+                f"{100 * statistics.fmean(statistics.fmean(row['kept_token_fraction']) for row in mine):.0f}",
+                str(len(mine)),
+            ]
+            text += f"| {method} | {temperature.removeprefix('at ')} | {' | '.join(cells)} |\n"
+    return text + differences(rows)
+
+
+def differences(rows):
+    """Return by how much each method's last scores exceed plain GRPO's with the same seed, over seeds, as Markdown."""
+    grpo = {row["seed"]: row for row in rows if row["method"] == "grpo"}
+    text = "\nAt the end, above plain GRPO with the same seed:\n\n| | temperature | mean@32 | pass@8 | pass@32 |\n|---|---|---|---|---|\n"
+    for method in list(METHODS)[1:]:
+        mine = [row for row in rows if row["method"] == method and row["seed"] in grpo]
+        for temperature in ("at 1", "at 0.6"):
+            if mine:
+                cells = [
+                    shown([row[temperature][name][-1] - grpo[row["seed"]][temperature][name][-1] for row in mine])
+                    for name in ("mean@32", "pass@8", "pass@32")
+                ]
+                text += f"| {method} | {temperature.removeprefix('at ')} | {' | '.join(cells)} |\n"
+    return text
+
+
+def shown(values):
+    """Return mean and 95 % interval over seeds as text."""
+    mean, half = interval(values)
+    return f"{mean:.3f}" + ("" if half is None else f" ± {half:.3f}")
+
+
+def draw(rows, path):
+    """Draw entropy and scores of every method, a line for each seed."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(13, 3.6), layout="constrained")
+    entropy, *score = figure.subplots(1, 4)
+    for color, method in zip(("0.4", "C0", "C1", "C3"), METHODS, strict=True):
+        for i, row in enumerate(row for row in rows if row["method"] == method):
+            style = {"color": color, "linewidth": 1.1, "label": None if i else method}
+            entropy.plot(range(1, STEPS + 1), row["entropy"], **style)
+            for axes, (temperature, name) in zip(score, PANELS, strict=True):
+                axes.plot(row["steps"], row[temperature][name], **style)
+    entropy.set_title("entropy, nats per token")
+    for axes, (temperature, name) in zip(score, PANELS, strict=True):
+        axes.set_title(f"{name} {temperature.replace('at', 'at T =')}")
+    entropy.legend(frameon=False, fontsize=8)
+    figure.supxlabel("step")
+    figure.savefig(path, dpi=110)
+
+
+PANELS = (("at 0.6", "mean@32"), ("at 1", "mean@32"), ("at 0.6", "pass@32"))
+
+
+if __name__ == "__main__":
+    main()
