@@ -47,12 +47,16 @@ def entropy_section(lines: list[dict[str, Any]]) -> str:
         return f"## Entropy\n\nNo curve was asked for. {text}"
     tokens = tracking.kept_token_fraction
     kept = f"{tracking.kept_fraction:.0%}" + ("" if tokens is None else f", {tokens:.0%}")
+    standard_error = ""
+    if tracking.standard_error is not None:
+        standard_error = f"| standard error of one step's entropy | {tracking.standard_error:.4f} nats |\n"
     skipped = sum(line.get("skipped", 0.0) > 0 for line in lines)
     return (
         f"## Entropy\n\n{_verdict(tracking, lines)} {text}\n\n"
         f"| over the last {tracking.num_steps} steps | |\n|---|---|\n"
         f"| mean distance from the target | {tracking.mean_error:.4f} nats |\n"
         f"| 95th percentile of it | {tracking.p95_error:.4f} nats |\n"
+        f"{standard_error}"
         f"| steps inside the band | {tracking.in_band:.0%} |\n"
         f"| rollouts kept{'' if tokens is None else ', tokens kept'}, all steps | {kept} |\n"
         f"| steps without an update, all rollouts rejected | {skipped} |"
@@ -60,16 +64,19 @@ def entropy_section(lines: list[dict[str, Any]]) -> str:
 
 
 def _verdict(tracking: TrackingSummary, lines: list[dict[str, Any]]) -> str:
-    half_width = (lines[-1]["upper"] - lines[-1]["lower"]) / 2
-    if tracking.mean_error <= max(half_width, 0.01):
+    half_width = max((lines[-1]["upper"] - lines[-1]["lower"]) / 2, 0.01)
+    if tracking.mean_error <= half_width:
         return "The curve was followed: on average entropy stayed within the band."
+    noise = tracking.standard_error or 0.0
+    if tracking.mean_error <= noise:
+        return "The curve was followed as closely as steps of this size can tell, which is not within the band."
     drift = sum(line["entropy"] - line["target"] for line in lines[-tracking.num_steps :])
     side = "above" if drift > 0 else "below"
-    if tracking.mean_error <= 2 * max(half_width, 0.01):
+    if tracking.mean_error <= 2 * max(half_width, noise):
         return f"The curve was followed loosely: entropy ran {side} it, on average outside the band."
     return (
-        f"The curve was not followed: entropy ran {side} it. Try rule `token`, a lower learning rate, "
-        "more rollouts per step, or a curve nearer to where entropy starts."
+        f"The curve was not followed: entropy ran {side} it. Try another rule (`entrocraft diagnose` says which fits), a lower "
+        "learning rate, more rollouts per step, or a curve nearer to where entropy starts."
     )
 
 

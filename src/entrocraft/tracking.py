@@ -18,6 +18,9 @@ class TrackingSummary:
     """95th percentile of |entropy - target|."""
     in_band: float
     """Share of steps between the band's edges."""
+    standard_error: float | None
+    """Mean standard error of one step's entropy, over its prompts: about how far off a policy on the curve is read; None
+    where it was not recorded."""
     kept_fraction: float
     """Mean share of rollouts kept, over all steps."""
     kept_token_fraction: float | None
@@ -41,12 +44,14 @@ def summarise_tracking(lines: Sequence[Mapping[str, Any]]) -> TrackingSummary | 
     settled = steered[int(SETTLING_SHARE * len(steered)) :]
     errors = sorted(abs(line["entropy"] - line["target"]) for line in settled)
     in_band = sum(line["lower"] <= line["entropy"] <= line["upper"] for line in settled)
+    standard_errors = [line["entropy_stderr"] for line in settled if line.get("entropy_stderr") is not None]
     kept_tokens = [line["kept_token_fraction"] for line in steered if "kept_token_fraction" in line]
     return TrackingSummary(
         num_steps=len(settled),
         mean_error=sum(errors) / len(errors),
         p95_error=errors[min(len(errors) - 1, int(0.95 * len(errors)))],
         in_band=in_band / len(settled),
+        standard_error=sum(standard_errors) / len(standard_errors) if standard_errors else None,
         kept_fraction=sum(line["kept_fraction"] for line in steered) / len(steered),
         kept_token_fraction=sum(kept_tokens) / len(steered) if len(kept_tokens) == len(steered) else None,
     )

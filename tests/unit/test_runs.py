@@ -5,6 +5,7 @@ import pytest
 from filelock import FileLock
 
 from entrocraft.errors import InvalidValueError, RunDirectoryError
+from entrocraft.report import entropy_section
 from entrocraft.runs import RunDirectory, model_path_of
 from entrocraft.tracking import summarise_tracking
 
@@ -125,3 +126,21 @@ def test_tracking_is_summarised_over_the_last_four_fifths():
     assert summary.kept_fraction == 0.5
     assert summarise_tracking([{"entropy": 0.5, "target": None}]) is None
     assert summarise_tracking([]) is None
+
+
+@pytest.mark.parametrize(
+    ("entropy", "standard_error", "verdict"),
+    [
+        (0.41, 0.05, "The curve was followed: on average entropy stayed within the band."),
+        (0.44, 0.05, "as closely as steps of this size can tell"),
+        (0.44, 0.03, "followed loosely: entropy ran above it"),
+        (0.35, 0.001, "The curve was not followed: entropy ran below it"),
+        (0.35, 0.03, "followed loosely: entropy ran below it"),
+    ],
+)
+def test_the_verdict_on_a_curve_knows_how_well_entropy_is_read(entropy, standard_error, verdict):
+    line = {"target": 0.4, "lower": 0.38, "upper": 0.42, "kept_fraction": 0.5, "entropy": entropy}
+    section = entropy_section([line | {"entropy_stderr": standard_error}] * 10)
+    assert verdict in section
+    assert f"| standard error of one step's entropy | {standard_error:.4f} nats |" in section
+    assert "standard error" not in entropy_section([line] * 10)
