@@ -139,17 +139,27 @@ def table(rows):
 
 
 def differences(rows):
-    """Return by how much each method's last scores exceed plain GRPO's with the same seed, over seeds, as Markdown."""
+    """Return by how much each method's scores exceed plain GRPO's with the same seed, over seeds, as Markdown."""
     grpo = {row["seed"]: row for row in rows if row["method"] == "grpo"}
-    text = "\nAt the end, above plain GRPO with the same seed:\n\n| | temperature | mean@32 | pass@8 | pass@32 |\n|---|---|---|---|---|\n"
+    names = ("mean@32", "pass@8", "pass@32")
+    text = "\nAbove plain GRPO with the same seed, at the end, and on average over the evaluations after the first:\n\n"
+    text += f"| | temperature | {', end | '.join(names)}, end | {', average | '.join(names)}, average |\n|---|---|---|---|---|---|---|---|\n"
     for method in list(METHODS)[1:]:
         mine = [row for row in rows if row["method"] == method and row["seed"] in grpo]
         for temperature in ("at 1", "at 0.6"):
             if mine:
-                cells = [
-                    shown([row[temperature][name][-1] - grpo[row["seed"]][temperature][name][-1] for row in mine])
-                    for name in ("mean@32", "pass@8", "pass@32")
+                above = [
+                    [
+                        [
+                            a - b
+                            for a, b in zip(row[temperature][name], grpo[row["seed"]][temperature][name], strict=True)
+                        ]
+                        for row in mine
+                    ]
+                    for name in names
                 ]
+                cells = [shown([each[-1] for each in seeds]) for seeds in above]
+                cells += [shown([statistics.fmean(each[1:]) for each in seeds]) for seeds in above]
                 text += f"| {method} | {temperature.removeprefix('at ')} | {' | '.join(cells)} |\n"
     return text
 
