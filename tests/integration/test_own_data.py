@@ -104,7 +104,7 @@ def test_an_adapter_trains_resumes_and_is_evaluated(cli):
         (["task.options.reward=my_rewards:nears"], "did you mean 'near'?"),
         (
             ["task.options={train: problems.jsonl, prompt: '{numbers}', answer: target, chat: true}"],
-            "problems.jsonl, row 6, column 'numbers': the prompts are chats, and this model's tokenizer has no chat template",
+            "problems.jsonl, row 4, column 'numbers': the prompts are chats, and this model's tokenizer has no chat template",
         ),
         (
             ["task.options.max_completion_tokens=2000"],
