@@ -15,7 +15,6 @@ from pathlib import Path
 import torch
 
 from entrocraft.advantages import estimate
-from entrocraft.alignment import ascent_step, entropy_gradient, last_blocks, log_prob_change
 from entrocraft.dynamics import (
     entropy_sensitivity,
     estimated_entropy_sensitivity,
@@ -23,6 +22,7 @@ from entrocraft.dynamics import (
     rollout_entropy_change,
     visitation_entropy_change,
 )
+from entrocraft.dynamics.whole_model import ascent_step, entropy_gradient, last_blocks, log_prob_change
 from entrocraft.entropy import entropy_from_sums, entropy_sums, token_entropy, token_log_probs
 from entrocraft.models import load_model, load_tokenizer
 from entrocraft.tasks import Additions

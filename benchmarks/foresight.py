@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
-from tracking import Cells, interval, scored, train_countdown
+from tracking import Cells, scored, spread, train_countdown
 
-from entrocraft.controllers import rejection
-from entrocraft.controllers.plant import EntropyPlant
+from entrocraft.control.methods import rejection
+from entrocraft.control.planning.plant import EntropyPlant
 
 CURVES = {"linear": "linear(0.6, 0.45)", "steps": "steps([[0, 0.6], [0.3, 0.5], [0.65, 0.6]])"}
 
@@ -58,12 +58,6 @@ def table(rows):
 
 
 MEASURES = {"mean_error": (1, 4), "p95_error": (1, 3), "in_band": (100, 0), "kept": (100, 0)}
-
-
-def spread(values, scale, digits):
-    """Return mean and 95 % interval over seeds as text."""
-    mean, half = interval(values)
-    return f"{scale * mean:.{digits}f}" + ("" if half is None else f" ± {scale * half:.{digits}f}")
 
 
 if __name__ == "__main__":

@@ -9,25 +9,25 @@ that are there are not made again, so the benchmark can be stopped and resumed, 
 """
 
 import argparse
-import json
 import statistics
-import tempfile
 from functools import partial
 from pathlib import Path
 
-from tracking import Cells, interval
+from tracking import Cells, countdown_run, spread
 
-from entrocraft.config import load_config
 from entrocraft.evaluation.evaluate import evaluate
+from entrocraft.evaluation.measures import correct_by_problem
 from entrocraft.evaluation.samplers import TransformersSampler
 from entrocraft.evaluation.scores import correctness
-from entrocraft.runs import RunDirectory
-from entrocraft.sampling import SamplingConfig
+from entrocraft.models.sampling import SamplingConfig
 
-ROOT = Path(__file__).parents[1]
 STEPS, EVERY = 400, 50
 KS = (1, 8, 32)
+SCORES = ("mean@32", "pass@8", "pass@32")
+COLUMNS = ("entropy", "target", "kept_token_fraction", "reward")
 PAPER = {"temperature": 0.6, "top_p": 0.95}
+TEMPERATURES = ("at 1", "at 0.6")
+PANELS = (("at 0.6", "mean@32"), ("at 1", "mean@32"), ("at 0.6", "pass@32"))
 SETTINGS = [
     f"train.steps={STEPS}",
     f"train.save_every={EVERY}",
@@ -66,30 +66,15 @@ def main():
 
 def trained(control, seed):
     """Return what one run did, step by step, and its scores at each checkpoint."""
-    from entrocraft.training import train
-
-    settings = [f"control.{name}={json.dumps(value)}" for name, value in control.items()]
-    config = load_config(ROOT / "recipes/countdown.yaml", [*SETTINGS, *settings, f"seed={seed}"])
-    with tempfile.TemporaryDirectory() as folder:
-        run = RunDirectory(Path(folder) / "run")
-        train(config, run)
-        lines = run.step_metrics()
-        if len(lines) < STEPS:
-            raise SystemExit("stopped")
-        evaluated = run.eval_metrics()
-        names = [f"mean@{KS[-1]}", *(f"pass@{k}" for k in KS[1:])]
+    with countdown_run(control, seed, SETTINGS) as (config, run):
+        lines, evaluated = run.step_metrics(), run.eval_metrics()
         task = config.task.build()
-        problems = task.problems_asked_for("test", config.eval.num_problems, 200)
-        models = [
-            config.model,
-            *(str(run.checkpoints / f"checkpoint-{step}") for step in range(EVERY, STEPS + 1, EVERY)),
-        ]
-        return {
-            name: [round(line[name], 4) for line in lines]
-            for name in ("entropy", "target", "kept_token_fraction", "reward")
-        } | {
+        problems = task.problems("test", config.eval.num_problems)
+        steps = range(EVERY, STEPS + 1, EVERY)
+        models = [config.model, *(str(run.checkpoints / f"checkpoint-{step}") for step in steps)]
+        return {name: [round(line[name], 4) for line in lines] for name in COLUMNS} | {
             "steps": [line["step"] for line in evaluated],
-            "at 1": {name: [round(line[f"eval/{name}"], 4) for line in evaluated] for name in names},
+            "at 1": {name: [round(line[f"eval/{name}"], 4) for line in evaluated] for name in SCORES},
             "at 0.6": columns([scores(model, task, problems) for model in models]),
         }
 
@@ -98,10 +83,8 @@ def scores(model, task, problems):
     """Return mean@32 and pass@k of a checkpoint, drawn as in the paper."""
     config = SamplingConfig(num_samples=KS[-1], **PAPER)
     samples = evaluate(partial(TransformersSampler.load, model), task, problems, config, with_answers=False)
-    right = [sample.score > 0.5 for sample in samples]
-    n = config.num_samples
-    values = correctness([right[i : i + n] for i in range(0, len(right), n)], KS)
-    return {name: round(statistics.fmean(each), 4) for name, each in values.items() if name != "pass@1"}
+    values = correctness(correct_by_problem(samples), KS)
+    return {name: round(statistics.fmean(values[name]), 4) for name in SCORES}
 
 
 def columns(rows):
@@ -109,65 +92,59 @@ def columns(rows):
     return {name: [row[name] for row in rows] for name in rows[0]}
 
 
+def lines_of(rows, cells_of):
+    """Return a line of Markdown for each method that has rows at each temperature, with the cells of its rows there."""
+    text = ""
+    for method in METHODS:
+        mine = [row for row in rows if row["method"] == method]
+        for temperature in TEMPERATURES if mine else ():
+            text += f"| {method} | {temperature.removeprefix('at ')} | {' | '.join(cells_of(mine, temperature))} |\n"
+    return text
+
+
 def table(rows):
     """Return scores at their best and at the end, over seeds, as Markdown."""
+
+    def cells(rows, temperature):
+        means = [row[temperature]["mean@32"] for row in rows]
+        passes = [row[temperature]["pass@32"] for row in rows]
+        best_steps = [row["steps"][mean.index(max(mean))] for row, mean in zip(rows, means, strict=True)]
+        return [
+            spread([mean[0] for mean in means]),
+            spread([max(mean) for mean in means]),
+            ", ".join(map(str, best_steps)),
+            spread([mean[-1] for mean in means]),
+            spread([mean[-1] - max(mean) for mean in means]),
+            spread([each[0] for each in passes]),
+            spread([each[-1] for each in passes]),
+            spread([statistics.fmean(row["entropy"][-10:]) for row in rows]),
+            f"{100 * statistics.fmean(statistics.fmean(row['kept_token_fraction']) for row in rows):.0f}",
+            str(len(rows)),
+        ]
+
     text = "95 % intervals over seeds, on the same 400 held-out problems; `best` is the best of the evaluations of a run, at the step beside it.\n\n"
     text += "| | temperature | mean@32, start | best | at step | end | end - best | pass@32, start | end | entropy, end | tokens kept, % | seeds |\n"
     text += "|---|---|---|---|---|---|---|---|---|---|---|---|\n"
-    for method in METHODS:
-        mine = [row for row in rows if row["method"] == method]
-        for temperature in ("at 1", "at 0.6"):
-            if not mine:
-                continue
-            means = [row[temperature]["mean@32"] for row in mine]
-            passes = [row[temperature]["pass@32"] for row in mine]
-            best_steps = [row["steps"][mean.index(max(mean))] for row, mean in zip(mine, means, strict=True)]
-            cells = [
-                shown([mean[0] for mean in means]),
-                shown([max(mean) for mean in means]),
-                ", ".join(map(str, best_steps)),
-                shown([mean[-1] for mean in means]),
-                shown([mean[-1] - max(mean) for mean in means]),
-                shown([each[0] for each in passes]),
-                shown([each[-1] for each in passes]),
-                shown([statistics.fmean(row["entropy"][-10:]) for row in mine]),
-                f"{100 * statistics.fmean(statistics.fmean(row['kept_token_fraction']) for row in mine):.0f}",
-                str(len(mine)),
-            ]
-            text += f"| {method} | {temperature.removeprefix('at ')} | {' | '.join(cells)} |\n"
-    return text + differences(rows)
+    return text + lines_of(rows, cells) + differences(rows)
 
 
 def differences(rows):
     """Return by how much each method's scores exceed plain GRPO's with the same seed, over seeds, as Markdown."""
     grpo = {row["seed"]: row for row in rows if row["method"] == "grpo"}
-    names = ("mean@32", "pass@8", "pass@32")
+
+    def above(row, temperature, name):
+        pairs = zip(row[temperature][name], grpo[row["seed"]][temperature][name], strict=True)
+        return [mine - plain for mine, plain in pairs]
+
+    def cells(rows, temperature):
+        gains = [[above(row, temperature, name) for row in rows] for name in SCORES]
+        at_end = [spread([gain[-1] for gain in seeds]) for seeds in gains]
+        return at_end + [spread([statistics.fmean(gain[1:]) for gain in seeds]) for seeds in gains]
+
     text = "\nAbove plain GRPO with the same seed, at the end, and on average over the evaluations after the first:\n\n"
-    text += f"| | temperature | {', end | '.join(names)}, end | {', average | '.join(names)}, average |\n|---|---|---|---|---|---|---|---|\n"
-    for method in list(METHODS)[1:]:
-        mine = [row for row in rows if row["method"] == method and row["seed"] in grpo]
-        for temperature in ("at 1", "at 0.6"):
-            if mine:
-                above = [
-                    [
-                        [
-                            a - b
-                            for a, b in zip(row[temperature][name], grpo[row["seed"]][temperature][name], strict=True)
-                        ]
-                        for row in mine
-                    ]
-                    for name in names
-                ]
-                cells = [shown([each[-1] for each in seeds]) for seeds in above]
-                cells += [shown([statistics.fmean(each[1:]) for each in seeds]) for seeds in above]
-                text += f"| {method} | {temperature.removeprefix('at ')} | {' | '.join(cells)} |\n"
-    return text
-
-
-def shown(values):
-    """Return mean and 95 % interval over seeds as text."""
-    mean, half = interval(values)
-    return f"{mean:.3f}" + ("" if half is None else f" ± {half:.3f}")
+    text += f"| | temperature | {', end | '.join(SCORES)}, end | {', average | '.join(SCORES)}, average |\n"
+    text += "|---|---|---|---|---|---|---|---|\n"
+    return text + lines_of([row for row in rows if row["method"] != "grpo" and row["seed"] in grpo], cells)
 
 
 def draw(rows, path):
@@ -188,9 +165,6 @@ def draw(rows, path):
     entropy.legend(frameon=False, fontsize=8)
     figure.supxlabel("step")
     figure.savefig(path, dpi=110)
-
-
-PANELS = (("at 0.6", "mean@32"), ("at 1", "mean@32"), ("at 0.6", "pass@32"))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import json
 import statistics
 import tempfile
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -123,19 +124,25 @@ def run_countdown(cells, seeds, rules, deadline):
 
 def train_countdown(schedule, settings, seed, overrides=()):
     """Return what one run did, step by step, and its final scores."""
+    control = {"schedule": schedule, "width": BAND} | settings
+    with countdown_run(control, seed, [*SETTINGS, *overrides]) as (_, run):
+        lines, scores = run.step_metrics(), run.eval_metrics()[-1]
+    return columns_of(lines) | {name: round(scores[f"eval/{name}"], 4) for name in ("mean@32", "pass@32")}
+
+
+@contextmanager
+def countdown_run(control, seed, settings):
+    """Train on the embedded model; yield configuration and run, which is gone afterwards."""
     from entrocraft.training import train
 
-    control = [f"control.schedule={schedule}", f"control.width={BAND}"]
-    control += [f"control.{name}={json.dumps(value)}" for name, value in settings.items()]
-    config = load_config(ROOT / "recipes/countdown.yaml", [*SETTINGS, *control, f"seed={seed}", *overrides])
+    control = [f"control.{name}={json.dumps(value)}" for name, value in control.items()]
+    config = load_config(ROOT / "recipes/countdown.yaml", [*settings, *control, f"seed={seed}"])
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / "run")
         train(config, run)
-        lines = run.step_metrics()
-        if len(lines) < STEPS:
+        if len(run.step_metrics()) < config.train.steps:
             raise SystemExit("stopped")
-        scores = run.eval_metrics()[-1]
-    return columns_of(lines) | {name: round(scores[f"eval/{name}"], 4) for name in ("mean@32", "pass@32")}
+        yield config, run
 
 
 def columns_of(lines):
@@ -253,6 +260,12 @@ def interval(values):
         return None
     half = T_95[len(values)] * statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else None
     return [round(statistics.fmean(values), 4), None if half is None else round(half, 4)]
+
+
+def spread(values, scale=1, digits=3):
+    """Return mean and 95 % interval over seeds as text."""
+    mean, half = interval(values)
+    return f"{scale * mean:.{digits}f}" + ("" if half is None else f" ± {scale * half:.{digits}f}")
 
 
 def summarise(output):

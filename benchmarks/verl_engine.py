@@ -113,7 +113,7 @@ def agree(output):
 
 def draw(runs, file):
     """Draw entropy with and without control, and the target that it followed."""
-    from entrocraft.plots.style import COLOURS, TARGET, Figure, write_picture
+    from entrocraft.reports.plots.style import COLOURS, TARGET, Figure, write_picture
 
     figure = Figure(figsize=(7, 3.6), layout="constrained")
     ax = figure.subplots()
@@ -171,8 +171,8 @@ def update(output):
 def scale(output):
     """Time the decision on the driver, the dealing of what is kept, and what each process pays for the plugin."""
     from entrocraft import Band, BatchStats
+    from entrocraft.control.planning.ranking import binned
     from entrocraft.controllers import RejectionController
-    from entrocraft.controllers.ranking import binned
     from entrocraft.engines.verl.mini_batches import deal
 
     table = {"plugin_milliseconds": plugin_cost(), "decision_seconds_per_million_tokens": token_cost()}
@@ -214,9 +214,9 @@ def scale(output):
 def token_cost(num_rollouts=8192, num_tokens=512):
     """Return what a whole decision, predictions and quadrants included, takes on the driver, per million tokens."""
     from entrocraft.control import EntropyControl
-    from entrocraft.engines.deciding import Decider, Rollouts
+    from entrocraft.engines.decider import Decider, Rollouts
     from entrocraft.engines.ranks import OneRank
-    from entrocraft.engines.scores import Scores
+    from entrocraft.engines.tokens import Scores
 
     generator = torch.Generator().manual_seed(0)
     log_probs_BT = -torch.rand(num_rollouts, num_tokens, generator=generator) * 3

@@ -27,10 +27,10 @@ from transformers import (
 
 from entrocraft.evaluation import correctness, with_intervals
 from entrocraft.evaluation.evaluate import evaluate
+from entrocraft.evaluation.measures import correct_by_problem
 from entrocraft.evaluation.samplers import TransformersSampler
-from entrocraft.evaluation.samples import by_problem
 from entrocraft.models import load_model, load_tokenizer
-from entrocraft.sampling import SamplingConfig
+from entrocraft.models.sampling import SamplingConfig
 from entrocraft.tasks import Countdown
 
 ASSET = Path(__file__).parents[1] / "src/entrocraft/assets/countdown-base"
@@ -123,8 +123,7 @@ def write_card(folder: Path, steps: int) -> None:
     for temperature, top_p in ((1.0, 1.0), (0.6, 0.95)):
         sampling = SamplingConfig(temperature=temperature, top_p=top_p)
         samples = evaluate(TransformersSampler(model, tokenizer), task, problems, sampling)
-        correct = [[sample.score > 0.5 for sample in group] for group in by_problem(samples)]
-        scores = with_intervals(correctness(correct, [1, 8, 32]))
+        scores = with_intervals(correctness(correct_by_problem(samples), [1, 8, 32]))
         cells = (
             f"{scores[k]:.3f} [{scores[f'{k}/low']:.3f}, {scores[f'{k}/high']:.3f}]"
             for k in ("pass@1", "pass@8", "pass@32")

@@ -14,10 +14,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, 
 from entrocraft import tasks
 from entrocraft.control import EntropyControl
 from entrocraft.errors import EntrocraftError, InvalidValueError, did_you_mean
-from entrocraft.plain_yaml import read_assignment, read_yaml_file
-from entrocraft.sampling import SamplingConfig
+from entrocraft.models.sampling import SamplingConfig
 from entrocraft.schedules import Schedule
 from entrocraft.tasks import Task
+from entrocraft.yaml_text import read_assignment, read_yaml_file
 
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]

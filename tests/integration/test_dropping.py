@@ -4,7 +4,7 @@ from conftest import COMMON
 from trl import GRPOConfig
 
 from entrocraft.control import EntropyControl
-from entrocraft.engines.trl.dropping import (
+from entrocraft.engines.trl.rows import (
     check_trainer_args,
     keep_rows,
     num_loss_tokens,

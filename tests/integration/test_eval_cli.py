@@ -15,9 +15,9 @@ from filelock import FileLock
 
 from entrocraft.errors import InvalidValueError
 from entrocraft.evaluation.measures import differences
-from entrocraft.evaluation.report import _short_names
 from entrocraft.models import load_model, load_tokenizer
-from entrocraft.prompts import check_prompts
+from entrocraft.models.prompts import check_prompts
+from entrocraft.reports.evaluation import _short_names
 from entrocraft.tasks.countdown import Countdown, parse_expression
 
 ARGUMENTS = ("eval", "countdown-base", "--task", "countdown", "--num-problems", 6, "--num-samples", 4, "--k", "1,2,4")

@@ -9,10 +9,10 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from entrocraft.control import EntropyControl
-from entrocraft.engines.scores import Scores
+from entrocraft.engines.tokens import Scores
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer
-from entrocraft.engines.trl.measuring import PolicyScorer, completion_logits
-from entrocraft.engines.trl.recording import SamplingRecord
+from entrocraft.engines.trl.sampling_record import SamplingRecord
+from entrocraft.engines.trl.scorer import PolicyScorer, completion_logits
 
 
 class ComparingScorer(PolicyScorer):

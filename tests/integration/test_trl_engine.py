@@ -21,7 +21,7 @@ from entrocraft.engines.trl import (
     EntropyControlledRLOOTrainer,
     with_entropy_control,
 )
-from entrocraft.engines.trl.measuring import PolicyScorer
+from entrocraft.engines.trl.scorer import PolicyScorer
 from entrocraft.errors import InvalidValueError, MeasurementError
 
 NUM_ROWS = NUM_PROMPTS * NUM_ROLLOUTS

@@ -9,12 +9,12 @@ from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer, RLOOTrainer
 
 import entrocraft as ec
-from entrocraft.alignment import ascent_step
 from entrocraft.control import EntropyControl
-from entrocraft.controllers.ranking import binned
-from entrocraft.engines.deciding import Decider
+from entrocraft.control.planning.ranking import binned
+from entrocraft.dynamics.whole_model import ascent_step
+from entrocraft.engines.decider import Decider
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer, with_entropy_control
-from entrocraft.engines.trl.aligning import Aligner
+from entrocraft.engines.trl.whole_model import Aligner
 from entrocraft.entropy import token_entropy, token_log_probs
 from entrocraft.errors import InvalidValueError
 

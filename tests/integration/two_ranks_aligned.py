@@ -17,8 +17,14 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig
 
 import entrocraft as ec
-from entrocraft.alignment import ascent_step, entropy_gradient, last_blocks, log_prob_change, log_prob_change_by_shift
 from entrocraft.control import EntropyControl
+from entrocraft.dynamics.whole_model import (
+    ascent_step,
+    entropy_gradient,
+    last_blocks,
+    log_prob_change,
+    log_prob_change_by_shift,
+)
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer
 from entrocraft.entropy import token_entropy, token_log_probs
 from entrocraft.models import resolve_model

@@ -7,8 +7,8 @@ from click.testing import CliRunner
 from hydra import compose, initialize_config_module
 
 from entrocraft.cli import main
-from entrocraft.engines.verl import launching
-from entrocraft.engines.verl.launching import composed, hydra_overrides, read_recipe, start
+from entrocraft.engines.verl import recipes
+from entrocraft.engines.verl.recipes import composed, hydra_overrides, read_recipe, start
 from entrocraft.engines.verl.settings import VerlSettings
 from entrocraft.errors import InvalidValueError, MissingDependencyError
 
@@ -148,7 +148,7 @@ def test_a_command_that_verl_would_not_find_our_trainers_in_is_not_started(monke
 
 
 def test_another_verl_is_named_before_its_keys_are_asked_for(monkeypatch):
-    monkeypatch.setattr(launching, "problem_with_verl", lambda: "expected verl>=0.9.0,<0.10, got verl 0.8.0")
+    monkeypatch.setattr(recipes, "problem_with_verl", lambda: "expected verl>=0.9.0,<0.10, got verl 0.8.0")
     with pytest.raises(MissingDependencyError, match="got verl 0.8.0"):
         composed(["no.such.key=1"])
 

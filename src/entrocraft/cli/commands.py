@@ -82,7 +82,7 @@ def evaluate(models: tuple[str, ...], ks: str, output: Path | None, **settings: 
     if not all(1 <= k <= settings["num_samples"] for k in numbers):
         raise InvalidValueError(f"--k must lie between 1 and --num-samples ({settings['num_samples']}), got {ks}")
 
-    from entrocraft.evaluation.report import evaluate_models
+    from entrocraft.reports.evaluation import evaluate_models
 
     click.echo(evaluate_models(models, numbers, output, **settings))
 
@@ -110,23 +110,24 @@ def diagnose(
     output: Path | None,
 ) -> None:
     """Say, before training, where entropy starts, how noisy it is, which rule fits, and what to begin with."""
-    from entrocraft import diagnosis
+    from entrocraft.analysis import diagnosis
     from entrocraft.config import task_from
+    from entrocraft.models.sampling import SamplingConfig
     from entrocraft.runs import model_path_of
-    from entrocraft.sampling import SamplingConfig
 
     task = task_from(task_name)
     SamplingConfig(temperature=temperature)  # refused before the model loads
     if output is not None:
-        from entrocraft.plots.diagnosis import draw_diagnosis
-        from entrocraft.plots.style import write_picture
+        from entrocraft.reports.plots.diagnosis import draw_diagnosis
+        from entrocraft.reports.plots.style import write_picture
 
         if output.exists() and not output.is_dir():
             raise InvalidValueError(f"--output expects a folder, and {output} is a file")
     source = model_path_of(model)
 
     from entrocraft.models import best_device, context_length, load_model, load_tokenizer
-    from entrocraft.prompts import check_prompts
+    from entrocraft.models.prompts import check_prompts
+    from entrocraft.reports.diagnosis import describe
 
     settings: dict[str, Any] = {"num_prompts": num_prompts, "num_rollouts": num_rollouts, "max_tokens": max_tokens}
     settings |= {"temperature": temperature, "batch_size": batch_size, "seed": seed}
@@ -136,7 +137,7 @@ def diagnose(
     policy = load_model(source).to(best_device())
     found = diagnosis.diagnose(policy, tokenizer, task, **settings)
     click.echo(f"{model} on {task.name}, temperature {temperature:g}")
-    click.echo(diagnosis.describe(found))
+    click.echo(describe(found))
     if output is not None:
         options = " ".join(
             f"--{name.replace('_', '-')} {value}" for name, value in settings.items() if value is not None
@@ -156,17 +157,18 @@ def diagnose(
 @user_errors_exit_2
 def explain(run: Path, momentum: float, output: Path | None) -> None:
     """Say why entropy moved in a run: by which quadrants, by drift, and what the filter did about it."""
-    from entrocraft import explanation
+    from entrocraft.analysis import explanation
+    from entrocraft.reports.explanation import describe
     from entrocraft.runs import RunDirectory
 
     directory = RunDirectory(run)
     directory.config()  # refuses what is no run
     lines = directory.step_metrics()
     found = explanation.explain(lines, momentum)
-    click.echo(explanation.describe(found))
+    click.echo(describe(found))
     if output is not None:
-        from entrocraft.plots.explanation import draw_explanation
-        from entrocraft.plots.style import write_picture
+        from entrocraft.reports.plots.explanation import draw_explanation
+        from entrocraft.reports.plots.style import write_picture
 
         write_picture(draw_explanation(found, lines, f"Why entropy moved: {directory.path.name}"), output)
         click.echo(f"wrote {output}")
@@ -180,7 +182,7 @@ def explain(run: Path, momentum: float, output: Path | None) -> None:
 @user_errors_exit_2
 def export(run: Path, folder: Path, repo_id: str | None, public: bool) -> None:
     """Save a run's model to FOLDER, as transformers does, with a model card of its curve, scores and settings."""
-    from entrocraft import export as exporting
+    from entrocraft.reports import model_card as exporting
     from entrocraft.runs import RunDirectory
 
     exporting.export(RunDirectory(run), folder)
@@ -201,8 +203,8 @@ def steer(run: Path, spec: str, width: float | None) -> None:
     directory, may as well be edited by hand.
     """
     from entrocraft.config import parse_config
+    from entrocraft.control.steering import parse_steering, write_steering
     from entrocraft.runs import RunDirectory
-    from entrocraft.steering import parse_steering, write_steering
 
     directory = RunDirectory(run)
     control = parse_config(directory.config()).control
@@ -221,7 +223,7 @@ def steer(run: Path, spec: str, width: float | None) -> None:
 @user_errors_exit_2
 def plot(runs: tuple[Path, ...], output: Path) -> None:
     """Draw runs over each other: entropy with its target, over reward and scores."""
-    from entrocraft.plots.runs import draw_runs
+    from entrocraft.reports.plots.runs import draw_runs
     from entrocraft.runs import RunDirectory
 
     directories = [RunDirectory(path) for path in runs]
@@ -240,8 +242,8 @@ def schedule(spec: str, num_steps: int, output: Path | None) -> None:
     """Show a schedule such as 'linear(0.6, 0.2)', 0.5 or '[[0, 0.6], [1, 0.2]]'."""
     import yaml
 
-    from entrocraft.plain_yaml import read_yaml
     from entrocraft.schedules import schedule_from
+    from entrocraft.yaml_text import read_yaml
 
     try:
         value = read_yaml(spec)
@@ -252,7 +254,7 @@ def schedule(spec: str, num_steps: int, output: Path | None) -> None:
     click.echo(sparkline(curve.values(60)))
     click.echo(table(curve.values(num_steps)))
     if output is not None:
-        from entrocraft.plots.style import write_picture
+        from entrocraft.reports.plots.style import write_picture
 
         write_picture(curve.plot(num_steps).figure, output)
         click.echo(f"wrote {output}")

@@ -26,14 +26,14 @@ def train(recipe: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
 
     Overrides are Hydra's, as that command takes them.
     """
-    launching = _import("launching")
-    arguments = [*launching.hydra_overrides(launching.read_recipe(recipe)), *overrides]
-    config = launching.composed(arguments)
+    recipes = _import("recipes")
+    arguments = [*recipes.hydra_overrides(recipes.read_recipe(recipe)), *overrides]
+    config = recipes.composed(arguments)
     if dry_run:
         _describe(config)
-        click.echo(f"\n{shlex.join(['python', *launching.command(arguments)[1:]])}")
+        click.echo(f"\n{shlex.join(['python', *recipes.command(arguments)[1:]])}")
         return
-    launching.start(arguments)
+    recipes.start(arguments)
 
 
 @verl.command()
@@ -56,7 +56,7 @@ def data(task_name: str, options: tuple[str, ...], output: Path, num_problems: i
 
     They are graded by reward.custom_reward_function.path=pkg://entrocraft.engines.verl.tasks
     """
-    from entrocraft.plain_yaml import read_assignment
+    from entrocraft.yaml_text import read_assignment
 
     tasks = _import("tasks")
     task: dict[str, Any] = {"name": task_name}

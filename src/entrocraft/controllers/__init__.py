@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-from entrocraft.controllers.base import BatchStats, Controller, Decision, NoControl, Normalize, Prediction
-from entrocraft.controllers.rejection import RejectionController, Rule
-from entrocraft.controllers.reweighting import EntroPICController
+from entrocraft.control.controller import BatchStats, Controller, Decision, NoControl, Normalize, Prediction
+from entrocraft.control.methods.entropic import EntroPICController
+from entrocraft.control.methods.rejection import RejectionController, Rule
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules import Band
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from entrocraft.dynamics.rest import LIMIT, rest_of
+from entrocraft.dynamics.moments import LIMIT, rest_of
 
 
 def output_space_baseline(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int | None = None) -> Tensor:

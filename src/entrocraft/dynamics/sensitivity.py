@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from entrocraft.dynamics.rest import rest_of
+from entrocraft.dynamics.moments import rest_of
 from entrocraft.entropy import refuse_other_shape
 
 

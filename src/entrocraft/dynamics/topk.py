@@ -9,7 +9,7 @@ An uneven tail of the same mass and entropy has a larger `sum p^2`: the estimate
 import torch
 from torch import Tensor
 
-from entrocraft.dynamics.rest import LIMIT
+from entrocraft.dynamics.moments import LIMIT
 from entrocraft.errors import InvalidValueError
 
 _ROUNDING = 0.01  # nats by which two passes, or two dtypes, may differ on the same log-probability

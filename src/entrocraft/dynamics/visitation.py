@@ -13,7 +13,7 @@ or certainty it is the larger by far.
 import torch
 from torch import Tensor
 
-from entrocraft.dynamics.rest import rest_of
+from entrocraft.dynamics.moments import rest_of
 from entrocraft.entropy import entropy_sums
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from entrocraft.evaluation.samplers import Sampler
 from entrocraft.evaluation.samples import Sample, SampleFile
-from entrocraft.sampling import SamplingConfig, seed_of_batch
+from entrocraft.models.sampling import SamplingConfig, seed_of_batch
 from entrocraft.tasks import Problem, Task
 
 

@@ -10,6 +10,11 @@ from entrocraft.evaluation.scores import correctness, majority_at_k, paired_inte
 from entrocraft.tasks.base import CORRECT
 
 
+def correct_by_problem(samples: Sequence[Sample]) -> list[list[bool]]:
+    """Return whether each answer is right, problem after problem."""
+    return [[sample.score > CORRECT for sample in group] for group in by_problem(samples)]
+
+
 def measures_of(samples: Sequence[Sample], ks: Sequence[int]) -> dict[str, list[float]]:
     """Return each measure, one value per problem in their order.
 
@@ -26,7 +31,7 @@ def measures_of(samples: Sequence[Sample], ks: Sequence[int]) -> dict[str, list[
     """
     groups = list(by_problem(samples))
     n = len(groups[0])
-    correct_PN = [[sample.score > CORRECT for sample in group] for group in groups]
+    correct_PN = correct_by_problem(samples)
     answers_PN = [[sample.answer for sample in group] for group in groups]
     values = correctness(correct_PN, ks)
     for k in ks:

@@ -9,8 +9,8 @@ from typing import Any
 
 from entrocraft.errors import InvalidValueError, MissingDependencyError
 from entrocraft.models import best_device, load_model, load_tokenizer, resolve_model
-from entrocraft.prompts import prompt_text
-from entrocraft.sampling import SamplingConfig, sample_batch
+from entrocraft.models.prompts import prompt_text
+from entrocraft.models.sampling import SamplingConfig, sample_batch
 
 
 @dataclass(frozen=True, kw_only=True)

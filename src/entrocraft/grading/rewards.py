@@ -13,7 +13,7 @@ from typing import Any, cast
 from entrocraft.errors import RewardError
 from entrocraft.grading.functions import load_function
 from entrocraft.grading.time_limit import time_limited
-from entrocraft.options import build_with
+from entrocraft.registry import build_with, name_and_options
 
 _PATIENCE_SECONDS = 60.0
 """A reward without a time limit is said to take long after this time, once."""
@@ -25,8 +25,7 @@ def own_reward(spec: str | Mapping[str, Any]) -> "OwnReward | None":
     Raises:
         InvalidValueError: There is no such function, or an option cannot be used.
     """
-    options = {"name": spec} if isinstance(spec, str) else dict(spec)
-    name = options.pop("name", None)
+    name, options = name_and_options(spec)
     if not isinstance(name, str) or ":" not in name:
         return None
     return build_with(partial(OwnReward, name), options, f"reward {name!r}")
@@ -87,19 +86,20 @@ class OwnReward:
     def _one_by_one(self, completions: Sequence[Any], columns: dict[str, Any]) -> list[float]:
         assert self._limited is not None
         per_sample = {name: values for name, values in columns.items() if _is_column(values, len(completions))}
-        for name, values in per_sample.items():
-            try:
-                json.dumps(values)
-            except (TypeError, ValueError) as error:
-                raise RewardError(
-                    f"reward {self.spec!r} has a time limit, and is given what JSON can hold: column {name!r} is more "
-                    f"({error}). Leave out the column, or `seconds`"
-                ) from error
         calls = [
             {"completions": [completion]} | {name: [values[i]] for name, values in per_sample.items()}
             for i, completion in enumerate(completions)
         ]
-        rewards = self._limited.map(calls, late=[0.0])
+        try:
+            rewards = self._limited.map(calls, late=[0.0])
+        except (TypeError, ValueError) as error:  # arguments that are no JSON
+            unwritten = [name for name, values in per_sample.items() if not _is_json(values)]
+            if not unwritten:
+                raise
+            raise RewardError(
+                f"reward {self.spec!r} has a time limit, and is given what JSON can hold: column {unwritten[0]!r} is more "
+                f"({error}). Leave out the column, or `seconds`"
+            ) from error
         for i, reward in enumerate(rewards):
             if not isinstance(reward, list) or len(reward) != 1 or not _is_number(reward[0]):
                 raise RewardError(
@@ -144,6 +144,14 @@ def _is_number(value: Any) -> bool:
         return math.isfinite(value)
     except (TypeError, ValueError, OverflowError):
         return False
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _is_column(values: Any, length: int) -> bool:

@@ -77,6 +77,7 @@ class TimeLimited:
 
         Raises:
             RewardError: The function raised.
+            TypeError, ValueError: Arguments are no JSON.
         """
         futures = [self._threads.submit(self._call, call) for call in calls]
         try:
@@ -139,11 +140,13 @@ class _Worker:
 
         Raises:
             TimeoutError: It took too long.
+            TypeError, ValueError: The arguments are no JSON.
         """
+        line = json.dumps(arguments) + "\n"
         process = self._process or self._start()
         assert process.stdin is not None
         try:
-            process.stdin.write(json.dumps(arguments) + "\n")
+            process.stdin.write(line)
             process.stdin.flush()
             answer = self._read(process, self._seconds)
         except (OSError, ValueError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 from entrocraft.errors import UnknownNameError
 from entrocraft.grading.patterns import check_pattern, last_match
 from entrocraft.grading.time_limit import TimeLimited, time_limited
-from entrocraft.options import build_with
+from entrocraft.registry import build_with, name_and_options
 
 _NUMBER = re.compile(
     r"""(?:(?<![\w.)\]])-)?                                # a sign, unless it subtracts
@@ -188,8 +188,7 @@ def build(spec: str | Mapping[str, Any]) -> Verifier:
         >>> build({"name": "exact", "ignore_case": True}).answer_of(" Yes ")
         'yes'
     """
-    options = {"name": spec} if isinstance(spec, str) else dict(spec)
-    name = options.pop("name", None)
+    name, options = name_and_options(spec)
     if not isinstance(name, str) or name not in _VERIFIERS:
         raise UnknownNameError.of("reward", name, [*_VERIFIERS, "or your own as package.module:function"])
     return build_with(_VERIFIERS[name], options, f"reward {name!r}")

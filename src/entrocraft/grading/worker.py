@@ -8,6 +8,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -62,31 +63,29 @@ def main() -> None:
     results = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
-    def say(message: str) -> None:
-        results.write(message + "\n")
+    def say(message: Mapping[str, Any]) -> None:
+        line = json.dumps(message, default=float)
+        results.write(line + "\n")
         results.flush()
 
     try:
         function, seconds = load_function(sys.argv[1]), float(sys.argv[2])
     except Exception as error:
-        say(json.dumps({"error": str(error)}))
+        say({"error": str(error)})
         return
     _limit_memory()
     _lock()
-    say(json.dumps({"ready": True}))
+    say({"ready": True})
     for line in sys.stdin:
         _end_after(seconds + _GRACE_SECONDS)
         try:
             call = json.loads(line)
-            answer = json.dumps(
-                {"result": function(**call) if isinstance(call, dict) else function(*call)}, default=float
-            )
+            say({"result": function(**call) if isinstance(call, dict) else function(*call)})
         except MemoryError:
             raise
         except Exception as error:
-            answer = json.dumps({"error": f"{type(error).__name__}: {error}"})
+            say({"error": f"{type(error).__name__}: {error}"})
         _end_after(0)
-        say(answer)
 
 
 def _lock() -> None:

@@ -94,7 +94,7 @@ class Band:
 
     def plot(self, total_steps: int = 100, observed: Sequence[float] | None = None, ax: Any = None) -> Any:
         """Draw the band and its target; see `Schedule.plot`."""
-        from entrocraft.plots.curves import draw_curve
+        from entrocraft.reports.plots.curves import draw_curve
 
         target = [self.target(step, total_steps) for step in range(total_steps + 1)]
         return draw_curve(target, self.values(total_steps), observed=observed, unit=self.unit, ax=ax)

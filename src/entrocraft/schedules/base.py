@@ -80,7 +80,7 @@ class Schedule(ABC):
         Raises:
             MissingDependencyError: matplotlib is not installed.
         """
-        from entrocraft.plots.curves import draw_curve
+        from entrocraft.reports.plots.curves import draw_curve
 
         return draw_curve(self.values(total_steps), observed=observed, unit=self.unit, ax=ax)
 

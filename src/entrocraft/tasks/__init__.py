@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 from entrocraft.errors import UnknownNameError
-from entrocraft.options import build_with
+from entrocraft.registry import build_with
 from entrocraft.tasks.additions import Additions
 from entrocraft.tasks.base import Problem, Split, Task
 from entrocraft.tasks.benchmarks import BENCHMARKS, build_benchmark

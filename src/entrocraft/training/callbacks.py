@@ -8,12 +8,11 @@ from transformers import TrainerCallback
 from entrocraft.engines.checkpoints import STATE_FILE
 from entrocraft.evaluation import correctness, with_intervals
 from entrocraft.evaluation.evaluate import evaluate
+from entrocraft.evaluation.measures import correct_by_problem
 from entrocraft.evaluation.samplers import TransformersSampler
-from entrocraft.evaluation.samples import by_problem
-from entrocraft.progress import Progress
 from entrocraft.runs import RunDirectory
-from entrocraft.tasks.base import CORRECT
 from entrocraft.training.plan import Plan
+from entrocraft.training.progress import Progress
 
 # What TRL logs under its own names, and we keep beside our columns.
 _KEPT_TRL_METRICS = (
@@ -106,8 +105,7 @@ class Evaluator(TrainerCallback):
             seed=step,
             with_answers=False,
         )
-        correct = [[sample.score > CORRECT for sample in group] for group in by_problem(samples)]
-        scores = with_intervals(correctness(correct, self._config.k))
+        scores = with_intervals(correctness(correct_by_problem(samples), self._config.k))
         self._run.append_metrics({"step": step} | {f"eval/{name}": value for name, value in scores.items()})
         shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if "/" not in name)
         self._progress.note(f"held-out problems at step {step}: {shown}")

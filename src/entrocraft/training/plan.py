@@ -13,7 +13,7 @@ from pyarrow import ArrowException
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from entrocraft.config import RunConfig
-from entrocraft.engines.trl.dropping import LOSS_DENOMINATOR, check_trainer_args, loss_type_of, settled
+from entrocraft.engines.trl.rows import LOSS_DENOMINATOR, check_trainer_args, loss_type_of, settled
 from entrocraft.errors import InvalidValueError, MissingDependencyError, UnknownNameError, first_line
 from entrocraft.models import best_device, resolve_model
 from entrocraft.runs import RunDirectory

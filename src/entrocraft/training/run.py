@@ -10,12 +10,12 @@ from entrocraft.config import LoraSettings, RunConfig
 from entrocraft.engines.trl import with_entropy_control
 from entrocraft.errors import InvalidValueError
 from entrocraft.models import best_device, context_length, load_model, load_tokenizer
-from entrocraft.progress import Progress
-from entrocraft.prompts import check_prompts
-from entrocraft.report import write_report
+from entrocraft.models.prompts import check_prompts
+from entrocraft.reports.run import write_report
 from entrocraft.runs import RunDirectory
 from entrocraft.training.callbacks import Evaluator, MetricsWriter
 from entrocraft.training.plan import TRAINERS, Plan, plan_run
+from entrocraft.training.progress import Progress
 from entrocraft.training.stopping import Stopper, StopSignals
 
 

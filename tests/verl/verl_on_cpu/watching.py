@@ -30,7 +30,7 @@ def updated_by_each(update_actor):
     compared = json.loads(os.environ[COMPARED])
 
     def update(self, batch, metrics):
-        from entrocraft.engines.deciding import Decider
+        from entrocraft.engines.decider import Decider
         from entrocraft.engines.ranks import OneRank
         from entrocraft.engines.verl.settings import ROLLOUT_MEAN
 

@@ -16,9 +16,9 @@ from entrocraft import advantages as estimators
 from entrocraft.control import EntropyControl
 from entrocraft.controllers import Controller, Decision
 from entrocraft.engines.checkpoints import load_state, save_state
-from entrocraft.engines.deciding import Decider, Rollouts, Ruling
-from entrocraft.engines.trl.aligning import Aligner
-from entrocraft.engines.trl.dropping import (
+from entrocraft.engines.decider import Decider, Rollouts, Ruling
+from entrocraft.engines.trl.ranks import AcceleratorRanks
+from entrocraft.engines.trl.rows import (
     LOSS_DENOMINATOR,
     ROLLOUT_MEAN_LOSSES,
     Batch,
@@ -31,8 +31,8 @@ from entrocraft.engines.trl.dropping import (
     settled,
     steps_per_decision,
 )
-from entrocraft.engines.trl.measuring import PolicyScorer
-from entrocraft.engines.trl.ranks import AcceleratorRanks
+from entrocraft.engines.trl.scorer import PolicyScorer
+from entrocraft.engines.trl.whole_model import Aligner
 from entrocraft.entropy import entropy_sums
 from entrocraft.errors import InvalidValueError
 

@@ -26,10 +26,9 @@ from verl.workers.utils.padding import response_from_nested, response_to_nested
 
 from entrocraft import advantages as estimators
 from entrocraft.engines.checkpoints import load_state, save_state
-from entrocraft.engines.deciding import Decider, Rollouts, Ruling
+from entrocraft.engines.decider import Decider, Rollouts, Ruling
 from entrocraft.engines.ranks import OneRank
-from entrocraft.engines.scores import Scores
-from entrocraft.engines.verl.aligning import EXCESS, RISE, AligningWorker
+from entrocraft.engines.tokens import Scores
 from entrocraft.engines.verl.checks import checked_settings
 from entrocraft.engines.verl.mini_batches import Deal, deal, token_shares
 from entrocraft.engines.verl.settings import (
@@ -40,6 +39,7 @@ from entrocraft.engines.verl.settings import (
     optimizer_memory,
     rows_per_pass,
 )
+from entrocraft.engines.verl.worker import EXCESS, RISE, AligningWorker
 from entrocraft.entropy import entropy_sums
 
 

@@ -1,0 +1,122 @@
+"""What to do when no rollout can move entropy back: said, counted, in a stated order."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from entrocraft.control.controller import BatchStats, Decision
+from entrocraft.errors import InvalidValueError, UnknownNameError
+from entrocraft.schedules.base import checked_number
+
+_SMALLER_STEP = 0.1  # of the ordinary advantages
+_STAGES = ("smaller_step", "fewer_rollouts", "entropy_bonus", "skip")
+
+
+def is_stuck(changes: Tensor, direction: int) -> bool:
+    """Return True if some changes move entropy away, and none moves it back.
+
+    Example:
+        >>> is_stuck(torch.tensor([0.2, 0.0, 0.1]), direction=1)
+        True
+    """
+    moves = direction * changes
+    return bool((moves > 0).any()) and not bool((moves < 0).any())
+
+
+class Fallback:
+    """A ladder for batches in which no rollout moves entropy the wanted way.
+
+    With `escalate`, each such batch in a row goes one rung up, and the first that is not stuck goes back down:
+
+    1. `smaller_step`: all rollouts, at a tenth of their advantages;
+    2. `fewer_rollouts`: of these, only the `min_kept` share that does the least harm;
+    3. `entropy_bonus`: the same, with a bonus (above the band, a penalty) on entropy in the loss, if it is allowed;
+       `skip`, if it is not: no update at all.
+
+    With `skip`, the decision stands as the rule made it: a rule that waits for the band keeps nothing with an advantage, one
+    that plans keeps the `min_kept` share that does the least harm.
+
+    Args:
+        action: `skip` or `escalate`.
+        min_kept: Share of the rollouts with a gradient that rung 2 keeps, in (0, 1].
+        entropy_bonus: Coefficient of the bonus; 0 forbids it.
+    """
+
+    def __init__(self, action: str, min_kept: float, entropy_bonus: float = 0.0):
+        if action not in ("skip", "escalate"):
+            raise UnknownNameError.of("fallback", action, ["skip", "escalate"])
+        self.action = action
+        self.min_kept = min_kept
+        self.entropy_bonus = checked_number("entropy_bonus", entropy_bonus)
+        if self.entropy_bonus and action == "skip":
+            raise InvalidValueError(
+                "entropy_bonus is the last rung of fallback='escalate'; with 'skip' it is never used"
+            )
+        self._stuck_in_a_row = 0
+        self.counts = dict.fromkeys(_STAGES, 0)
+
+    def applied(
+        self, decision: Decision, stats: BatchStats, change_B: Tensor, direction: int, *, stuck: bool
+    ) -> Decision:
+        """Return the decision, replaced if no rollout moves entropy back.
+
+        Args:
+            decision: What the rule decided.
+            stats: What it was decided on.
+            change_B: Predicted entropy change of each rollout.
+            direction: m: 1 above the band, -1 below, 0 inside.
+            stuck: True if nothing moves entropy back; see `is_stuck`.
+        """
+        self._stuck_in_a_row = self._stuck_in_a_row + 1 if stuck else 0
+        if stuck:
+            stage = self._stage()
+            self.counts[stage] += 1
+            if stage != "skip":
+                decision = self._weakened(decision, stats.advantages, direction * change_B)
+                if stage == "entropy_bonus":
+                    decision = replace(decision, entropy_coef=-direction * self.entropy_bonus)
+            elif self.action == "escalate":
+                nothing = torch.zeros_like(decision.keep)
+                decision = replace(decision, keep=nothing, advantages=torch.zeros_like(decision.advantages))
+            if sum(self.counts.values()) == 1 and not decision.empty:
+                self._warn(direction, stats.step)
+        decision.metrics.update({f"fallback_{stage}": float(count) for stage, count in self.counts.items() if count})
+        return decision
+
+    def _stage(self) -> str:
+        if self.action == "skip":
+            return "skip"
+        if self._stuck_in_a_row < 3:
+            return _STAGES[self._stuck_in_a_row - 1]
+        return "entropy_bonus" if self.entropy_bonus else "skip"
+
+    def _weakened(self, decision: Decision, advantages_B: Tensor, moves_B: Tensor) -> Decision:
+        keep = torch.ones_like(decision.keep)
+        if self._stuck_in_a_row > 1:
+            harmful = moves_B.nonzero().flatten()
+            num_kept = max(1, math.ceil(self.min_kept * len(harmful)))
+            keep[harmful[moves_B[harmful].argsort(stable=True)[num_kept:]]] = False
+        return replace(decision, keep=keep, advantages=_SMALLER_STEP * advantages_B * keep, token_limits=None)
+
+    def _warn(self, direction: int, step: int) -> None:
+        warnings.warn(
+            f"step {step}: no rollout of the batch moves entropy {'down' if direction > 0 else 'up'}, where the band "
+            f"wants it; fallback {self.action!r} acts, counted from now on in `fallback_...`. More rollouts for each "
+            "prompt, or a curve nearer to the measured entropy, would help.",
+            stacklevel=3,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state as plain JSON data."""
+        return {"stuck_in_a_row": self._stuck_in_a_row, "counts": dict(self.counts)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned; raises `InvalidValueError` if it is another's."""
+        if set(state) != {"stuck_in_a_row", "counts"} or set(state["counts"]) != set(_STAGES):
+            raise InvalidValueError(f"state of the fallback: expected that of this version, got {dict(state)!r}")
+        self._stuck_in_a_row, self.counts = state["stuck_in_a_row"], dict(state["counts"])

@@ -1,0 +1,159 @@
+"""What the policy of a TRL trainer thinks of the batch it has just sampled, had from where it costs least."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from trl.models.utils import disable_gradient_checkpointing
+
+from entrocraft.engines.tokens import Scores, scores_of
+from entrocraft.engines.trl.rows import Batch
+from entrocraft.engines.trl.sampling_record import SamplingRecord
+from entrocraft.errors import InvalidValueError
+
+
+class PolicyScorer:
+    """Scores a trainer's batches: from TRL's own pass over the policy, from sampling, or in a pass of its own.
+
+    Args:
+        trainer: The TRL trainer.
+        pass_of_trl: Its own `_get_per_token_logps_and_entropies`.
+        exact: Also score what the exact predictions need, which takes all logits.
+    """
+
+    def __init__(self, trainer: Any, pass_of_trl: Callable[..., Any], exact: bool):
+        self._trainer, self._pass_of_trl, self._exact = trainer, pass_of_trl, exact
+        self._listening = False
+        self._overheard: Scores | None = None
+        self._record = SamplingRecord(trainer.temperature, exact)
+        if any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in trainer.model.modules()):
+            self._record.trusted = False  # what sampling sees is another draw than what the update sees
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen, while TRL makes a batch, to what it learns of the policy."""
+        self._overheard, self._listening = None, True
+        try:
+            yield
+        finally:
+            self._listening = False
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """Note what transformers samples meanwhile, if that may be of use."""
+        if not self._listening or self._record.trusted is False:
+            yield
+            return
+        with self._record.recording(self._trainer.accelerator.unwrap_model(self._trainer.model_wrapped)):
+            yield
+
+    def listens_to(self, model: Any) -> bool:
+        """Return whether entropies are wanted from the pass over `model` that TRL is about to make."""
+        return self._listening and self._overheard is None and model is self._trainer.model
+
+    def hear(self, log_probs_BT: Tensor, entropy_BT: Tensor) -> None:
+        """Take what that pass gave."""
+        self._overheard = Scores(log_probs_BT, entropy_BT)
+
+    def scores(self, batch: Batch) -> Scores:
+        """Return the scores of the batch that TRL has just made."""
+        # With PEFT, TRL may score the reference through the same model object; only a batch with old
+        # log-probabilities shows that the first pass was the policy's.
+        by_trl = "old_per_token_logps" in batch or "old_logps" in batch
+        if by_trl and self._overheard is not None and not self._exact:
+            self._record.trusted = False  # nor is it needed
+            return self._overheard
+        return self._noted(batch) or self.passed(batch)
+
+    def forget(self) -> None:
+        """Let go of what was heard and noted."""
+        self._overheard = None
+        self._record.clear()
+
+    def _noted(self, batch: Batch) -> Scores | None:
+        """Return what sampling noted, while passes show on all ranks that it can be trusted."""
+        record, step = self._record, self._trainer.state.global_step + 1
+        if record.trusted is False:
+            return None
+        noted = record.scores(batch["completion_ids"], batch["completion_mask"])
+        if not self._on_all_ranks(noted is not None):
+            return None
+        assert noted is not None
+        due = step & (step - 1) == 0  # a power of two: some of what changes logits only does so later
+        if record.trusted is None or due:
+            record.trusted = self._on_all_ranks(record.agrees(noted, self.passed(batch), batch["completion_mask"]))
+        return noted if record.trusted else None
+
+    def _on_all_ranks(self, condition: bool) -> bool:
+        accelerator = self._trainer.accelerator
+        return bool(accelerator.gather(torch.tensor([condition], device=accelerator.device)).all())
+
+    def passed(self, batch: Batch) -> Scores:
+        """Return the scores from a pass without gradient, which leaves no trace, not even in the random numbers."""
+        trainer, device = self._trainer, self._trainer.accelerator.device
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+            disable_gradient_checkpointing(trainer.model, trainer.args.gradient_checkpointing_kwargs),
+        ):
+            return self._over_logits(batch) if self._exact else self._through_trl(batch)
+
+    def _through_trl(self, batch: Batch) -> Scores:
+        trainer = self._trainer
+        parameters = inspect.signature(self._pass_of_trl).parameters
+        multimodal = {name: batch[name] for name in parameters if name in batch}
+        log_probs, entropies, _ = self._pass_of_trl(
+            trainer.model,
+            *sequences(batch),
+            batch["completion_ids"].size(1),
+            batch_size=trainer.args.per_device_train_batch_size,
+            compute_entropy=True,
+            **multimodal,
+        )
+        return Scores(log_probs, entropies)
+
+    def _over_logits(self, batch: Batch) -> Scores:
+        if "pixel_values" in batch:
+            raise InvalidValueError("predictor 'exact' reads text only; use predictor 'estimate' with images")
+        trainer, parts = self._trainer, []
+        all_rows = torch.arange(len(batch["completion_ids"]), device=trainer.accelerator.device)
+        for rows in all_rows.split(trainer.args.per_device_train_batch_size):
+            with trainer.accelerator.autocast():
+                logits, tokens = completion_logits(trainer.model, trainer.model, batch, rows, trainer.temperature)
+            parts.append(scores_of(logits, tokens, exact=True))
+        return Scores.joined(parts, dim=0)
+
+
+def sequences(batch: Batch) -> tuple[Tensor, Tensor]:
+    """Return token ids and attention mask of prompts and completions together, as the model reads them."""
+    return (
+        torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1),
+        torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1),
+    )
+
+
+def completion_logits(
+    forward: Callable[..., Any], model: Any, batch: Batch, rows: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Return the logits (rows, T, V) of completion tokens, divided by the temperature, and the tokens (rows, T).
+
+    Args:
+        forward: What is called as the model is.
+        model: The model behind it; where it can, it leaves out the logits of the prompt.
+        batch: Prompts and completions.
+        rows: Which rows of the batch.
+        temperature: The sampling temperature.
+    """
+    names = ("prompt_ids", "prompt_mask", "completion_ids", "completion_mask")
+    part = {name: batch[name][rows] for name in names}  # joining the whole batch anew for each part would be waste
+    ids, attention_mask = sequences(part)
+    tokens = part["completion_ids"]
+    width = tokens.shape[1]
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    can_leave_out = "logits_to_keep" in inspect.signature(type(base).forward).parameters
+    options = {"logits_to_keep": width + 1} if can_leave_out else {}
+    logits = forward(input_ids=ids, attention_mask=attention_mask, **options).logits
+    return logits[:, -width - 1 : -1] / temperature, tokens

@@ -1,0 +1,160 @@
+"""Sampling answers from a transformers model, for evaluation and diagnosis."""
+
+import math
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from entrocraft.entropy import token_entropy
+from entrocraft.errors import InvalidValueError
+from entrocraft.models.prompts import prompt_text
+from entrocraft.tasks import Problem
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplingConfig:
+    """How answers are drawn."""
+
+    num_samples: int = 32
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    """Only the so many likeliest tokens; 0 for all."""
+    batch_size: int | None = None
+    """Sequences generated at once; by default as many as together hold 2^16 tokens of answers, 1024 at most."""
+
+    def __post_init__(self) -> None:
+        if self.num_samples < 1 or (self.batch_size is not None and self.batch_size < 1):
+            raise InvalidValueError(
+                f"num_samples and batch_size must be at least 1, got {self.num_samples} and {self.batch_size}"
+            )
+        if self.top_k < 0:
+            raise InvalidValueError(f"top_k must be at least 0, which takes all tokens, got {self.top_k}")
+        if not 0 < self.temperature < math.inf or not 0 < self.top_p <= 1:
+            raise InvalidValueError(
+                f"temperature must be finite and above 0 and top_p in (0, 1], got {self.temperature} and {self.top_p}"
+            )
+
+    def rows(self, max_tokens: int) -> int:
+        """Return the sequences generated at once, given where answers are cut."""
+        return self.batch_size or min(1024, max(1, 2**16 // max_tokens))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """A batch of answers: prompts of L tokens, padded on the left, and completions of T, padded on the right."""
+
+    texts: list[str]
+    prompt_ids_BL: Tensor
+    prompt_mask_BL: Tensor
+    """1 where a token is the prompt's, 0 where it is padding."""
+    completion_ids_BT: Tensor
+    completion_mask_BT: Tensor
+    """1 up to the first end token, that included; 0 after it."""
+    truncated_B: Tensor
+    """True where no end token came."""
+    entropy_BT: Tensor
+    """Of the policy at the sampling temperature, in nats; meaningless where the mask is 0."""
+
+
+def sample_answers(
+    model: Any, tokenizer: Any, problems: list[Problem], config: SamplingConfig, max_tokens: int, seed: int = 0
+) -> Iterator[Answers]:
+    """Draw `config.num_samples` answers to each problem, problem after problem, in batches.
+
+    The global random state and the model's mode are left as they were.
+
+    Args:
+        model: A causal language model of transformers.
+        tokenizer: Its tokenizer.
+        problems: With a `prompt` each, text or chat messages.
+        config: How to draw.
+        max_tokens: Where an answer is cut.
+        seed: Of the draws.
+
+    Yields:
+        The batches, of `config.rows(max_tokens)` answers at most.
+    """
+    prompts = [problem["prompt"] for problem in problems for _ in range(config.num_samples)]
+    rows = config.rows(max_tokens)
+    for index, start in enumerate(range(0, len(prompts), rows)):
+        batch = prompts[start : start + rows]
+        yield sample_batch(model, tokenizer, batch, config, max_tokens, seed_of_batch(seed, index))
+
+
+def seed_of_batch(seed: int, index: int) -> int:
+    """Return the seed of one batch, so that any batch can be drawn again without those before it."""
+    return random.Random(f"{seed}-{index}").getrandbits(63)
+
+
+@torch.no_grad()
+def sample_batch(
+    model: Any, tokenizer: Any, prompts: Sequence[Any], config: SamplingConfig, max_tokens: int, seed: int
+) -> Answers:
+    """Draw one answer to each prompt at once; see `sample_answers`."""
+    from transformers import GenerationConfig
+
+    ends = _end_tokens(model, tokenizer)
+    inputs = tokenizer(
+        [prompt_text(tokenizer, prompt) for prompt in prompts],
+        return_tensors="pt",
+        padding=True,
+        padding_side="left",
+        return_token_type_ids=False,
+        add_special_tokens=isinstance(prompts[0], str),  # a chat template brings its own
+    ).to(model.device)
+    seen = _EntropySeen(config.temperature)
+    was_training, own = model.training, model.generation_config
+    model.eval()
+    model.generation_config = GenerationConfig()  # a repetition penalty of its own would make it another policy
+    try:
+        with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
+            torch.manual_seed(seed)
+            tokens = model.generate(
+                **inputs,
+                do_sample=True,
+                max_new_tokens=max_tokens,
+                temperature=config.temperature,
+                top_p=config.top_p,
+                top_k=config.top_k,
+                eos_token_id=ends or None,
+                pad_token_id=tokenizer.pad_token_id,
+                logits_processor=[seen],
+            )
+    finally:
+        model.generation_config = own
+        model.train(was_training)
+    completions = tokens[:, inputs["input_ids"].shape[1] :]
+    is_end_BT = torch.isin(completions, torch.tensor(ends, dtype=torch.long, device=completions.device))
+    return Answers(
+        texts=tokenizer.batch_decode(completions, skip_special_tokens=True),
+        prompt_ids_BL=inputs["input_ids"],
+        prompt_mask_BL=inputs["attention_mask"],
+        completion_ids_BT=completions,
+        completion_mask_BT=(is_end_BT.cumsum(-1) - is_end_BT.long() == 0).long(),
+        truncated_B=~is_end_BT.any(-1),
+        entropy_BT=torch.stack(seen.columns, dim=1),
+    )
+
+
+class _EntropySeen:
+    """A logits processor that notes the entropy of each distribution, before `top_p` and `top_k` cut it."""
+
+    def __init__(self, temperature: float):
+        self._temperature = temperature
+        self.columns: list[Tensor] = []
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.columns.append(token_entropy(scores[:, None] / self._temperature)[:, 0])
+        return scores
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> list[int]:
+    """Return every token that ends an answer: the model's own and the tokenizer's, as TRL does in training."""
+    ends = model.generation_config.eos_token_id
+    ends = [] if ends is None else [ends] if isinstance(ends, int) else list(ends)
+    return sorted({*ends, tokenizer.eos_token_id} - {None})

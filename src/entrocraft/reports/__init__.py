@@ -1,0 +1,1 @@
+"""Words and pictures: what people read of runs, evaluations, diagnoses and explanations."""

@@ -1,0 +1,55 @@
+"""A diagnosis in words and tables."""
+
+from entrocraft.analysis.diagnosis.diagnosis import BATCH_SIZES, Diagnosis
+from entrocraft.dynamics import QUADRANTS
+
+
+def describe(diagnosis: Diagnosis) -> str:
+    """Return the diagnosis in words and tables."""
+    d = diagnosis
+    floors = ", ".join(f"{n}: {d.floor(n):.4f}" for n in BATCH_SIZES)
+    lines = [
+        f"{d.num_prompts} prompts x {d.num_rollouts} rollouts, {d.num_tokens} tokens",
+        f"  entropy             {d.entropy:.4f} nats per token, standard error {d.entropy_stderr:.4f} (the noise floor)",
+        f"  floor by prompts    {floors}",
+        f"  mean score          {d.mean_score:.3f}; groups with mixed scores {d.mixed_groups:.0%}",
+        f"  mean length         {d.mean_length:.1f} tokens; truncated {d.truncated:.0%}",
+        "",
+        "share for which reinforcing lowers entropy",
+        "             rollouts  Theorem 2  mean S > 0  Theorem 1 (tokens)",
+    ]
+    for name, c in d.conditions.items():
+        shares = f"{_percent(c.sequence_condition):>9}  {_percent(c.mean_sensitivity):>10}  {_percent(c.token_condition):>18}"
+        lines.append(f"  {name:<9}  {c.num_rollouts:>8}  {shares}")
+    lines += ["", "agreement with the exact local change", "             signs  by size  correlation"]
+    for name, a in d.agreement.items():
+        correlation = "-" if a.correlation is None else f"{a.correlation:.2f}"
+        lines.append(f"  {name:<9}  {a.by_count:>5.0%}  {a.by_size:>7.0%}  {correlation:>11}")
+    lines += [
+        "",
+        "parts of the change, nats per token per unit step",
+        "                size       net",
+        f"  local       {d.parts.local_size:>6.4f}  {d.parts.local:>+8.4f}",
+        f"  visitation  {d.parts.visitation_size:>6.4f}  {d.parts.visitation:>+8.4f}   {d.parts.ratio:.1f} times the local one",
+        "",
+        "medians over rollouts, nats per token",
+        "           log-likelihood  output-space baseline",
+    ]
+    for name, m in d.likelihood.items():
+        lines.append(f"  {name:<7}  {_nats(m.log_likelihood):>14}  {_nats(m.baseline):>21}")
+    lines += ["", "quadrants               share  contribution"]
+    flat = d.quadrants.to_dict()
+    for name in QUADRANTS:
+        lines.append(
+            f"  {name.replace('_', ', '):<20}  {flat[f'{name}_share']:>5.0%}  {flat[f'{name}_contribution']:>+12.4f}"
+        )
+    lines += ["", *d.recommendation.reasons]
+    return "\n".join(lines if d.recommendation.control is None else [*lines, "", d.recommendation.to_yaml().rstrip()])
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def _nats(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,81 @@
+"""Runs over each other: entropy, target and band, reward and held-out scores."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from entrocraft.errors import InvalidValueError
+from entrocraft.reports.plots.style import COLOURS, TARGET, Axes, Figure, write_picture
+from entrocraft.runs import RunDirectory
+
+
+def draw_runs(runs: Sequence[RunDirectory], file: Path) -> None:
+    """Draw runs over each other: entropy with target and band, over reward and held-out scores.
+
+    Raises:
+        InvalidValueError: A run has no steps yet, or the file's ending is no picture format.
+    """
+    figure = Figure(figsize=(8, 6.5), layout="constrained")
+    entropy_ax, reward_ax = figure.subplots(2, 1, sharex=True)
+    for i, run in enumerate(runs):
+        lines = run.step_metrics()
+        if not lines:
+            raise InvalidValueError(f"{run.path} has no steps to draw yet")
+        _draw_run(entropy_ax, reward_ax, run, lines, COLOURS[i % len(COLOURS)], alone=len(runs) == 1)
+    entropy_ax.set(ylabel="entropy (nats per token)", ylim=(0, None))
+    reward_ax.set(xlabel="optimizer step", ylabel="reward, and held-out mean score", ylim=(0, None))
+    for ax in (entropy_ax, reward_ax):
+        ax.legend(frameon=False, fontsize=9)
+        ax.spines[["top", "right"]].set_visible(False)
+    write_picture(figure, file)
+
+
+def _draw_run(
+    entropy_ax: Axes, reward_ax: Axes, run: RunDirectory, lines: list[dict[str, Any]], colour: str, *, alone: bool
+) -> None:
+    name = run.path.name
+    steps = [line["step"] for line in lines]
+    draw_band(entropy_ax, lines, f"{name}: target", TARGET if alone else colour)
+    entropy_ax.plot(steps, [line["entropy"] for line in lines], color=colour, label=f"{name}: measured")
+
+    rewarded = [line for line in lines if line["reward"] is not None]
+    at, rewards = [line["step"] for line in rewarded], [line["reward"] for line in rewarded]
+    reward_ax.plot(at, rewards, color=colour, alpha=0.25, linewidth=1)
+    reward_ax.plot(at, _smooth(rewards), color=colour, label=f"{name}: training reward")
+    evaluations = run.eval_metrics()
+    if evaluations:
+        key = next(key for key in evaluations[0] if key.startswith("eval/mean@") and key.count("/") == 1)
+        means = [line[key] for line in evaluations]
+        errors = [
+            [mean - line[f"{key}/low"] for mean, line in zip(means, evaluations, strict=True)],
+            [line[f"{key}/high"] - mean for mean, line in zip(means, evaluations, strict=True)],
+        ]
+        reward_ax.errorbar(
+            [line["step"] for line in evaluations],
+            means,
+            yerr=errors,
+            color=colour,
+            fmt="o",
+            capsize=3,
+            label=f"{name}: held-out {key.removeprefix('eval/')}",
+        )
+
+
+def draw_band(ax: Axes, lines: Sequence[Mapping[str, Any]], label: str, colour: str) -> None:
+    """Draw target and band of the steps that had one."""
+    steered = [line for line in lines if line["target"] is not None]
+    if not steered:
+        return
+    at = [line["step"] for line in steered]
+    lower, upper = ([line[edge] for line in steered] for edge in ("lower", "upper"))
+    ax.fill_between(at, lower, upper, color=colour, alpha=0.2, linewidth=0)
+    ax.plot(at, [line["target"] for line in steered], color=TARGET, linestyle="--", linewidth=1, label=label)
+
+
+def _smooth(values: list[float], weight: float = 0.9) -> list[float]:
+    """Exponential moving average, corrected for its start."""
+    smoothed, average, norm = [], 0.0, 0.0
+    for value in values:
+        average, norm = weight * average + (1 - weight) * value, weight * norm + (1 - weight)
+        smoothed.append(average / norm)
+    return smoothed

@@ -1,0 +1,98 @@
+"""The report of a run, in words, and its picture."""
+
+import warnings
+from typing import Any
+
+from entrocraft.errors import MissingDependencyError
+from entrocraft.runs import RunDirectory
+from entrocraft.runs.tracking import TrackingSummary, summarise_tracking
+
+
+def write_report(run: RunDirectory) -> None:
+    """Write `report.md` and `curve.png` from what the run has recorded so far."""
+    lines = run.step_metrics()
+    if not lines:
+        return
+    sections = [f"# {run.path.name}", _progress(run, lines), entropy_section(lines), scores_section(run.eval_metrics())]
+    try:
+        from entrocraft.reports.plots.runs import draw_runs
+
+        draw_runs([run], run.curve_file)
+        sections.append(f"![entropy and reward]({run.curve_file.name})")
+    except MissingDependencyError as error:
+        warnings.warn(f"no {run.curve_file.name}: {error}", stacklevel=2)
+    run.write(run.report_file, "\n\n".join(section for section in sections if section) + "\n")
+
+
+def _progress(run: RunDirectory, lines: list[dict[str, Any]]) -> str:
+    config = run.config()
+    done, total = lines[-1]["step"], config["train"]["steps"]
+    seconds = sum(line["seconds"] for line in lines)
+    state = "It is complete." if done >= total else f"It stopped there, {total - done} steps before its end."
+    return (
+        f"{config['train']['algorithm'].upper()} on `{config['task']['name']}` from `{config['model']}`, seed "
+        f"{config['seed']}: {done} of {total} steps in {seconds / 60:.1f} minutes. {state}"
+    )
+
+
+def entropy_section(lines: list[dict[str, Any]]) -> str:
+    """Return how the curve was followed, as a section of Markdown; nothing if there are no steps."""
+    if not lines:
+        return ""
+    first, last = lines[0]["entropy"], lines[-1]["entropy"]
+    share = f" ({last / first:.0%} of its start)" if first > 0 else ""
+    text = f"Entropy went from {first:.3f} to {last:.3f} nats per token{share}."
+    tracking = summarise_tracking(lines)
+    if tracking is None:
+        return f"## Entropy\n\nNo curve was asked for. {text}"
+    tokens = tracking.kept_token_fraction
+    kept = f"{tracking.kept_fraction:.0%}" + ("" if tokens is None else f", {tokens:.0%}")
+    standard_error = ""
+    if tracking.standard_error is not None:
+        standard_error = f"| standard error of one step's entropy | {tracking.standard_error:.4f} nats |\n"
+    skipped = sum(line.get("skipped", 0.0) > 0 for line in lines)
+    return (
+        f"## Entropy\n\n{_verdict(tracking, lines)} {text}\n\n"
+        f"| over the last {tracking.num_steps} steps | |\n|---|---|\n"
+        f"| mean distance from the target | {tracking.mean_error:.4f} nats |\n"
+        f"| 95th percentile of it | {tracking.p95_error:.4f} nats |\n"
+        f"{standard_error}"
+        f"| steps inside the band | {tracking.in_band:.0%} |\n"
+        f"| rollouts kept{'' if tokens is None else ', tokens kept'}, all steps | {kept} |\n"
+        f"| steps without an update, all rollouts rejected | {skipped} |"
+    )
+
+
+def _verdict(tracking: TrackingSummary, lines: list[dict[str, Any]]) -> str:
+    half_width = max((lines[-1]["upper"] - lines[-1]["lower"]) / 2, 0.01)
+    if tracking.mean_error <= half_width:
+        return "The curve was followed: on average entropy stayed within the band."
+    noise = tracking.standard_error or 0.0
+    if tracking.mean_error <= noise:
+        return "The curve was followed as closely as steps of this size can tell, which is not within the band."
+    drift = sum(line["entropy"] - line["target"] for line in lines[-tracking.num_steps :])
+    side = "above" if drift > 0 else "below"
+    if tracking.mean_error <= 2 * max(half_width, noise):
+        return f"The curve was followed loosely: entropy ran {side} it, on average outside the band."
+    return (
+        f"The curve was not followed: entropy ran {side} it. Try another rule (`entrocraft diagnose` says which fits), a lower "
+        "learning rate, more rollouts per step, or a curve nearer to where entropy starts."
+    )
+
+
+def scores_section(evaluations: list[dict[str, Any]]) -> str:
+    """Return held-out scores as a section of Markdown; nothing if there are none."""
+    if not evaluations:
+        return ""
+    names = [key.removeprefix("eval/") for key in evaluations[0] if key.count("/") == 1]
+    rows = [
+        f"| {line['step']} | "
+        + " | ".join(
+            f"{line[f'eval/{name}']:.3f} [{line[f'eval/{name}/low']:.3f}, {line[f'eval/{name}/high']:.3f}]"
+            for name in names
+        )
+        + " |"
+        for line in evaluations
+    ]
+    header = f"| step | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}"
+    return "## Held-out scores\n\nWith 95 % intervals over problems.\n\n" + "\n".join([header, *rows])
