@@ -1,10 +1,10 @@
-"""When the sign of the advantage is the sign of the entropy change: Theorems 1 and 2 of the paper."""
+"""When the sign of the advantage is that of the entropy change: Theorems 1 and 2 of the paper (arXiv 2604.26326)."""
 
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from entrocraft.dynamics.moments import LIMIT, rest_of
+from entrocraft.dynamics.moments import LIMIT, moments_of
 
 
 def output_space_baseline(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int | None = None) -> Tensor:
@@ -12,8 +12,8 @@ def output_space_baseline(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int
 
     For the step `dz = e_y - p`, `dp_y = p_y (1 - 2 p_y + q)` and `dp_i = -p_i (p_i + p_y - q)`, q = sum p^2,
     so `dH = -dp_y (log p_y - b)` and `S = dp_y (log p_y - b)`. The weights `-dp_i / dp_y` sum to 1: b is a
-    mean of the other tokens' log-probabilities. Written with the rest of the distribution (`Rest`), where
-    nothing cancels as p_y goes to 1,
+    mean of the other tokens' log-probabilities. Written with the moments of the other tokens' distribution
+    (`moments.Moments`), where nothing cancels as p_y goes to 1,
 
         b = log(1 - p_y) - H_r + C / (p_y (1 + R)).
 
@@ -30,15 +30,17 @@ def output_space_baseline(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int
     Raises:
         InvalidValueError: `chunk_size` is not positive.
 
-    Source: PAPER section 3, Eq. 4, one term of its sum.
+    Source: 2604.26326, Eq. 4, one term of the sum over tokens.
 
     Example:
         >>> logits = torch.tensor([[[0.8, 0.1, 0.1], [0.8, 0.1, 0.1]]]).log()
         >>> output_space_baseline(logits, torch.tensor([[0, 1]])).round(decimals=3)
         tensor([[-2.3030,  0.4320]])
     """
-    log_odds, entropy, collision, covariance = rest_of(logits_BTV, tokens_BT, chunk_size)
+    log_odds, entropy, collision, covariance = moments_of(logits_BTV, tokens_BT, chunk_size)
+    # p_y divides a covariance that may be 0: of an impossible token, 0 / tiny is 0 and C / tiny is cut below.
     probs = torch.sigmoid(log_odds).clamp(min=torch.finfo(torch.float32).tiny)
+    # log(1 - p_y) = logsigmoid(-log_odds): the difference 1 - p_y would be 0 from p_y = 1 - 6e-8 on.
     baseline = logsigmoid(-log_odds) - entropy + covariance / (probs * (1.0 + collision))
     return baseline.clamp(-LIMIT, LIMIT)
 
@@ -57,7 +59,7 @@ def token_condition(log_probs_BT: Tensor, baseline_BT: Tensor) -> Tensor:
         Booleans (B, T). As p_y goes to 1 it holds, while the change itself vanishes; as p_y goes to 0 it fails.
         Where p is uniform both sides are equal and entropy does not move: rounding decides.
 
-    Source: PAPER section 3, Theorem 1.
+    Source: 2604.26326, Theorem 1.
 
     Example:
         >>> token_condition(torch.tensor([[-0.22, -2.3]]), torch.tensor([[-2.3, 0.43]]))
@@ -82,7 +84,7 @@ def sequence_condition(log_probs_BT: Tensor, baseline_BT: Tensor, mask_BT: Tenso
     Returns:
         Booleans (B,). True for a rollout without counted tokens: 0 >= 0, and nothing moves.
 
-    Source: PAPER section 3, Theorem 2, as stated.
+    Source: 2604.26326, Theorem 2, as stated.
 
     Example:
         >>> log_probs, baseline = torch.tensor([[-0.1, -3.0]]), torch.tensor([[-2.0, -0.5]])
@@ -91,5 +93,6 @@ def sequence_condition(log_probs_BT: Tensor, baseline_BT: Tensor, mask_BT: Tenso
         >>> sequence_condition(log_probs, baseline, torch.tensor([[1, 0]]))
         tensor([True])
     """
+    # The theorem compares products of probabilities, which would vanish in any dtype: their logarithms are summed.
     margin_BT = log_probs_BT.float() - baseline_BT.float()
     return margin_BT.masked_fill(~mask_BT.bool(), 0.0).sum(-1) >= 0

@@ -8,7 +8,7 @@ from torch import Tensor
 from entrocraft.errors import InvalidValueError
 
 _MIN_TOKENS_PER_BIN = 16  # fewer would compare a token with little but itself
-_MOST_SORTED = 2**16  # enough to know the edges of a dozen bins by, and sorting more takes longer than all the rest
+_MOST_SORTED = 2**16  # tokens that tell the edges of a dozen bins well enough; sorting more would take most of the time
 
 
 def estimated_entropy_sensitivity(
@@ -33,7 +33,8 @@ def estimated_entropy_sensitivity(
     Raises:
         InvalidValueError: `num_bins` is not positive.
 
-    Source: FINDINGS of this project; not in the paper.
+    Source: not in the paper; how well it agrees with the exact value is in docs/control.md, "What predictions are
+    worth".
 
     Example:
         >>> log_probs, entropy = torch.tensor([[-0.1, -3.0]]), torch.tensor([[0.4, 0.4]])
@@ -42,6 +43,7 @@ def estimated_entropy_sensitivity(
     """
     counted = mask_BT.bool()
     log_probs_N, entropy_N = log_probs_BT[counted].float(), entropy_BT[counted].float()
+    # X_y = p_y (log p_y + H), in nats: positive for a token likelier than exp(-H), the geometric mean of its context.
     x_N = log_probs_N.exp() * (log_probs_N + entropy_N)
     return _spread(x_N - _mean_at_similar_entropy(x_N, entropy_N, num_bins), counted)
 
@@ -64,7 +66,7 @@ def estimated_self_kernel(log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Ten
     Raises:
         InvalidValueError: `num_bins` is not positive.
 
-    Source: FINDINGS section 5; not in the paper.
+    Source: not in the paper; docs/control.md, "What predictions are worth".
 
     Example:
         >>> log_probs, entropy = torch.tensor([[0.7, 0.3]]).log(), torch.tensor([[0.6, 0.6]])
@@ -73,6 +75,7 @@ def estimated_self_kernel(log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Ten
     """
     counted = mask_BT.bool()
     p_N = log_probs_BT[counted].float().exp()
+    # E_{y~p}[p_y] = sum_v p_v^2: what drawn tokens have of p_y is, on average, what is wanted.
     collision_N = _mean_at_similar_entropy(p_N, entropy_BT[counted].float(), num_bins)
     return _spread(1.0 - 2.0 * p_N + collision_N.maximum(p_N.square()), counted)
 
@@ -83,7 +86,9 @@ def _mean_at_similar_entropy(x_N: Tensor, entropy_N: Tensor, num_bins: int) -> T
         raise InvalidValueError(f"num_bins must be at least 1, got {num_bins}")
     num_tokens = x_N.numel()
     num_bins = max(1, min(num_bins, num_tokens // _MIN_TOKENS_PER_BIN))
+    # Bins hold equally many tokens, whatever entropies they have: most tokens are nearly certain, few are open.
     if num_tokens > _MOST_SORTED:
+        # Edges from an evenly spaced sample; every token is then binned by them.
         sample = entropy_N[:: math.ceil(num_tokens / _MOST_SORTED)].sort().values
         edges = sample[torch.arange(1, num_bins, device=x_N.device) * len(sample) // num_bins]
         bin_N = torch.bucketize(entropy_N, edges, right=True)

@@ -1,4 +1,4 @@
-"""The four quadrants: sign of the advantage by confident or rare token."""
+"""The four quadrants of an update: the sign of the advantage by confident or rare token."""
 
 from dataclasses import dataclass
 
@@ -12,9 +12,9 @@ class Quadrant:
     """One sign of the advantage on one kind of token."""
 
     share: float
-    """Share of the counted tokens, 0 to 1."""
+    """Share of the counted tokens that are in the quadrant, 0 to 1."""
     contribution: float
-    """`sum(-A * S)` over its tokens / number of counted tokens, in nats per token per unit step."""
+    """`sum(-A * S)` over the quadrant's tokens / number of counted tokens, in nats per token per unit step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,17 +25,17 @@ class Quadrants:
     """
 
     positive_confident: Quadrant
-    """Lowers entropy."""
+    """Confident tokens that are reinforced, which lowers entropy."""
     positive_rare: Quadrant
-    """Raises entropy."""
+    """Rare tokens that are reinforced, which raises entropy."""
     negative_confident: Quadrant
-    """Raises entropy."""
+    """Confident tokens that are punished, which raises entropy."""
     negative_rare: Quadrant
-    """Lowers entropy."""
+    """Rare tokens that are punished, which lowers entropy."""
     zero_share: float
     """Share of the counted tokens whose rollout has advantage zero, and so contributes nothing."""
     num_tokens: int
-    """Counted tokens: what to weigh by when ranks are put together."""
+    """Number of counted tokens: what to weigh by when ranks are put together."""
 
     @property
     def total(self) -> float:
@@ -65,7 +65,7 @@ def quadrants(sensitivity_BT: Tensor, advantages_B: Tensor, mask_BT: Tensor, kee
         The quadrants; all zeros if no token counts. Contributions add up to the mean of `-A * S` over the
         counted tokens, which weighs tokens alike, while `rollout_entropy_change` weighs rollouts alike.
 
-    Source: FINDINGS section 2 and PAPER section 3, last point.
+    Source: 2604.26326, Theorem 1, which holds for confident tokens only; for rare ones the signs turn.
 
     Example:
         >>> import torch
@@ -77,12 +77,14 @@ def quadrants(sensitivity_BT: Tensor, advantages_B: Tensor, mask_BT: Tensor, kee
         0.05
     """
     counted_BT = mask_BT.bool() if keep_B is None else mask_BT.bool() & keep_B.to(mask_BT.device).bool()[:, None]
+    # A rollout with advantage zero moves nothing, but its tokens are part of what shares are taken of.
     moving_BT = counted_BT & (advantages_B != 0).to(mask_BT.device)[:, None]
     rows_N, columns_N = moving_BT.cpu().nonzero(as_tuple=True)
     # On the CPU, in float64, which some accelerators lack.
     sensitivity_N = sensitivity_BT.cpu()[rows_N, columns_N].double()
     advantages_N = advantages_B.cpu().double()[rows_N]
-    quadrant_N = 2 * (advantages_N < 0).long() + (sensitivity_N < 0)  # in the order of QUADRANTS
+    # Quadrant 0 to 3 in the order of QUADRANTS. S = 0 moves nothing, and counts as confident.
+    quadrant_N = 2 * (advantages_N < 0).long() + (sensitivity_N < 0)
     counts = quadrant_N.bincount(minlength=4).tolist()
     sums = quadrant_N.bincount(-advantages_N * sensitivity_N, minlength=4).tolist()
     num_tokens = int(counted_BT.sum())

@@ -3,16 +3,16 @@
 import torch
 from torch import Tensor
 
-from entrocraft.dynamics.moments import rest_of
+from entrocraft.dynamics.moments import moments_of
 from entrocraft.entropy import refuse_other_shape
 
 
 def entropy_sensitivity(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int | None = None) -> Tensor:
     """Return `S_t = X_y - E[X]` of each sampled token, exactly.
 
-    Computed as `S = (1 - p_y)^2 [p_y (1 + R) (log_odds_y + H_r) - C]` from the rest of the distribution
-    (`Rest`), which is the same number without cancellation: its sign is right for tokens of probability
-    1 - 1e-10, too.
+    Computed as `S = (1 - p_y)^2 [p_y (1 + R) (log_odds_y + H_r) - C]` from the moments of the other tokens'
+    distribution (`moments.Moments`), which is the same number without cancellation: its sign is right for
+    tokens of probability 1 - 1e-10, too.
 
     Args:
         logits_BTV: Logits, any floating dtype; `-inf` allowed.
@@ -28,15 +28,18 @@ def entropy_sensitivity(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int |
     Raises:
         InvalidValueError: `chunk_size` is not positive.
 
-    Source: PAPER section 3, Eq. 4, in its per-token form.
+    Source: 2604.26326, Eq. 4, one term of its sum over tokens, with the change of the probabilities written out.
 
     Example:
         >>> logits = torch.tensor([[[2.0, 0.0, 0.0], [2.0, 0.0, 0.0]]])
         >>> entropy_sensitivity(logits, torch.tensor([[0, 1]])).round(decimals=3)
         tensor([[ 0.1070, -0.3960]])
     """
-    log_odds, entropy, collision, covariance = rest_of(logits_BTV, tokens_BT, chunk_size)
+    log_odds, entropy, collision, covariance = moments_of(logits_BTV, tokens_BT, chunk_size)
+    # S = dp_y (log p_y - b), as in `conditions`, with dp_y = p_y (1 - p_y)^2 (1 + R) and log p_y - b =
+    # log_odds + H_r - C / (p_y (1 + R)); the product leaves nothing to divide by.
     confidence = torch.sigmoid(log_odds) * (1.0 + collision) * (log_odds + entropy)
+    # sigmoid(-log_odds) is 1 - p_y, to full relative precision however certain the token.
     return torch.sigmoid(-log_odds).square() * (confidence - covariance)
 
 
@@ -62,6 +65,7 @@ def rollout_entropy_change(sensitivity_BT: Tensor, advantages_B: Tensor, mask_BT
     refuse_other_shape("mask", counted_BT, sensitivity_BT.shape)
     refuse_other_shape("advantages", advantages_B, sensitivity_BT.shape[:1])
     sums_B = sensitivity_BT.masked_fill(~counted_BT, 0.0).sum(-1)  # what is masked may be NaN
+    # Per token, as the entropy it changes is: S is what a unit step takes away, so reinforcing (A > 0) has a minus.
     return -advantages_B * (sums_B / counted_BT.sum(-1).clamp(min=1))
 
 
@@ -91,7 +95,7 @@ def predicted_entropy_change(
     Raises:
         InvalidValueError: Shapes do not belong together, or `chunk_size` is not positive.
 
-    Source: Eq. 4 of the paper, with the update written out in logits.
+    Source: 2604.26326, Eq. 4, with the update written out in logits.
 
     Example:
         >>> logits = torch.tensor([[[2.0, 0.0, 0.0]]]).expand(2, 1, 3)

@@ -1,9 +1,9 @@
 """Estimates from the k largest log-probabilities, which inference engines return with each token.
 
-What is known exactly: the k likeliest tokens, the sampled token, the entropy H, and that probabilities sum to
-1. So of the tokens not seen, the tail, both the mass m and the entropy `h = -sum p log p` are known. It
-is taken to be spread evenly over as many tokens as fit both: each of probability `p = exp(-h / m)`.
-An uneven tail of the same mass and entropy has a larger `sum p^2`: the estimate's error has a sign.
+The k likeliest tokens, the sampled token and the entropy H are known exactly, and that probabilities sum to 1.
+So both the mass m and the entropy `h = -sum p log p` are known of the tokens that are not seen, the *tail*. The
+tail is taken to be spread evenly over as many tokens as fit both: each of probability `p = exp(-h / m)`. An
+uneven tail of the same mass and entropy has a larger `sum p^2`: the estimate's error has a sign.
 """
 
 import torch
@@ -48,8 +48,10 @@ def topk_entropy_sensitivity(
     """
     log_p, mass, tail = _known_and_tail(topk_log_probs_BTK, log_probs_BT, entropy_BT)
     entropy = entropy_BT.float()
-    expected = (log_p.exp().square() * (log_p + entropy[..., None])).sum(-1) + mass * tail.exp() * (tail + entropy)
-    x = log_probs_BT.float().exp() * (log_probs_BT.float() + entropy)
+    # E[X] = sum_v p_v^2 (log p_v + H): the terms that are known, and the tail's, all of whose tokens have one log p.
+    known = (log_p.exp().square() * (log_p + entropy[..., None])).sum(-1)
+    expected = known + mass * tail.exp() * (tail + entropy)
+    x = log_probs_BT.float().exp() * (log_probs_BT.float() + entropy)  # X_y, exactly
     return (x - expected).masked_fill(~mask_BT.bool(), 0.0)
 
 
@@ -77,21 +79,25 @@ def topk_self_kernel(topk_log_probs_BTK: Tensor, log_probs_BT: Tensor, entropy_B
         tensor([[1.0200]])
     """
     log_p, mass, tail = _known_and_tail(topk_log_probs_BTK, log_probs_BT, entropy_BT)
+    # sum p^2, of which an even tail has its mass times the probability of one of its tokens.
     collision = log_p.exp().square().sum(-1) + mass * tail.exp()
     return (1.0 - 2.0 * log_probs_BT.float().exp() + collision).masked_fill(~mask_BT.bool(), 0.0)
 
 
 def _known_and_tail(topk_BTK: Tensor, log_probs_BT: Tensor, entropy_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the log-probabilities known, with the sampled token's, the tail's mass, and a tail token's log p."""
+    """Return the log-probabilities known, the sampled token's among them, the tail's mass, and a tail token's log p."""
     if topk_BTK.shape[-1] < 1:
         raise InvalidValueError("top-k estimates need at least one log-probability per token, got K = 0")
     topk_BTK, log_probs_BT1 = topk_BTK.float(), log_probs_BT.float()[..., None]
     smallest_BT1 = topk_BTK.amin(-1, keepdim=True)
-    # A sampled token below all K is known, too; one among them must not count twice, nor be missed by rounding.
+    # A sampled token below all K is known, too. One among them must not count twice, nor be missed by rounding: it
+    # counts as one of them unless it lies more than _ROUNDING below the smallest.
     sampled_BT1 = log_probs_BT1.masked_fill(log_probs_BT1 >= smallest_BT1 - _ROUNDING, -torch.inf)
     log_p = torch.cat([topk_BTK, sampled_BT1], dim=-1).clamp(min=-LIMIT)
     p = log_p.exp()
+    # What is left of the mass, and of H = -sum p log p in nats, belongs to the tail.
     mass = (1.0 - p.sum(-1)).clamp(min=0.0)
     tail_entropy = (entropy_BT.float() + (p * log_p).sum(-1)).clamp(min=0.0)
     tail = -tail_entropy / mass.clamp(min=torch.finfo(torch.float32).tiny)
+    # No tail token is likelier than the smallest of the K; in a tail of little mass rounding could say so.
     return log_p, mass, tail.clamp(min=-LIMIT).minimum(smallest_BT1.squeeze(-1).clamp(min=-LIMIT))

@@ -4,8 +4,11 @@ import itertools
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from entrocraft import dynamics, entropy_sensitivity
+from entrocraft import dynamics, entropy_sensitivity, token_log_probs
+from entrocraft.errors import InvalidValueError
 
 LENGTH, VOCABULARY, STEP = 3, 3, 1e-5
 
@@ -173,3 +176,36 @@ def test_the_kernel_is_one_less_twice_p_plus_the_collision_probability():
     p = logits_BTV.double().softmax(-1)
     expected = 1 - 2 * p.gather(-1, tokens_BT[..., None]).squeeze(-1) + p.square().sum(-1)
     torch.testing.assert_close(dynamics.self_kernel(logits_BTV, tokens_BT, chunk_size=5), expected.float())
+
+
+def collision_of(logits_BTV):
+    return logits_BTV.softmax(-1).square().sum(-1)
+
+
+@given(st.integers(0, 10_000), st.floats(0.1, 8.0))
+@settings(max_examples=40, deadline=None)
+def test_the_kernel_from_the_sum_of_squares_is_the_kernel_from_the_logits(seed, scale):
+    generator = torch.Generator().manual_seed(seed)
+    logits_BTV = scale * torch.randn(3, 4, 9, generator=generator)
+    tokens_BT = torch.randint(9, (3, 4), generator=generator)
+    kernel_BT = dynamics.self_kernel_from_collision(token_log_probs(logits_BTV, tokens_BT), collision_of(logits_BTV))
+    torch.testing.assert_close(kernel_BT, dynamics.self_kernel(logits_BTV, tokens_BT), atol=1e-6, rtol=1e-5)
+
+
+def test_the_kernel_from_the_sum_of_squares_of_certain_impossible_and_uniform_tokens():
+    inf = torch.inf
+    logits = torch.tensor([[[0.0, -inf, -inf], [-inf, 0.0, -inf], [0.0, 0.0, 0.0], [0.0, 0.0, -inf]]])
+    log_probs_BT = logits.log_softmax(-1)[..., 0]
+    kernel_BT = dynamics.self_kernel_from_collision(log_probs_BT, collision_of(logits))
+    torch.testing.assert_close(kernel_BT, torch.tensor([[0.0, 2.0, 2 / 3, 1 / 2]]))
+
+
+def test_a_sum_of_squares_that_is_rounded_leaves_the_kernel_at_its_lower_bound():
+    log_probs_BT = torch.tensor([[1 - 1e-4, 0.9]]).log()
+    kernel_BT = dynamics.self_kernel_from_collision(log_probs_BT, torch.tensor([[0.9961, 0.8047]]).bfloat16())
+    torch.testing.assert_close(kernel_BT, torch.tensor([[1e-8, 1e-2]]), rtol=2e-3, atol=0.0)
+
+
+def test_sums_of_squares_of_other_tokens_are_refused():
+    with pytest.raises(InvalidValueError, match=r"collision probabilities must have shape \(2, 3\), got \(2, 1\)"):
+        dynamics.self_kernel_from_collision(torch.zeros(2, 3), torch.ones(2, 1))
