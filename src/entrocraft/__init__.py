@@ -1,7 +1,8 @@
 """Entropy control for reinforcement learning of language models: draw the curve, the policy follows.
 
 The names here are the pure core: schedules, entropy, advantages, dynamics and controllers. They need
-torch and nothing else. Engines live in `entrocraft.engines`, tasks in `entrocraft.tasks`.
+torch and nothing else, but for `plot`, which needs matplotlib once it is called. Engines live in
+`entrocraft.engines`, tasks in `entrocraft.tasks`.
 """
 
 import importlib
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from entrocraft.entropy import batch_entropy, token_entropy, token_log_probs
     from entrocraft.errors import EntrocraftError
     from entrocraft.evaluation import pass_at_k
+    from entrocraft.reports.plots.curves import plot
     from entrocraft.schedules import (
         Band,
         Schedule,
@@ -59,6 +61,7 @@ __all__ = [
     "linear",
     "pass_at_k",
     "piecewise",
+    "plot",
     "polynomial",
     "predicted_entropy_change",
     "schedule_from",
@@ -74,6 +77,7 @@ _HOMES = {
     "entropy": ("batch_entropy", "token_entropy", "token_log_probs"),
     "errors": ("EntrocraftError",),
     "evaluation": ("pass_at_k",),
+    "reports.plots.curves": ("plot",),
 }
 
 

@@ -55,6 +55,7 @@ def test_importing_the_core_takes_less_than_a_second_beyond_torch():
         "BatchStats",
         "RejectionController",
         "pass_at_k",
+        "plot",
     ],
 )
 def test_the_contract_names_are_there(name):

@@ -254,9 +254,11 @@ def schedule(spec: str, num_steps: int, output: Path | None) -> None:
     click.echo(sparkline(curve.values(60)))
     click.echo(table(curve.values(num_steps)))
     if output is not None:
+        from entrocraft.reports.plots.curves import plot as draw
         from entrocraft.reports.plots.style import write_picture
 
-        write_picture(curve.plot(num_steps).figure, output)
+        axes: Any = draw(curve, num_steps)
+        write_picture(axes.figure, output)
         click.echo(f"wrote {output}")
 
 

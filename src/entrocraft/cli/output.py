@@ -9,6 +9,7 @@ import click
 
 from entrocraft.errors import EntrocraftError
 from entrocraft.schedules import Band
+from entrocraft.schedules.base import UNIT_NAMES
 
 _PATH_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 _BARS = "▁▂▃▄▅▆▇█"
@@ -46,8 +47,7 @@ def table(values: Sequence[float], rows: int = 10) -> str:
 
 def describe_curve(band: Band, steps: int) -> str:
     """Return what is wanted of entropy over so many steps, as bars and as numbers."""
-    unit = "nats per token" if band.unit == "nats" else "multiples of the entropy at the first step"
-    targets = [band.target(step, steps) for step in range(steps + 1)]
+    targets = band.targets(steps)
     lower, upper = band(0, steps)
-    heading = f"target entropy ({unit}), band {upper - lower:g} wide at the start"
+    heading = f"target entropy ({UNIT_NAMES[band.unit]}), band {upper - lower:g} wide at the start"
     return f"{heading}\n{sparkline(targets)}\n{table(targets)}"

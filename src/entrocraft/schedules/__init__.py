@@ -8,19 +8,16 @@ evaluates the curve at `progress = step / total_steps`, and holds its last value
 from entrocraft.schedules.band import Band
 from entrocraft.schedules.base import Interpolation, Knots, Schedule, ScheduleLike, Unit
 from entrocraft.schedules.builders import (
-    adaptive,
     constant,
     cosine,
     cyclic,
     exponential,
-    join,
     linear,
     piecewise,
     polynomial,
-    schedule_from,
     steps,
-    warmup,
 )
+from entrocraft.schedules.parse import adaptive, join, schedule_from, warmup
 
 __all__ = [
     "Band",

@@ -14,7 +14,7 @@ DEFAULT_SPEED = 2.0
 class Adaptive(Schedule):
     """A curve whose clock runs only while the reward has stalled.
 
-    The curve alone is here, as pure data; `controllers.pace.AdaptivePace` moves along it.
+    The curve alone is here, as pure data; `control.pace.AdaptivePace` moves along it.
     """
 
     curve: Schedule

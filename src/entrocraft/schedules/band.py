@@ -1,11 +1,12 @@
 """The corridor around a schedule in which entropy is left alone."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 from entrocraft.errors import InvalidValueError, UnknownNameError
-from entrocraft.schedules.base import Schedule, ScheduleLike, Unit, checked_number
-from entrocraft.schedules.builders import schedule_from
+from entrocraft.schedules.base import UNIT_NAMES, Schedule, ScheduleLike, Unit, checked_number
+from entrocraft.schedules.parse import schedule_from
+from entrocraft.schedules.picture import svg_of_curve
 
 
 class Band:
@@ -37,11 +38,11 @@ class Band:
 
     def __init__(
         self,
-        schedule: "ScheduleLike | None" = None,
+        schedule: ScheduleLike | None = None,
         width: float | None = None,
         *,
-        lower: "ScheduleLike | None" = None,
-        upper: "ScheduleLike | None" = None,
+        lower: ScheduleLike | None = None,
+        upper: ScheduleLike | None = None,
     ):
         centred = schedule is not None and width is not None and lower is None and upper is None
         edged = schedule is None and width is None and lower is not None and upper is not None
@@ -92,12 +93,9 @@ class Band:
         """Return both edges over the whole run: `values(n)[i] == self(i, n)` for `i` from 0 to `n`."""
         return [self(step, total_steps) for step in range(total_steps + 1)]
 
-    def plot(self, total_steps: int = 100, observed: Sequence[float] | None = None, ax: Any = None) -> Any:
-        """Draw the band and its target; see `Schedule.plot`."""
-        from entrocraft.reports.plots.curves import draw_curve
-
-        target = [self.target(step, total_steps) for step in range(total_steps + 1)]
-        return draw_curve(target, self.values(total_steps), observed=observed, unit=self.unit, ax=ax)
+    def targets(self, total_steps: int = 100) -> list[float]:
+        """Return the target over the whole run: `targets(n)[i] == target(i, n)` for `i` from 0 to `n`."""
+        return [self.target(step, total_steps) for step in range(total_steps + 1)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data from which `Band.from_dict` builds an equal band."""
@@ -126,3 +124,7 @@ class Band:
         if self.schedule is not None:
             return f"Band({self.schedule!r}, width={self.width!r})"
         return f"Band(lower={self.lower!r}, upper={self.upper!r})"
+
+    def _repr_svg_(self) -> str:
+        """Return the band and its target as a notebook shows them."""
+        return svg_of_curve(self.targets(), self.values(), title=repr(self), unit=UNIT_NAMES[self.unit])

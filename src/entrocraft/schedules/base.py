@@ -8,13 +8,16 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeAlias
 
 from entrocraft.errors import InvalidValueError, UnknownNameError
+from entrocraft.schedules.picture import svg_of_curve
 
 Unit = Literal["nats", "initial"]
 """`nats`: nats per token. `initial`: multiples of the entropy measured at the first step."""
+UNIT_NAMES: Mapping[Unit, str] = {"nats": "nats per token", "initial": "multiples of the entropy at the first step"}
+"""What each unit is called beside a curve."""
 
 Interpolation = Literal["linear", "cosine", "step", "monotone"]
 Knots = Sequence[Sequence[float]]
-ScheduleLike: TypeAlias = "Schedule | float | str | Mapping[str, Any] | Knots"
+"""Pairs of `(fraction of the run, value)`."""
 
 
 def checked_number(name: str, value: object, *, minimum: float = 0.0) -> float:
@@ -74,16 +77,6 @@ class Schedule(ABC):
         """
         return [self(step, total_steps) for step in range(total_steps + 1)]
 
-    def plot(self, total_steps: int = 100, observed: Sequence[float] | None = None, ax: Any = None) -> Any:
-        """Draw the curve, with the `observed` entropies of steps 1, 2, ... if given; return the axes.
-
-        Raises:
-            MissingDependencyError: matplotlib is not installed.
-        """
-        from entrocraft.reports.plots.curves import draw_curve
-
-        return draw_curve(self.values(total_steps), observed=observed, unit=self.unit, ax=ax)
-
     def to_dict(self) -> dict[str, Any]:
         """Return plain data from which `schedule_from` builds an equal schedule.
 
@@ -96,9 +89,10 @@ class Schedule(ABC):
         data |= {field.name: getattr(self, field.name) for field in fields(self) if field.name != "unit"}
         return data if self.unit == "nats" else data | {"unit": self.unit}
 
-    @staticmethod
-    def from_dict(data: Mapping[str, Any]) -> "Schedule":
-        """Build a schedule from what `to_dict` returned; see `schedule_from`."""
-        from entrocraft.schedules.builders import schedule_from  # which builds on this module
+    def _repr_svg_(self) -> str:
+        """Return the curve as a notebook shows it."""
+        return svg_of_curve(self.values(), title=repr(self), unit=UNIT_NAMES[self.unit])
 
-        return schedule_from(data)
+
+ScheduleLike: TypeAlias = Schedule | float | str | Mapping[str, Any] | Knots
+"""Whatever `schedule_from` takes for a schedule."""

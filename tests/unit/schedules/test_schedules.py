@@ -214,14 +214,6 @@ def test_what_is_no_band_is_refused(arguments):
         ec.Band(**arguments)
 
 
-def test_a_schedule_draws_itself():
-    axes = ec.linear(0.6, 0.2).plot(10, observed=[0.5, 0.4])
-    target, measured = axes.get_lines()
-    assert list(target.get_ydata()) == ec.linear(0.6, 0.2).values(10)
-    assert list(measured.get_xdata()) == [1, 2]
-    assert len(ec.Band(0.5, 0.1).plot(10).collections) == 1
-
-
 def test_no_factor_between_the_ends_is_too_large_for_an_exponential():
     curve = ec.exponential(1e-300, 1e300)
     assert curve(1, 2) == pytest.approx(1.0) and curve(2, 2) == pytest.approx(1e300)

@@ -1,37 +1,51 @@
-"""A curve with its band, as a schedule draws itself."""
+"""A schedule or a band as a picture, with what was measured over it."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from entrocraft.reports.plots.style import COLOURS, TARGET, Axes, Figure
+from entrocraft.schedules import Band, ScheduleLike, schedule_from
+from entrocraft.schedules.base import UNIT_NAMES
+
+if TYPE_CHECKING:
+    from entrocraft.reports.plots.style import Axes
 
 
-def draw_curve(
-    target: Sequence[float],
-    edges: Sequence[tuple[float, float]] | None = None,
-    *,
+def plot(
+    curve: Band | ScheduleLike,
+    total_steps: int = 100,
     observed: Sequence[float] | None = None,
-    unit: str = "nats",
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw a curve and its band.
+    ax: "Axes | None" = None,
+) -> "Axes":
+    """Draw a schedule, or a band with its target, over a run and return the axes.
 
     Args:
-        target: Of steps 0, 1, 2, ...
-        edges: Lower and upper edge of the band at the same steps.
-        observed: Measured entropies of steps 1, 2, ...
-        unit: `nats`, or `initial` for multiples of the entropy at the first step.
-        ax: Where to draw; by default on a new figure.
+        curve: A band, or anything that `schedule_from` takes.
+        total_steps: Length of the run, in optimizer steps.
+        observed: Measured entropies of steps 1, 2, ..., drawn over it.
+        ax: Matplotlib's axes to draw on; by default those of a new figure.
+
+    Raises:
+        MissingDependencyError: matplotlib is not installed.
+
+    Example:
+        >>> from entrocraft import linear
+        >>> axes = plot(linear(0.6, 0.2), 10, observed=[0.6, 0.5])
+        >>> axes.get_ylabel()
+        'entropy (nats per token)'
     """
+    from entrocraft.reports.plots.style import COLOURS, TARGET, Figure  # imports matplotlib
+
+    curve = curve if isinstance(curve, Band) else schedule_from(curve)
     if ax is None:
         ax = Figure(figsize=(7, 3.5), layout="constrained").add_subplot()
-    steps = range(len(target))
-    if edges is not None:
-        lower, upper = zip(*edges, strict=True)
+    steps = range(total_steps + 1)
+    if isinstance(curve, Band):
+        lower, upper = zip(*curve.values(total_steps), strict=True)
         ax.fill_between(steps, lower, upper, color=TARGET, alpha=0.2, linewidth=0, label="band")
+    target = curve.targets(total_steps) if isinstance(curve, Band) else curve.values(total_steps)
     ax.plot(steps, target, color=TARGET, linestyle="--", label="target")
     if observed is not None:
         ax.plot(range(1, len(observed) + 1), observed, color=COLOURS[0], label="measured")
-    name = "nats per token" if unit == "nats" else "multiples of the first"
-    ax.set(xlabel="step", ylabel=f"entropy ({name})", xlim=(0, len(target) - 1))
+    ax.set(xlabel="step", ylabel=f"entropy ({UNIT_NAMES[curve.unit]})", xlim=(0, total_steps))
     ax.legend(frameon=False)
     return ax
