@@ -1,7 +1,7 @@
-"""Predict what each rollout does to entropy by looking at what it teaches the whole model.
+"""The whole model's response: what each rollout does to entropy by what it teaches all weights.
 
 The entropy of a policy is an expectation over what it visits, `H = E[h] / E[len]` with h(y) the summed token
-entropies of a rollout. To first order, an update `dtheta` changes the entropy of the batch by
+entropies of a rollout. To first order, an update `dtheta` of the weights changes the entropy of the batch by
 
     dH = <grad H, dtheta>,    grad H = sum_i [ grad h_i + (h_i - H len_i) grad log pi(y_i) ] / sum_i len_i
 
@@ -10,11 +10,15 @@ along `A_i P grad log pi(y_i)`, P the optimizer's preconditioner. So with the *a
 
     dH_i = A_i <v, grad log pi(y_i)> = A_i * (change of log pi(y_i) when the weights move along v).
 
-One gradient gives v. Every rollout's change is then a directional derivative, which forward-mode automatic
-differentiation gives in one pass without gradient: no weight is moved, and it is as exact in bfloat16, where a real
-step would vanish in rounding. Unlike the per-token forms of `dynamics` this sees that rollouts share parameters.
+One gradient gives v: `entropy_gradient`, then `ascent_step`. Every rollout's change is then a directional
+derivative, which forward-mode automatic differentiation gives in one pass without gradient, `log_prob_change`: no
+weight is moved, and it is as exact in bfloat16, where a real step would vanish in rounding. Where weights are
+sharded by FSDP2, which forward mode does not know, `log_prob_change_by_shift` moves them and puts them back.
 
-Shapes: B rollouts, T tokens.
+Unlike the per-token forms of `dynamics` this sees that rollouts share parameters, what the policy visits, and how
+the optimizer scales gradients. It is not in the paper; docs/control.md, "Predictors", has what it costs and is worth.
+
+Shapes: B rollouts, T tokens, V vocabulary.
 """
 
 import math
@@ -29,39 +33,43 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from entrocraft.entropy import token_entropy, token_log_probs
-from entrocraft.errors import InvalidValueError
+from entrocraft.errors import InvalidValueError, first_line
 
 ReadRows = Callable[[Callable[..., Any], Tensor], tuple[Tensor, Tensor]]
 """Takes something to call as one calls the model, and row indices; returns those rows' logits (rows, T, V), divided by
 the sampling temperature, and the tokens (rows, T) that were sampled from them."""
 
 NUDGE = 0.005
-"""Share of itself by which weights that must be moved raise entropy: in float32 far enough to be seen, and near enough for
-what it does to each rollout to agree with the derivative, which a test holds on the embedded model."""
+"""Relative rise of entropy for which `log_prob_change_by_shift` moves weights: far enough for float32 to see what it
+does to each rollout, and near enough for that to agree with the derivative."""
 
 
 def last_blocks(model: nn.Module, num_blocks: int | None) -> list[nn.Parameter]:
     """Return the trainable parameters of the model's last blocks, or all of them if `num_blocks` is None.
 
-    The blocks are the model's longest `ModuleList`, as in every transformer of `transformers`; what comes
-    after them (the last norm) belongs to them, embeddings and output layer do not.
+    The blocks are the items of the model's longest `ModuleList`, as in every transformer of `transformers`. The
+    last norm, the embeddings and the output layer are not in it, and are not returned.
+
+    Args:
+        model: The policy; may be wrapped by PEFT or FSDP2.
+        num_blocks: Number of blocks, counted from the last.
 
     Raises:
         InvalidValueError: The model has no list of blocks, or nothing in the last ones is trainable.
     """
-    _reshard(model)
+    _reshard(model)  # between passes FSDP2 may show gathered copies in place of the parameters
     if num_blocks is None:
         return [p for p in model.parameters() if p.requires_grad]
-    # A model that sees has blocks for that, too, maybe more of them; what they do is not what the policy says.
+    # A vision-language model has blocks in its vision tower, too, maybe more of them; the policy is the decoder's.
     decoder = cast(Any, model).get_decoder() if hasattr(model, "get_decoder") else model
     lists = [module for module in decoder.modules() if isinstance(module, nn.ModuleList)]
     if not lists:
-        raise InvalidValueError("the model has no list of blocks to take the last ones of; use aligned_blocks=null")
+        raise InvalidValueError("the model has no list of blocks to take the last ones of; use whole_model_blocks=null")
     blocks = max(lists, key=len)
     chosen = [p for block in list(blocks)[-num_blocks:] for p in block.parameters() if p.requires_grad]
     if not chosen:
         raise InvalidValueError(
-            f"the last {num_blocks} blocks of the model have no trainable parameter; use aligned_blocks=null"
+            f"the last {num_blocks} blocks of the model have no trainable parameter; use whole_model_blocks=null"
         )
     return chosen
 
@@ -78,8 +86,10 @@ def entropy_gradient(
 ) -> list[Tensor]:
     """Return the gradient of the rows' part in the batch's summed entropy, local and visitation term.
 
-    Whatever gradients the parameters hold are put aside and put back. Under FSDP each gradient is this rank's
-    shard, averaged over ranks as FSDP does; otherwise it is this rank's own, and the caller adds up.
+    `sum_i [ grad h_i + (h_i - H len_i) grad log pi(y_i) ]` over the rows; `grad H` is this over all rows, divided by
+    the number of counted tokens. Whatever gradients the parameters hold are put aside and put back. Under FSDP each
+    gradient is this rank's shard, averaged over ranks as FSDP does; otherwise it is this rank's own, and the caller
+    adds up.
 
     Args:
         read: See `ReadRows`.
@@ -94,19 +104,21 @@ def entropy_gradient(
     Returns:
         One gradient per parameter, in nats per unit of the parameter.
     """
+    # The pass may be one towards all parameters, so that all gradients are put aside, not those asked for alone.
     every = [p for p in model.parameters() if p.requires_grad]
     aside = [p.grad for p in every]
     for p in every:
         p.grad = None
     # FSDP2 collects gradients in hooks of its own, which a pass towards chosen leaves would not call.
     inputs = None if any(_is_sharded(module) for module in model.modules()) else list(parameters)
-    excess_B = sums_B - mean_entropy * counts_B
+    excess_B = sums_B - mean_entropy * counts_B  # h_i - H len_i, in nats: a constant, not differentiated
     try:
         with torch.enable_grad():
             for rows in row_batches:
                 logits, tokens = read(model, rows)
                 log_probs, entropies = token_log_probs(logits, tokens), token_entropy(logits)
                 mask = mask_BT[rows].to(entropies.dtype)
+                # Both terms of grad H in one backward pass; gradients of the batches of rows add up.
                 local = (entropies * mask).sum()
                 visiting = (excess_B[rows].to(entropies.dtype) * (log_probs * mask).sum(-1)).sum()
                 (local + visiting).backward(inputs=inputs)
@@ -124,16 +136,20 @@ def ascent_step(
 ) -> list[Tensor]:
     """Return the gradients as the optimizer would scale them, `length` long in root mean square.
 
-    For an optimizer that keeps second moments as `exp_avg_sq` (torch's Adam and its kin), `g / (sqrt(v) + eps)` with its
-    own, bias-corrected v; for any other, or before its first step, the gradient itself.
+    For an optimizer that keeps second moments as `exp_avg_sq` (torch's Adam and its kin), `g / (sqrt(v) + eps)` with
+    that optimizer's bias-corrected v; for any other, or before its first step, the gradient itself.
 
     Args:
         gradients: From `entropy_gradient`, the same on all ranks (or their shards).
-        parameters: Their parameters.
-        optimizer: The optimizer that holds their state.
+        parameters: The parameters that the gradients are by, in the same order.
+        optimizer: The optimizer that trains the parameters, for its second moments; None scales nothing.
         length: Root mean square over all entries of the step, such as the learning rate.
+
+    Returns:
+        One step per parameter, in the parameter's unit; zeros if all gradients are zero.
     """
     steps = [_preconditioned(g, p, optimizer) for g, p in zip(gradients, parameters, strict=True)]
+    # One length for all parameters together: what each moves beside the others is the optimizer's to say.
     square = sum(_whole_sum(step.float().square()) for step in steps)
     count = sum(step.numel() for step in steps)
     scale = length * math.sqrt(count / square) if square > 0 else 0.0
@@ -141,11 +157,12 @@ def ascent_step(
 
 
 def _preconditioned(gradient: Tensor, parameter: nn.Parameter, optimizer: torch.optim.Optimizer | None) -> Tensor:
+    """Return `P g`, the gradient divided by what Adam divides it by; as it is without second moments."""
     state = optimizer.state.get(parameter, {}) if optimizer is not None else {}
     if optimizer is None or "exp_avg_sq" not in state:
         return gradient
     group = next(group for group in optimizer.param_groups if any(p is parameter for p in group["params"]))
-    correction = 1.0 - group["betas"][1] ** int(state["step"])
+    correction = 1.0 - group["betas"][1] ** int(state["step"])  # Adam's bias correction
     second_moment = state["exp_avg_sq"] / max(correction, 1e-12)
     return gradient / (second_moment.sqrt() + group["eps"])
 
@@ -192,8 +209,8 @@ def log_prob_change(
         read: See `ReadRows`.
         row_batches: All rows, in batches that fit a forward pass, in order.
         model: The model that `read` is to call.
-        parameters: What would move.
-        steps: How far.
+        parameters: The parameters that would move.
+        steps: How far each would move, in the parameter's unit.
 
     Returns:
         Changes (B, T), in nats.
@@ -203,6 +220,7 @@ def log_prob_change(
     """
     names = {id(p): name for name, p in model.named_parameters()}
     changes = []
+    # Dual numbers p + e * step stand in for the parameters; what comes out at e is the derivative along the step.
     with torch.no_grad(), forward_ad.dual_level(), _differentiable_attention(model):
         duals = {
             names[id(p)]: forward_ad.make_dual(p.detach(), step.to(p.dtype))
@@ -217,9 +235,10 @@ def log_prob_change(
                 log_probs, tangent = forward_ad.unpack_dual(token_log_probs(*read(moving, rows)))
             except NotImplementedError as error:
                 raise InvalidValueError(
-                    f"the model has an operation without a forward-mode derivative ({str(error).splitlines()[0]}); load it "
-                    "without fused kernels, or use another predictor than 'aligned'"
+                    f"the model has an operation without a forward-mode derivative ({first_line(error)}); load it "
+                    "without fused kernels, or use another predictor than 'whole_model'"
                 ) from error
+            # No tangent: the logits of these rows do not depend on what moves.
             changes.append(torch.zeros_like(log_probs) if tangent is None else tangent)
     return torch.cat(changes)
 
@@ -249,23 +268,27 @@ def log_prob_change_by_shift(
 ) -> Tensor:
     """Return the same as `log_prob_change` by moving the weights both ways and back, for weights that FSDP2 shards.
 
-    The central difference of a move along `steps` that raises entropy by a share `NUDGE` of it to first order, whatever
-    the length of the steps: a whole learning rate may be far outside what is linear. In float32 only: so small a move
-    vanishes in the rounding of half precision.
+    The weights move along `steps`, forward and backward, by as much as raises entropy by a share `NUDGE` of it to
+    first order, whatever the length of the steps: a whole learning rate may be far outside what is linear. The
+    difference of the two, scaled to `steps`, is returned. In float32 only: so small a move vanishes in the rounding
+    of half precision.
 
     Args:
-        log_probs: Returns the log-probabilities of all tokens under the model as it is.
-        model: The model that it reads.
-        parameters: What to move.
-        steps: How far the changes that are returned are for.
-        gradients: Of the summed entropy, by the parameters.
-        summed_entropy: In nats; under FSDP, whose gradients are means over the ranks, the mean over the ranks.
+        log_probs: Function that returns the log-probabilities of all tokens under the model as it is when called.
+        model: The model that `log_probs` reads.
+        parameters: The parameters to move.
+        steps: How far each parameter moves for the changes that are returned, in the parameter's unit.
+        gradients: Gradients of the batch's summed entropy by the parameters, from `entropy_gradient`.
+        summed_entropy: Summed entropy of the batch, in nats; under FSDP, whose gradients are means over the ranks, the
+            mean over the ranks.
 
     Returns:
         Changes, in nats, in the shape that `log_probs` gives; zeros if there is nowhere to go.
     """
+    # The steps raise the summed entropy by <grad, steps> nats; `nudge` times the steps by the share NUDGE of it.
     rise = sum(_whole_sum(gradient * step) for gradient, step in zip(gradients, steps, strict=True))
     nudge = NUDGE * summed_entropy / rise if rise > 0 else 0.0
+    # A central difference: the second-order terms of the two sides cancel.
     sides = []
     for sign in (1, -1):
         with shifted(model, parameters, [sign * nudge * step for step in steps]), torch.no_grad():

@@ -1,4 +1,4 @@
-"""The aligned prediction against finite differences of the real thing, in float64 on a tiny transformer."""
+"""The whole model's response against finite differences of the real thing, in float64 on a tiny transformer."""
 
 import pytest
 import torch
@@ -196,6 +196,31 @@ def test_half_precision_loses_a_shift_but_not_a_derivative():
     assert correlation(shift(half), truth) < 0.9
 
 
+def test_an_operation_without_a_derivative_is_named():
+    class Fused(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(V))
+
+        def forward(self):
+            return Fused.apply(self.weight).expand(B, T, V)
+
+    model = Model()
+    with pytest.raises(InvalidValueError, match="use another predictor than 'whole_model'"):
+        log_prob_change(
+            lambda forward, rows: (forward(), torch.zeros(B, T, dtype=torch.long)),
+            [torch.arange(B)],
+            model,
+            [model.weight],
+            [torch.ones(V)],
+        )
+
+
 def test_weights_come_back_after_an_error(bed):
     model, *_ = bed
     parameters = list(model.parameters())
@@ -215,9 +240,9 @@ def test_the_last_blocks_are_the_last_and_only_what_is_trained(bed):
     assert {id(p) for p in parameters} == {id(p) for p in model.transformer.h[-1].parameters()}
     for p in model.transformer.h[-1].parameters():
         p.requires_grad_(False)
-    with pytest.raises(InvalidValueError, match="no trainable parameter"):
+    with pytest.raises(InvalidValueError, match="no trainable parameter; use whole_model_blocks=null"):
         last_blocks(model, 1)
-    with pytest.raises(InvalidValueError, match="no list of blocks"):
+    with pytest.raises(InvalidValueError, match="no list of blocks .* use whole_model_blocks=null"):
         last_blocks(nn.Linear(2, 2), 1)
 
 
