@@ -11,9 +11,8 @@ from threading import Timer
 from typing import Any, cast
 
 from entrocraft.errors import RewardError
-from entrocraft.grading.functions import load_function
 from entrocraft.grading.time_limit import time_limited
-from entrocraft.registry import build_with, name_and_options
+from entrocraft.registry import build_with, load_function, name_and_options
 
 _PATIENCE_SECONDS = 60.0
 """A reward without a time limit is said to take long after this time, once."""
@@ -49,7 +48,7 @@ class OwnReward:
 
     def __init__(self, spec: str, seconds: float | None = None):
         self.spec = spec
-        self._function: Callable[..., Any] = load_function(spec)
+        self._function: Callable[..., Any] = load_function(spec, "reward")
         self._limited = None if seconds is None else time_limited(spec, seconds)
 
     def __call__(self, completions: Sequence[Any], /, **columns: Any) -> list[float]:

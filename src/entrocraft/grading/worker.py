@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from entrocraft.grading.functions import load_function
+from entrocraft.registry import load_function
 
 _MAX_BYTES = 4 * 2**30
 """Memory of a call: one that wants more is ended as one that takes too long is."""

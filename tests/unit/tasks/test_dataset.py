@@ -148,7 +148,7 @@ def test_data_that_cannot_be_used_are_named(content, options, message):
         ({"reward": "nowhere:reward"}, "cannot import nowhere"),
         ({"reward": "math:sqr"}, "did you mean 'sqrt'?"),
         ({"reward": "math:pi"}, "is no function"),
-        ({"reward": "a b:"}, "package.module:function"),
+        ({"reward": "a b:"}, "expected package.module:name"),
         ({"prompt": "no column"}, "names no column in braces"),
         ({"prompt": "{question"}, "cannot be read"),
         ({"test_share": 1.0}, "test_share must be at least 0 and less than 1"),
