@@ -8,6 +8,7 @@ import pytest
 from conftest import run_command
 
 from entrocraft.runs import RunDirectory
+from entrocraft.runs.metrics import REQUIRED, column_of
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SMALL = """
@@ -46,26 +47,22 @@ def trained(cli, trained_once):
     return RunDirectory(Path("out"))
 
 
+def columns_unknown_in(run):
+    return {name for line in run.metrics() for name in line if column_of(name) is None}
+
+
 def test_a_run_leaves_everything_that_was_promised(cli, trained):
     names = {child.name for child in trained.path.iterdir()}
     assert {"config.json", "metrics.jsonl", "controller.json", "curve.png", "report.md", "checkpoints"} <= names
     lines = trained.step_metrics()
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
     for line in lines:
-        assert {
-            "entropy",
-            "target",
-            "lower",
-            "upper",
-            "direction",
-            "kept_fraction",
-            "reward",
-            "tokens",
-            "seconds",
-        } <= set(line)
+        assert set(REQUIRED) <= set(line)
         assert line["target"] == 0.55 and line["upper"] - line["lower"] == pytest.approx(0.02)
         assert line["direction"] == (line["entropy"] > line["upper"]) - (line["entropy"] < line["lower"])
         assert 16 <= line["tokens"] <= 16 * 12
+        assert "tracking_error" not in line  # which is entropy - target
+    assert not columns_unknown_in(trained)
     assert [line["step"] for line in trained.eval_metrics()] == [0, 2, 4]
     assert {"eval/mean@4", "eval/pass@1", "eval/pass@4"} <= set(trained.eval_metrics()[0])
     assert json.loads(trained.controller_file.read_text())["counts"]["decisions"] == 4
@@ -138,6 +135,7 @@ def test_a_schedule_is_shown_and_drawn(cli):
 def test_every_rule_is_one_line_and_resumes_to_itself(cli, line):
     assert cli("train", "run.yaml", f"control.{line}", "--output", "whole").exit_code == 0
     whole = RunDirectory(Path("whole"))
+    assert not columns_unknown_in(whole)
     assert json.loads(whole.controller_file.read_text())["counts"]["decisions"] == 4
     # As if killed between the checkpoint of step 2 and that of step 4.
     shutil.rmtree(whole.checkpoints / "checkpoint-4")

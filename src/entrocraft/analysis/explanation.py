@@ -20,8 +20,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from entrocraft.dynamics import QUADRANTS
 from entrocraft.errors import InvalidValueError, MeasurementError
+from entrocraft.runs.metrics import QUADRANTS, quadrant_columns
 
 MIN_STEPS = 8
 """Steps below which three numbers fit almost anything."""
@@ -110,8 +110,8 @@ def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explan
     # Without an update the weights stay, and Adam's memory, too.
     moved = np.array([not line.get("skipped") for line in lines[:-1]])
     kept, whole = (
-        {name: _averaged(_column(lines, f"{prefix}/{name}")[:-1], moved, momentum) for name in QUADRANTS}
-        for prefix in ("kept_quadrants", "quadrants")
+        {name: _averaged(_values(lines, column)[:-1], moved, momentum) for name, column in columns.items()}
+        for columns in (quadrant_columns(kept=True), quadrant_columns(kept=False))
     )
     if not np.isfinite([*entropy, *np.ravel(list(kept.values())), *np.ravel(list(whole.values()))]).all():
         raise MeasurementError("the entropy or a quadrant of some step is not finite; the run cannot be explained")
@@ -141,9 +141,9 @@ def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explan
 def _check(lines: Sequence[Mapping[str, Any]]) -> None:
     if len(lines) < MIN_STEPS:
         raise InvalidValueError(f"a run of at least {MIN_STEPS} steps is needed to explain it, got {len(lines)}")
+    needed = [*quadrant_columns(kept=False).values(), *quadrant_columns(kept=True).values()]
     for line in lines:
-        missing = [f"{prefix}/{name}" for prefix in ("quadrants", "kept_quadrants") for name in QUADRANTS]
-        missing = [name for name in missing if line.get(name) is None]
+        missing = [name for name in needed if line.get(name) is None]
         if missing:
             raise InvalidValueError(
                 f"step {line['step']} has no {missing[0]}: quadrants are recorded by runs under entropy control, from "
@@ -156,7 +156,7 @@ def _check(lines: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _column(lines: Sequence[Mapping[str, Any]], name: str) -> Array:
+def _values(lines: Sequence[Mapping[str, Any]], name: str) -> Array:
     return np.array([line[name] for line in lines], dtype=float)
 
 

@@ -1,7 +1,7 @@
 """A diagnosis in words and tables."""
 
 from entrocraft.analysis.diagnosis.diagnosis import BATCH_SIZES, Diagnosis
-from entrocraft.dynamics import QUADRANTS
+from entrocraft.runs.metrics import QUADRANTS
 
 
 def describe(diagnosis: Diagnosis) -> str:

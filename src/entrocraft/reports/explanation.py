@@ -1,7 +1,7 @@
 """An explanation in words and a table."""
 
 from entrocraft.analysis.explanation import GOOD_FIT, GOOD_SHARE, Explanation, OutOfBand
-from entrocraft.dynamics import QUADRANTS
+from entrocraft.runs.metrics import NATS, QUADRANTS
 
 
 def describe(explanation: Explanation) -> str:
@@ -9,7 +9,7 @@ def describe(explanation: Explanation) -> str:
     e = explanation
     totals, rejected = e.totals(), e.rejected_totals()
     rows = [
-        f"entropy changed by {e.total_change:+.4f} nats per token from step {e.steps[0]} to {e.steps[-1] + 1}, of which",
+        f"entropy changed by {e.total_change:+.4f} {NATS} from step {e.steps[0]} to {e.steps[-1] + 1}, of which",
         "                              kept   rejected",
         *(f"  {name.replace('_', ', '):<20}  {totals[name]:>+10.4f} {rejected[name]:>+10.4f}" for name in QUADRANTS),
         f"  {'all quadrants':<20}  {sum(totals[name] for name in QUADRANTS):>+10.4f} {sum(rejected.values()):>+10.4f}",

@@ -5,6 +5,7 @@ from typing import Any
 
 from entrocraft.errors import MissingDependencyError
 from entrocraft.runs import RunDirectory
+from entrocraft.runs.metrics import NATS, measure_of
 from entrocraft.runs.tracking import TrackingSummary, summarise_tracking
 
 
@@ -41,7 +42,7 @@ def entropy_section(lines: list[dict[str, Any]]) -> str:
         return ""
     first, last = lines[0]["entropy"], lines[-1]["entropy"]
     share = f" ({last / first:.0%} of its start)" if first > 0 else ""
-    text = f"Entropy went from {first:.3f} to {last:.3f} nats per token{share}."
+    text = f"Entropy went from {first:.3f} to {last:.3f} {NATS}{share}."
     tracking = summarise_tracking(lines)
     if tracking is None:
         return f"## Entropy\n\nNo curve was asked for. {text}"
@@ -84,15 +85,15 @@ def scores_section(evaluations: list[dict[str, Any]]) -> str:
     """Return held-out scores as a section of Markdown; nothing if there are none."""
     if not evaluations:
         return ""
-    names = [key.removeprefix("eval/") for key in evaluations[0] if key.count("/") == 1]
+    measures = {measure: column for column in evaluations[0] if (measure := measure_of(column)) is not None}
     rows = [
         f"| {line['step']} | "
         + " | ".join(
-            f"{line[f'eval/{name}']:.3f} [{line[f'eval/{name}/low']:.3f}, {line[f'eval/{name}/high']:.3f}]"
-            for name in names
+            f"{line[column]:.3f} [{line[f'{column}/low']:.3f}, {line[f'{column}/high']:.3f}]"
+            for column in measures.values()
         )
         + " |"
         for line in evaluations
     ]
-    header = f"| step | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}"
+    header = f"| step | {' | '.join(measures)} |\n|{'---|' * (len(measures) + 1)}"
     return "## Held-out scores\n\nWith 95 % intervals over problems.\n\n" + "\n".join([header, *rows])

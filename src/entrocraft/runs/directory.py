@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from entrocraft.errors import EntrocraftError, InvalidValueError, RunDirectoryError
+from entrocraft.runs.metrics import EVALUATION
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
@@ -145,7 +146,7 @@ class RunDirectory:
 
     def eval_metrics(self) -> list[dict[str, Any]]:
         """Return the lines of evaluations."""
-        return [line for line in self.metrics() if any(key.startswith("eval/") for key in line)]
+        return [line for line in self.metrics() if any(name.startswith(EVALUATION) for name in line)]
 
     def last_checkpoint(self) -> tuple[int, Path] | None:
         """Return step and folder of the newest whole checkpoint.

@@ -11,20 +11,14 @@ from entrocraft.evaluation.evaluate import evaluate
 from entrocraft.evaluation.measures import correct_by_problem
 from entrocraft.evaluation.samplers import TransformersSampler
 from entrocraft.runs import RunDirectory
+from entrocraft.runs.metrics import COLUMNS, EVALUATION, REQUIRED, TRACKERS, TRL
 from entrocraft.training.plan import Plan
 from entrocraft.training.progress import Progress
 
-# What TRL logs under its own names, and we keep beside our columns.
-_KEPT_TRL_METRICS = (
-    "loss",
-    "grad_norm",
-    "learning_rate",
-    "kl",
-    "reward_std",
-    "frac_reward_zero_std",
-    "completions/mean_length",
-    "completions/clipped_ratio",
-)
+_FROM_TRL = tuple(name for name, column in COLUMNS.items() if column.writer == TRL)
+_LEFT_OUT = tuple(name for name, column in COLUMNS.items() if column.follows_from)
+_WITHOUT_CONTROL = {"direction": 0.0, "kept_fraction": 1.0}
+"""What holds where nothing controls entropy; all else is null then."""
 
 
 class MetricsWriter(TrainerCallback):
@@ -39,19 +33,16 @@ class MetricsWriter(TrainerCallback):
         if "loss" not in logs:
             return  # the summary at the end of training
         now = time.perf_counter()
-        line = {
-            "step": state.global_step,
-            "entropy": logs.get("entrocraft/entropy", logs.get("entropy")),
-            **{name: logs.get(f"entrocraft/{name}") for name in ("target", "lower", "upper")},
-            "direction": logs.get("entrocraft/direction", 0.0),
-            "kept_fraction": logs.get("entrocraft/kept_fraction", 1.0),
-            "reward": logs.get("reward"),
-            "tokens": self._num_tokens(args, logs),
-            "seconds": now - self._last,
-        }
-        ours = {name.removeprefix("entrocraft/"): value for name, value in logs.items() if "entrocraft/" in name}
-        line |= {name: value for name, value in ours.items() if name not in line}
-        line |= {name: logs[name] for name in _KEPT_TRL_METRICS if name in logs}
+        ours = {name.removeprefix(TRACKERS): value for name, value in logs.items() if name.startswith(TRACKERS)}
+        known = (
+            {"entropy": logs.get("entropy")}
+            | _WITHOUT_CONTROL
+            | ours
+            | {name: logs[name] for name in _FROM_TRL if name in logs}
+            | {"step": state.global_step, "tokens": self._num_tokens(args, logs), "seconds": now - self._last}
+        )
+        line = {name: known.get(name) for name in REQUIRED}
+        line |= {name: value for name, value in known.items() if name not in (*REQUIRED, *_LEFT_OUT)}
         self._last = now
         self._run.append_metrics(line)
         self._note_steering(line)
@@ -106,6 +97,6 @@ class Evaluator(TrainerCallback):
             with_answers=False,
         )
         scores = with_intervals(correctness(correct_by_problem(samples), self._config.k))
-        self._run.append_metrics({"step": step} | {f"eval/{name}": value for name, value in scores.items()})
+        self._run.append_metrics({"step": step} | {f"{EVALUATION}{name}": value for name, value in scores.items()})
         shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if "/" not in name)
         self._progress.note(f"held-out problems at step {step}: {shown}")

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from entrocraft.runs.metrics import COLUMNS
+
 _DIRECTIONS = {0.0: "in band", 1.0: "above", -1.0: "below"}
 _SHOWN_ROWS = 12
 
@@ -45,7 +47,7 @@ class Progress:
             print("  ".join(f"{name} {text}" for name, text in cells.items()), flush=True)
             return
         self._rows = [*self._rows[1 - _SHOWN_ROWS :], cells]
-        table = Table(*cells)
+        table = Table(*(f"{name}\n{COLUMNS[name].unit}" if name in COLUMNS else name for name in cells))
         for row in self._rows:
             table.add_row(*row.values())
         self._live.update(table, refresh=True)

@@ -1,9 +1,9 @@
 """What was found before training; the paper's Fig. 2a and 2b among it."""
 
 from entrocraft.analysis.diagnosis import Diagnosis
-from entrocraft.dynamics import QUADRANTS
 from entrocraft.reports.plots.explanation import QUADRANT_COLOURS
 from entrocraft.reports.plots.style import COLOURS, TARGET, Axes, Figure
+from entrocraft.runs.metrics import QUADRANTS
 
 _LIKELIHOOD_LIMITS = (-8.0, 4.0)  # nats per token; a baseline runs to -inf and inf where p goes to 1 and 0
 

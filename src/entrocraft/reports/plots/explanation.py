@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from entrocraft.analysis.explanation import Explanation
-from entrocraft.dynamics import QUADRANTS
 from entrocraft.reports.plots.runs import draw_band
 from entrocraft.reports.plots.style import COLOURS, TARGET, Axes, Figure
+from entrocraft.runs.metrics import COLUMNS, QUADRANTS
 
 QUADRANT_COLOURS = dict(zip(QUADRANTS, ("#2b6cb0", "#90cdf4", "#c05621", "#fbd38d"), strict=True))
 
@@ -30,7 +30,7 @@ def draw_explanation(explanation: Explanation, lines: Sequence[Mapping[str, Any]
     if filtered:
         at, values = [line["step"] for line in filtered], [line["filtered_entropy"] for line in filtered]
         entropy_ax.plot(at, values, color=COLOURS[1], linewidth=1, label="as the controller reads it")
-    entropy_ax.set(ylabel="entropy (nats per token)")
+    entropy_ax.set(ylabel=COLUMNS["entropy"].label)
     _stack(kept_ax, explanation.steps, explanation.kept)
     kept_ax.plot(explanation.steps, explanation.drift, color=TARGET, linestyle="--", linewidth=1, label="drift")
     kept_ax.set(ylabel="by what was kept\n(nats per step)", title=f"gain fitted, R² {explanation.r_squared:.2f}")

@@ -7,6 +7,7 @@ from typing import Any
 from entrocraft.errors import InvalidValueError
 from entrocraft.reports.plots.style import COLOURS, TARGET, Axes, Figure, write_picture
 from entrocraft.runs import RunDirectory
+from entrocraft.runs.metrics import COLUMNS, measure_of
 
 
 def draw_runs(runs: Sequence[RunDirectory], file: Path) -> None:
@@ -22,7 +23,7 @@ def draw_runs(runs: Sequence[RunDirectory], file: Path) -> None:
         if not lines:
             raise InvalidValueError(f"{run.path} has no steps to draw yet")
         _draw_run(entropy_ax, reward_ax, run, lines, COLOURS[i % len(COLOURS)], alone=len(runs) == 1)
-    entropy_ax.set(ylabel="entropy (nats per token)", ylim=(0, None))
+    entropy_ax.set(ylabel=COLUMNS["entropy"].label, ylim=(0, None))
     reward_ax.set(xlabel="optimizer step", ylabel="reward, and held-out mean score", ylim=(0, None))
     for ax in (entropy_ax, reward_ax):
         ax.legend(frameon=False, fontsize=9)
@@ -44,11 +45,12 @@ def _draw_run(
     reward_ax.plot(at, _smooth(rewards), color=colour, label=f"{name}: training reward")
     evaluations = run.eval_metrics()
     if evaluations:
-        key = next(key for key in evaluations[0] if key.startswith("eval/mean@") and key.count("/") == 1)
-        means = [line[key] for line in evaluations]
+        name_of = {measure: column for column in evaluations[0] if (measure := measure_of(column)) is not None}
+        measure, column = next((m, c) for m, c in name_of.items() if m.startswith("mean@"))
+        means = [line[column] for line in evaluations]
         errors = [
-            [mean - line[f"{key}/low"] for mean, line in zip(means, evaluations, strict=True)],
-            [line[f"{key}/high"] - mean for mean, line in zip(means, evaluations, strict=True)],
+            [mean - line[f"{column}/low"] for mean, line in zip(means, evaluations, strict=True)],
+            [line[f"{column}/high"] - mean for mean, line in zip(means, evaluations, strict=True)],
         ]
         reward_ax.errorbar(
             [line["step"] for line in evaluations],
@@ -57,7 +59,7 @@ def _draw_run(
             color=colour,
             fmt="o",
             capsize=3,
-            label=f"{name}: held-out {key.removeprefix('eval/')}",
+            label=f"{name}: held-out {measure}",
         )
 
 
