@@ -14,7 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, 
 from entrocraft import tasks
 from entrocraft.control import EntropyControl
 from entrocraft.errors import EntrocraftError, InvalidValueError, did_you_mean
-from entrocraft.models.sampling import SamplingConfig
+from entrocraft.models.sampling_config import SamplingConfig
 from entrocraft.schedules import Schedule
 from entrocraft.tasks import Task
 from entrocraft.yaml_text import read_assignment, read_yaml_file
@@ -146,7 +146,7 @@ class RunConfig(_Section):
     """The embedded model's name, a folder, or a hub id."""
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
     task: TaskConfig = TaskConfig()
-    control: Control = EntropyControl()
+    control: Control = Field(default_factory=EntropyControl)
     """Entropy control; `null` trains with the plain algorithm."""
     train: TrainConfig = TrainConfig()
     eval: EvalConfig = EvalConfig()

@@ -27,6 +27,31 @@ def test_nothing_is_imported_before_it_is_asked_for():
         ec.linaer  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        "schedules",
+        "runs",
+        "runs.metrics",
+        "control",
+        "control.steering",
+        pytest.param("config", marks=pytest.mark.xfail(strict=False, reason="the settings of control load torch")),
+        "models",
+        "models.sampling_config",
+        "analysis",
+        "analysis.explanation",
+        "reports",
+        "reports.run",
+        "reports.explanation",
+        "reports.diagnosis",
+        "reports.metrics_page",
+        "cli",
+    ],
+)
+def test_what_needs_no_tensors_does_not_load_torch(module):
+    assert python(f"import sys, entrocraft.{module}; print('torch' in sys.modules)").strip() == "False"
+
+
 def test_importing_the_core_takes_less_than_a_second_beyond_torch():
     seconds = python(
         "import torch, numpy, time; t = time.perf_counter(); from entrocraft import *; print(time.perf_counter() - t)"

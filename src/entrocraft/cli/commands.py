@@ -112,7 +112,7 @@ def diagnose(
     """Say, before training, where entropy starts, how noisy it is, which rule fits, and what to begin with."""
     from entrocraft.analysis import diagnosis
     from entrocraft.config import task_from
-    from entrocraft.models.sampling import SamplingConfig
+    from entrocraft.models.sampling_config import SamplingConfig
     from entrocraft.runs import model_path_of
 
     task = task_from(task_name)

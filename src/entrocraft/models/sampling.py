@@ -1,6 +1,5 @@
 """Sampling answers from a transformers model, for evaluation and diagnosis."""
 
-import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,38 +9,11 @@ import torch
 from torch import Tensor
 
 from entrocraft.entropy import token_entropy
-from entrocraft.errors import InvalidValueError
 from entrocraft.models.prompts import prompt_text
+from entrocraft.models.sampling_config import SamplingConfig
 from entrocraft.tasks import Problem
 
-
-@dataclass(frozen=True, kw_only=True)
-class SamplingConfig:
-    """How answers are drawn."""
-
-    num_samples: int = 32
-    temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    """Only the so many likeliest tokens; 0 for all."""
-    batch_size: int | None = None
-    """Sequences generated at once; by default as many as together hold 2^16 tokens of answers, 1024 at most."""
-
-    def __post_init__(self) -> None:
-        if self.num_samples < 1 or (self.batch_size is not None and self.batch_size < 1):
-            raise InvalidValueError(
-                f"num_samples and batch_size must be at least 1, got {self.num_samples} and {self.batch_size}"
-            )
-        if self.top_k < 0:
-            raise InvalidValueError(f"top_k must be at least 0, which takes all tokens, got {self.top_k}")
-        if not 0 < self.temperature < math.inf or not 0 < self.top_p <= 1:
-            raise InvalidValueError(
-                f"temperature must be finite and above 0 and top_p in (0, 1], got {self.temperature} and {self.top_p}"
-            )
-
-    def rows(self, max_tokens: int) -> int:
-        """Return the sequences generated at once, given where answers are cut."""
-        return self.batch_size or min(1024, max(1, 2**16 // max_tokens))
+__all__ = ["Answers", "SamplingConfig", "sample_answers", "sample_batch", "seed_of_batch"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,17 @@
 """A diagnosis in words and tables."""
 
-from entrocraft.analysis.diagnosis.diagnosis import BATCH_SIZES, Diagnosis
+from typing import TYPE_CHECKING
+
 from entrocraft.runs.metrics import QUADRANTS
 
+if TYPE_CHECKING:  # which loads torch
+    from entrocraft.analysis.diagnosis import Diagnosis
 
-def describe(diagnosis: Diagnosis) -> str:
+
+def describe(diagnosis: "Diagnosis") -> str:
     """Return the diagnosis in words and tables."""
     d = diagnosis
-    floors = ", ".join(f"{n}: {d.floor(n):.4f}" for n in BATCH_SIZES)
+    floors = ", ".join(f"{num_prompts}: {floor:.4f}" for num_prompts, floor in d.floors.items())
     lines = [
         f"{d.num_prompts} prompts x {d.num_rollouts} rollouts, {d.num_tokens} tokens",
         f"  entropy             {d.entropy:.4f} nats per token, standard error {d.entropy_stderr:.4f} (the noise floor)",

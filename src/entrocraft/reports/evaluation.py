@@ -26,7 +26,7 @@ from entrocraft.evaluation.samples import SampleFile
 from entrocraft.evaluation.scores import with_intervals
 from entrocraft.models import context_length, load_tokenizer, resolve_model
 from entrocraft.models.prompts import check_prompts
-from entrocraft.models.sampling import SamplingConfig
+from entrocraft.models.sampling_config import SamplingConfig
 from entrocraft.runs import RunDirectory, model_path_of
 from entrocraft.tasks import Task
 

@@ -73,6 +73,11 @@ class Diagnosis:
         return self.entropy_stderr * math.sqrt(self.num_prompts / num_prompts)
 
     @property
+    def floors(self) -> dict[int, float]:
+        """The noise floor, in nats per token, of each number of prompts in `BATCH_SIZES`."""
+        return {num_prompts: self.floor(num_prompts) for num_prompts in BATCH_SIZES}
+
+    @property
     def prompts_for_floor(self) -> int:
         """Prompts a batch needs for a noise floor of `FLOOR`, at as many rollouts each."""
         return prompts_for(FLOOR, self.entropy_stderr, self.num_prompts)
@@ -83,7 +88,7 @@ class Diagnosis:
         for name in ("conditions", "agreement", "likelihood"):
             data[name] = {key: asdict(value) for key, value in data[name].items()}
         return data | {
-            "floors": {str(num_prompts): self.floor(num_prompts) for num_prompts in BATCH_SIZES},
+            "floors": {str(num_prompts): floor for num_prompts, floor in self.floors.items()},
             "prompts_for_floor": {str(FLOOR): self.prompts_for_floor},
             # JSON has no infinity.
             "parts": asdict(self.parts) | {"ratio": self.parts.ratio if self.parts.local_size else None},
