@@ -1,17 +1,32 @@
 """Advantage estimators: from rewards to one advantage per rollout.
 
-Shapes: P prompts, G rollouts per prompt. Every estimator takes `rewards_PG` and returns (P, G). An
-estimator that compares rollouts of one prompt gives 0 where there is nothing to compare: a group of
-one, or a group whose rewards are all equal. That 0 is exact: rules act on signs, and a mean that is rounded leaves some.
+Shapes: P prompts, G rollouts per prompt, B rollouts in any order. Every estimator takes `rewards_PG` and returns
+(P, G), in the unit of its rewards or in standard deviations of them. An estimator that compares rollouts of one prompt
+gives 0 where there is nothing to compare: a group of one, or a group whose rewards are all equal. That 0 is exact:
+methods act on signs, and a mean that is rounded would leave some.
+
+An estimator of your own is a function of `rewards_PG` and of options by keyword, and is named by its import path:
+
+    def positive_part(rewards_PG, *, scale: float = 1.0):
+        return scale * rewards_PG.clamp(min=0.0)
+
+    estimator: {name: my_package.mine:positive_part, scale: 0.5}
 """
 
-import inspect
-from collections.abc import Callable
+from __future__ import annotations
 
-import torch
-from torch import Tensor
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from entrocraft.errors import InvalidValueError, MeasurementError, UnknownNameError
+from entrocraft.errors import EntrocraftError, InvalidValueError, MeasurementError, UnknownNameError, first_line
+from entrocraft.registry import check_options, load_function, name_and_options
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Estimator = str | Mapping[str, Any]
+"""A name, one of `available()` or an import path `package.module:function`; or a mapping of a `name` and options."""
 
 
 def grpo(rewards_PG: Tensor, *, eps: float = 1e-4) -> Tensor:
@@ -20,6 +35,7 @@ def grpo(rewards_PG: Tensor, *, eps: float = 1e-4) -> Tensor:
     Source: DeepSeekMath (2402.03300), section 4.1; `eps` as in TRL.
 
     Example:
+        >>> import torch
         >>> grpo(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).round(decimals=3)
         tensor([[ 0.7070, -0.7070],
                 [ 0.0000,  0.0000]])
@@ -27,7 +43,7 @@ def grpo(rewards_PG: Tensor, *, eps: float = 1e-4) -> Tensor:
     _refuse_unless_positive("eps", eps)
     centred = dr_grpo(rewards_PG)
     if rewards_PG.shape[1] == 1:
-        return centred
+        return centred  # one rollout has no unbiased deviation; its advantage is 0
     return centred / (centred.std(dim=1, keepdim=True) + eps)
 
 
@@ -37,9 +53,12 @@ def dr_grpo(rewards_PG: Tensor) -> Tensor:
     Source: Understanding R1-Zero-Like Training (2503.20783), section 3.
 
     Example:
+        >>> import torch
         >>> dr_grpo(torch.tensor([[1.0, 0.0, 0.0, 0.0]]))
         tensor([[ 0.7500, -0.2500, -0.2500, -0.2500]])
     """
+    # Differences from the first reward are exactly 0 where rewards are equal, and so is their mean. The mean of the
+    # rewards themselves would be rounded, and leave some advantage of 1e-8 and a sign.
     from_first_PG = rewards_PG - rewards_PG[:, :1]
     return from_first_PG - from_first_PG.mean(dim=1, keepdim=True)
 
@@ -50,9 +69,11 @@ def rloo(rewards_PG: Tensor) -> Tensor:
     Source: Back to Basics (2402.14740), equation 7.
 
     Example:
+        >>> import torch
         >>> rloo(torch.tensor([[1.0, 0.0, 0.0]]))
         tensor([[ 1.0000, -0.5000, -0.5000]])
     """
+    # R_i - sum_{j != i} R_j / (G - 1) = G / (G - 1) (R_i - mean): one pass instead of G means.
     num_rollouts = rewards_PG.shape[1]
     return dr_grpo(rewards_PG) * (num_rollouts / max(num_rollouts - 1, 1))
 
@@ -65,15 +86,16 @@ def reinforce_plus_plus(rewards_PG: Tensor, *, eps: float = 1e-8) -> Tensor:
     Source: REINFORCE++ (2501.03262), equation 5, with an outcome reward and no KL term.
 
     Example:
+        >>> import torch
         >>> reinforce_plus_plus(torch.tensor([[3.0], [1.0]])).round(decimals=3)
         tensor([[ 0.7070],
                 [-0.7070]])
     """
     _refuse_unless_positive("eps", eps)
-    centred = dr_grpo(rewards_PG.reshape(1, -1)).view_as(rewards_PG)
+    centred = dr_grpo(rewards_PG.reshape(1, -1)).view_as(rewards_PG)  # the whole batch as one group
     if rewards_PG.numel() == 1:
         return centred
-    return centred * torch.rsqrt(centred.var() + eps)
+    return centred * (centred.var() + eps).rsqrt()
 
 
 def raft_plus_plus(rewards_PG: Tensor) -> Tensor:
@@ -82,6 +104,7 @@ def raft_plus_plus(rewards_PG: Tensor) -> Tensor:
     Source: A Minimalist Approach to LLM Reasoning (2504.11343), section 3.
 
     Example:
+        >>> import torch
         >>> raft_plus_plus(torch.tensor([[1.0, -1.0]]))
         tensor([[1., 0.]])
     """
@@ -94,6 +117,7 @@ def psr(rewards_PG: Tensor) -> Tensor:
     Source: The Surprising Effectiveness of Negative Reinforcement (2506.01347), section 2.
 
     Example:
+        >>> import torch
         >>> psr(torch.tensor([[1.0, 0.0]]))
         tensor([[1., 0.]])
     """
@@ -107,6 +131,7 @@ def nsr(rewards_PG: Tensor) -> Tensor:
     -1 and 1, and zero throughout for rewards of 0 and 1.
 
     Example:
+        >>> import torch
         >>> nsr(torch.tensor([[1.0, 0.0]]))
         tensor([[ 0., -1.]])
     """
@@ -119,15 +144,20 @@ def w_reinforce(rewards_PG: Tensor, *, positive_weight: float = 0.1) -> Tensor:
     Source: as `psr`, section 4, with its lambda of 0.1.
 
     Example:
+        >>> import torch
         >>> w_reinforce(torch.tensor([[1.0, 0.0]]))
         tensor([[ 0.1000, -1.0000]])
     """
+    if not math.isfinite(positive_weight):
+        raise InvalidValueError(f"positive_weight must be finite, got {positive_weight!r}")
     return positive_weight * psr(rewards_PG) + nsr(rewards_PG)
 
 
 def _refuse_unless_positive(name: str, value: float) -> None:
-    if not value > 0.0:
-        raise InvalidValueError(f"{name} must be more than 0, got {value!r}: rewards that are all equal divide by it")
+    if not 0.0 < value < math.inf:
+        raise InvalidValueError(
+            f"{name} must be more than 0 and finite, got {value!r}: rewards that are all equal divide by it"
+        )
 
 
 _ESTIMATORS: dict[str, Callable[..., Tensor]] = {
@@ -150,65 +180,87 @@ def available() -> list[str]:
     return sorted(_ESTIMATORS)
 
 
-def estimate(name: str, rewards_PG: Tensor, **options: float) -> Tensor:
-    """Return the advantages of estimator `name`.
+def estimate(name: Estimator, rewards_PG: Tensor, **options: Any) -> Tensor:
+    """Return the advantages of an estimator.
 
     Args:
-        name: One of `available()`.
+        name: One of `available()`, an import path `package.module:function`, or a mapping of either, as `name`, and
+            its options.
         rewards_PG: Rewards, one row per prompt.
-        options: The estimator's own, such as `eps` or `positive_weight`.
+        options: Options of the estimator, such as `eps` or `positive_weight`; they come before those of a mapping.
 
     Returns:
-        Advantages (P, G), floating.
+        Advantages (P, G), in float32 or better.
 
     Raises:
         UnknownNameError: No estimator has that name, or it has no such option.
-        InvalidValueError: The rewards are not a matrix with at least one column.
-        MeasurementError: A reward is NaN or infinite; the message names the prompt and rollout.
+        InvalidValueError: The rewards are not a matrix with at least one column, an option is of another type or out of
+            range, or there is no such function.
+        MeasurementError: A reward is NaN or infinite; or a function of your own raises, or returns something else than
+            one finite number per reward. The message names the prompt and rollout.
 
     Example:
+        >>> import torch
         >>> estimate("dr_grpo", torch.tensor([[1.0, 0.0]]))
         tensor([[ 0.5000, -0.5000]])
+        >>> estimate({"name": "w_reinforce", "positive_weight": 0.2}, torch.tensor([[1.0, 0.0]]))
+        tensor([[ 0.2000, -1.0000]])
     """
-    check_estimator(name, **options)
+    import torch
+
+    function, options, what = _resolved(name, options)
     rewards_PG = torch.as_tensor(rewards_PG)
     if rewards_PG.ndim != 2 or rewards_PG.shape[1] == 0:
         raise InvalidValueError(
             f"rewards must have shape (prompts, rollouts per prompt), got {tuple(rewards_PG.shape)}"
         )
-    if not rewards_PG.is_floating_point():
-        rewards_PG = rewards_PG.float()
-    broken = (~torch.isfinite(rewards_PG)).nonzero().tolist()
-    if broken:
-        prompt, rollout = broken[0]
-        raise MeasurementError(
-            f"{len(broken)} rewards are not finite, the first is {rewards_PG[prompt, rollout].item()} "
-            f"(prompt {prompt}, rollout {rollout}); make the reward function return a number for each sample"
-        )
-    return _ESTIMATORS[name](rewards_PG, **options)
+    rewards_PG = _at_least_float32(rewards_PG)
+    _refuse_unless_finite(rewards_PG, "rewards", "make the reward function return a number for each sample")
+    if function in _ESTIMATORS.values():
+        return function(rewards_PG, **options)
+    return _of_its_own(function, rewards_PG, options, what)
 
 
-def check_estimator(name: str, **options: float) -> None:
-    """Raise `UnknownNameError` unless `estimate(name, ..., **options)` would know both."""
-    if name not in _ESTIMATORS:
-        raise UnknownNameError.of("advantage estimator", name, _ESTIMATORS)
-    known = [option for option in inspect.signature(_ESTIMATORS[name]).parameters if option != "rewards_PG"]
-    for option in options:
-        if option not in known:
-            raise UnknownNameError.of(f"option of advantage estimator {name!r}", option, known)
+def check_estimator(spec: Estimator, **options: Any) -> None:
+    """Refuse an estimator that `estimate(spec, ..., **options)` could not use, before there are any rewards.
 
-
-def estimate_by_group(name: str, rewards_B: Tensor, groups_B: Tensor, **options: float) -> Tensor:
-    """Return the advantages of estimator `name` where prompts need not have equally many rollouts.
+    Names and types of options are checked by the estimator's signature. An estimator with options, or of your own, is
+    also tried on rewards of two prompts, so that a value out of range or a function that raises is found here.
 
     Args:
-        name: One of `available()`.
+        spec: As `name` of `estimate`.
+        options: As in `estimate`.
+
+    Raises:
+        UnknownNameError: No estimator has that name, or it has no such option.
+        InvalidValueError: An option is missing, of another type or out of range, or there is no such function.
+        MeasurementError: A function of your own raises, or returns something else than one finite number per reward.
+
+    Example:
+        >>> check_estimator({"name": "w_reinforce", "positive_weight": 0.2})
+        >>> check_estimator({"name": "psr", "eps": 0.2})
+        Traceback (most recent call last):
+        entrocraft.errors.UnknownNameError: advantage estimator 'psr' takes no options, got 'eps'
+    """
+    function, options, _ = _resolved(spec, options)
+    if options or function not in _ESTIMATORS.values():
+        import torch
+
+        estimate(spec, torch.tensor([[1.0, 0.0], [0.0, 0.0]]), **options)
+
+
+def estimate_by_group(name: Estimator, rewards_B: Tensor, groups_B: Tensor, **options: Any) -> Tensor:
+    """Return the advantages of an estimator where prompts need not have equally many rollouts.
+
+    Args:
+        name: As in `estimate`.
         rewards_B: Rewards, one per rollout, in any order.
         groups_B: Index of the prompt that each rollout answers.
-        options: The estimator's own.
+        options: As in `estimate`.
 
     Returns:
-        Advantages (B,), floating; `reinforce_plus_plus` is taken over the whole batch, the others over each prompt.
+        Advantages (B,), in float32 or better. `reinforce_plus_plus` is taken over the whole batch; any other estimator
+        over each prompt, all prompts with equally many rollouts in one call.
 
     Raises:
         UnknownNameError: See `estimate`.
@@ -216,17 +268,74 @@ def estimate_by_group(name: str, rewards_B: Tensor, groups_B: Tensor, **options:
         MeasurementError: See `estimate`.
 
     Example:
+        >>> import torch
         >>> estimate_by_group("dr_grpo", torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0]), torch.tensor([0, 1, 0, 1, 1]))
         tensor([ 0.5000, -0.6667, -0.5000,  0.3333,  0.3333])
     """
-    if name == reinforce_plus_plus.__name__:
+    function, options, _ = _resolved(name, options)
+    if function is reinforce_plus_plus:
         return estimate(name, rewards_B[None, :], **options)[0]
-    rewards_B = rewards_B if rewards_B.is_floating_point() else rewards_B.float()
+    rewards_B = _at_least_float32(rewards_B)
+    # Rollouts of one prompt beside each other, so that prompts of equal size are the rows of one matrix.
     order = groups_B.argsort(stable=True)
     sizes_P = groups_B.unique(return_counts=True)[1]
-    sizes_B = sizes_P.repeat_interleave(sizes_P)  # of the rollouts in that order
-    advantages = torch.empty_like(rewards_B)
+    sizes_B = sizes_P.repeat_interleave(sizes_P)  # how many rollouts each one's prompt has, in that order
+    advantages_B = rewards_B.new_empty(rewards_B.shape)
     for size in sizes_P.unique().tolist():
         rows = order[sizes_B == size]
-        advantages[rows] = estimate(name, rewards_B[rows].view(-1, size), **options).flatten()
-    return advantages
+        advantages_B[rows] = estimate(name, rewards_B[rows].view(-1, size), **options).flatten()
+    return advantages_B
+
+
+def _resolved(spec: Estimator, options: Mapping[str, Any]) -> tuple[Callable[..., Tensor], dict[str, Any], str]:
+    """Return an estimator's function, its options, checked, and what messages call it."""
+    name, own = name_and_options(spec)
+    options = own | dict(options)
+    what = f"advantage estimator {name!r}"
+    if isinstance(name, str) and ":" in name:
+        function = load_function(name, "advantage estimator")
+    elif name is None:
+        raise InvalidValueError(f"advantage estimator: a mapping needs a name, got {spec!r:.80}")
+    elif isinstance(name, str) and name in _ESTIMATORS:
+        function = _ESTIMATORS[name]
+    else:
+        raise UnknownNameError.of("advantage estimator", name, [*_ESTIMATORS, "or your own as package.module:function"])
+    check_options(function, options, what, num_given=1)
+    return function, options, what
+
+
+def _of_its_own(function: Callable[..., Any], rewards_PG: Tensor, options: Mapping[str, Any], what: str) -> Tensor:
+    """Return what a user's function makes of rewards, if it is one finite number for each."""
+    import torch
+
+    shape = tuple(rewards_PG.shape)
+    try:
+        advantages_PG = function(rewards_PG, **options)
+    except EntrocraftError:
+        raise
+    except Exception as error:
+        kind = type(error).__name__
+        raise MeasurementError(f"{what} raised {kind} on rewards of shape {shape}: {first_line(error)}") from error
+    if not isinstance(advantages_PG, torch.Tensor) or advantages_PG.shape != rewards_PG.shape:
+        got = tuple(advantages_PG.shape) if isinstance(advantages_PG, torch.Tensor) else f"{advantages_PG!r:.80}"
+        raise MeasurementError(f"{what} must return a tensor of shape {shape}, as its rewards have, got {got}")
+    advantages_PG = advantages_PG.detach().to(rewards_PG)
+    _refuse_unless_finite(advantages_PG, f"advantages of {what}", "make it return a number for each reward")
+    return advantages_PG
+
+
+def _at_least_float32(rewards: Tensor) -> Tensor:
+    """Return rewards in a dtype that means, deviations and a small `eps` can be taken in."""
+    import torch
+
+    return rewards.to(torch.promote_types(rewards.dtype, torch.float32))
+
+
+def _refuse_unless_finite(values_PG: Tensor, what: str, remedy: str) -> None:
+    broken = (~values_PG.isfinite()).nonzero().tolist()
+    if broken:
+        prompt, rollout = broken[0]
+        raise MeasurementError(
+            f"{len(broken)} {what} are not finite, the first is {values_PG[prompt, rollout].item()} "
+            f"(prompt {prompt}, rollout {rollout}); {remedy}"
+        )

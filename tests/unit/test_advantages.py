@@ -1,4 +1,7 @@
 import statistics
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -105,3 +108,122 @@ def test_a_divisor_that_may_be_zero_is_refused(name):
 def test_whole_rewards_are_compared_as_numbers_in_groups_of_any_size():
     advantages = ec.advantages.estimate_by_group("dr_grpo", torch.tensor([1, 0, 0]), torch.tensor([0, 0, 0]))
     torch.testing.assert_close(advantages, torch.tensor([2 / 3, -1 / 3, -1 / 3]))
+
+
+# Options and functions of a user's own, as settings give them
+
+WEIGHTED = {"name": "w_reinforce", "positive_weight": 0.5}
+OWN = """
+def scaled(rewards_PG, *, scale: float = 1.0):
+    return scale * (rewards_PG - rewards_PG.mean())
+
+def listed(rewards_PG): return rewards_PG.tolist()
+def summed(rewards_PG): return rewards_PG.sum()
+def broken(rewards_PG): return rewards_PG / 0.0
+def raising(rewards_PG): raise RuntimeError("no\\nway")
+def needing(rewards_PG, *, weight: float): return weight * rewards_PG
+def whole(rewards_PG): return (rewards_PG > 0).long()
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    Path("own_estimators.py").write_text(OWN)
+    yield lambda name: f"own_estimators:{name}"
+    sys.modules.pop("own_estimators", None)
+
+
+def test_an_estimator_is_specified_with_its_options_wherever_it_is_named():
+    rewards = torch.tensor([[1.0, 0.0]])
+    ec.advantages.check_estimator(WEIGHTED)
+    assert ec.advantages.estimate(WEIGHTED, rewards).tolist() == [[0.5, -1.0]]
+    assert ec.advantages.estimate(WEIGHTED, rewards, positive_weight=0.2).tolist() == [[pytest.approx(0.2), -1.0]]
+    groups = torch.tensor([0, 0, 1])
+    assert ec.advantages.estimate_by_group(WEIGHTED, torch.tensor([1.0, 0.0, 1.0]), groups).tolist() == [0.5, -1.0, 0.5]
+
+
+def test_whitening_with_an_option_is_over_the_whole_batch_too():
+    rewards, groups = torch.tensor([1.0, 0.0, 1.0]), torch.tensor([0, 0, 1])
+    found = ec.advantages.estimate_by_group({"name": "reinforce_plus_plus", "eps": 0.5}, rewards, groups)
+    torch.testing.assert_close(found, ec.advantages.estimate("reinforce_plus_plus", rewards[None], eps=0.5)[0])
+
+
+@pytest.mark.parametrize(
+    ("spec", "error", "message"),
+    [
+        ("grpoo", UnknownNameError, "did you mean 'grpo'"),
+        ({"name": "grpo", "esp": 0.1}, UnknownNameError, "advantage estimator 'grpo' 'esp': did you mean 'eps'"),
+        ({"name": "psr", "eps": 0.1}, UnknownNameError, "advantage estimator 'psr' takes no options, got 'eps'"),
+        ({"name": "grpo", "eps": "0.1"}, InvalidValueError, "'grpo': eps: input should be a valid number, got '0.1'"),
+        ({"name": "grpo", "eps": True}, InvalidValueError, "'grpo': eps: input should be a valid number, got True"),
+        ({"name": "grpo", "eps": 0.0}, InvalidValueError, "eps must be more than 0"),
+        ({"name": "grpo", "eps": float("inf")}, InvalidValueError, "eps must be more than 0 and finite"),
+        ({"name": "w_reinforce", "positive_weight": float("nan")}, InvalidValueError, "positive_weight must be finite"),
+        ({"positive_weight": 0.1}, InvalidValueError, "a mapping needs a name"),
+        ({"name": ["grpo"]}, UnknownNameError, "advantage estimator"),
+        (5, InvalidValueError, "expected a name, or a mapping of a name and its options, got 5"),
+        ("nowhere:f", InvalidValueError, "advantage estimator 'nowhere:f': cannot import nowhere: there is no module"),
+        ("math:sqr", InvalidValueError, "module math has no 'sqr': did you mean 'sqrt'"),
+        ("math:pi", InvalidValueError, "advantage estimator 'math:pi' is no function"),
+    ],
+)
+def test_a_specification_that_cannot_be_used_is_refused_before_there_are_rewards(spec, error, message):
+    with pytest.raises(error, match=message):
+        ec.advantages.check_estimator(spec)
+
+
+def test_a_function_of_ones_own_is_named_by_its_import_path(own):
+    rewards = torch.tensor([[1.0, 0.0], [1.0, 1.0]])
+    expected = 2.0 * (rewards - 0.75)
+    spec = {"name": own("scaled"), "scale": 2.0}
+    ec.advantages.check_estimator(spec)
+    torch.testing.assert_close(ec.advantages.estimate(spec, rewards), expected)
+    groups = torch.tensor([0, 0, 1, 1])
+    found = ec.advantages.estimate_by_group(spec, rewards.flatten(), groups)
+    torch.testing.assert_close(found, expected.flatten())
+    assert ec.advantages.estimate(own("whole"), rewards).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "error", "message"),
+    [
+        ("listed", {}, MeasurementError, r"listed' must return a tensor of shape \(2, 2\), .* got \[\[1.0, 0.0\]"),
+        ("summed", {}, MeasurementError, r"summed' must return a tensor of shape \(2, 2\), .* got \(\)"),
+        ("broken", {}, MeasurementError, r"are not finite, the first is inf \(prompt 0, rollout 0\)"),
+        ("raising", {}, MeasurementError, r"raising' raised RuntimeError on rewards of shape \(2, 2\): no$"),
+        ("needing", {}, InvalidValueError, "needing' needs weight"),
+        ("scaled", {"scales": 1.0}, UnknownNameError, "did you mean 'scale'"),
+        ("scaled", {"rewards_PG": 1.0}, UnknownNameError, "Known: scale"),
+        ("scaled", {"scale": "x"}, InvalidValueError, "scale: input should be a valid number"),
+        ("scale", {}, InvalidValueError, "did you mean 'scaled'"),
+    ],
+)
+def test_a_function_that_is_no_estimator_is_refused(own, name, options, error, message):
+    with pytest.raises(error, match=message):
+        ec.advantages.check_estimator({"name": own(name), **options})
+
+
+def test_advantages_of_a_function_of_ones_own_carry_no_gradient():
+    rewards = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    assert not ec.advantages.estimate("torch:square", rewards).requires_grad
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_rewards_in_half_precision_are_compared_in_float32(dtype):
+    rewards = torch.tensor([[0.1, 0.1], [0.1, 0.1]], dtype=dtype)
+    for name in ec.advantages.available():
+        advantages = ec.advantages.estimate(name, rewards)
+        assert advantages.dtype == torch.float32 and advantages.isfinite().all()
+        by_group = ec.advantages.estimate_by_group(name, rewards.flatten(), torch.tensor([0, 0, 1, 1]))
+        torch.testing.assert_close(by_group, advantages.flatten())
+    assert not ec.advantages.estimate("reinforce_plus_plus", rewards).any()
+
+
+def test_settings_are_checked_without_torch():
+    code = (
+        "import sys, entrocraft.advantages as a; a.check_estimator('grpo'); "
+        "print([m for m in ('torch', 'pydantic') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
