@@ -1,4 +1,4 @@
-"""How much the answers to one problem differ."""
+"""Diversity: how much the answers to one problem differ."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ from entrocraft.errors import MissingDependencyError
 
 
 def num_distinct(answers: Sequence[str | None]) -> int:
-    """Return how many different answers there are; None is none.
+    """Return how many different answers there are; None, no answer, counts for nothing.
 
     Example:
         >>> num_distinct(["4", "4", "5", None])
@@ -19,11 +19,11 @@ def self_bleu(texts: Sequence[str], most: int = 8) -> float:
     """Return how alike texts are: the mean BLEU of each against all the others.
 
     Args:
-        texts: At least 2.
-        most: Only so many texts, the first, are compared: the cost is quadratic.
+        texts: Texts to compare, at least 2.
+        most: Number of texts to compare, the first ones: the cost is quadratic.
 
     Returns:
-        0 to 1; 1 if all are the same.
+        Mean BLEU-4, 0 to 1; 1 if all texts are the same.
 
     Raises:
         MissingDependencyError: sacrebleu is not installed.
@@ -43,6 +43,7 @@ def self_bleu(texts: Sequence[str], most: int = 8) -> float:
     texts = list(texts[:most])
     if len(set(texts)) == 1:
         return 1.0
+    # A text of fewer than four words is compared by the word groups that it can have.
     metric = BLEU(effective_order=True)
     scores = [metric.sentence_score(text, texts[:i] + texts[i + 1 :]).score for i, text in enumerate(texts)]
-    return sum(scores) / len(scores) / 100
+    return sum(scores) / len(scores) / 100  # sacrebleu gives percentages

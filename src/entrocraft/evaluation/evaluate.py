@@ -1,4 +1,4 @@
-"""Draw answers, score them, and keep every one."""
+"""One evaluation: answers drawn batch by batch, scored, and every one kept on file."""
 
 from collections.abc import Callable, Sequence
 
@@ -23,22 +23,23 @@ def evaluate(
     """Draw `config.num_samples` answers to each problem and score them.
 
     Args:
-        sampler: Makes the model, if there is anything to draw.
-        task: Scores answers.
-        problems: Of the task.
-        config: How to draw.
-        max_tokens: Where an answer is cut; by default where the task says.
-        seed: Of the draws.
-        with_answers: Also say what each completion answers, for majorities and diversity.
-        file: Where samples are kept. Whole batches that are there are not drawn again, and what is drawn after them is
-            what an evaluation in one go would have drawn.
-        on_batch: Called with the number of samples there are and will be, after each batch.
+        sampler: Function that loads the model; called once, and only if there is anything to draw.
+        task: The task, which scores answers.
+        problems: Problems of the task to be answered.
+        config: How answers are drawn.
+        max_tokens: Tokens after which an answer is cut; by default as many as the task says.
+        seed: Seed of the random draws.
+        with_answers: Whether to read what each completion answers, for majorities and diversity.
+        file: File that keeps the samples. Whole batches that are there are not drawn again, and what is drawn after
+            them is what an evaluation in one go would have drawn.
+        on_batch: Function called after each batch, with the number of samples there are and that there will be.
 
     Returns:
         The samples, problem after problem.
     """
     max_tokens = task.max_completion_tokens if max_tokens is None else max_tokens
     rows = config.rows(max_tokens)
+    # Number of the problem that each sample answers. A batch is so many rows, and may end within a problem.
     numbers = [i for i in range(len(problems)) for _ in range(config.num_samples)]
     samples = [] if file is None else file.read(numbers, rows)
     model: Sampler | None = None
@@ -47,6 +48,7 @@ def evaluate(
         batch = numbers[start : start + rows]
         asked = [problems[i] for i in batch]
         prompts = [problem["prompt"] for problem in asked]
+        # Seeded by the batch's number, so that an evaluation that goes on draws what it would have drawn.
         drawn = model.draw(prompts, config, max_tokens, seed_of_batch(seed, start // rows))
         texts = [one.text for one in drawn]
         answers = task.answers_of(texts) if with_answers else [None] * len(texts)

@@ -1,4 +1,4 @@
-"""What recorded samples say of a model: one value per problem for each measure."""
+"""Measures of a model from its recorded samples: one value per problem for each."""
 
 import warnings
 from collections.abc import Sequence
@@ -26,8 +26,11 @@ def measures_of(samples: Sequence[Sample], ks: Sequence[int]) -> dict[str, list[
     - `entropy`: in nats per token, of the policy at the sampling temperature, if it was seen.
 
     Args:
-        samples: Of one model, equally many for each problem.
+        samples: Samples of one model, equally many for each problem.
         ks: The k to report, each at most n.
+
+    Returns:
+        Measures by name, each a list over the problems in their order.
     """
     groups = list(by_problem(samples))
     n = len(groups[0])
@@ -49,6 +52,7 @@ def measures_of(samples: Sequence[Sample], ks: Sequence[int]) -> dict[str, list[
             values["self-bleu"] = [self_bleu([sample.completion for sample in group]) for group in groups]
     values["length"] = [_mean([sample.num_tokens for sample in group]) for group in groups]
     values["truncated"] = [_mean([sample.truncated for sample in group]) for group in groups]
+    # Sum of token entropies over number of tokens, within each problem: nats per token, long answers weighing more.
     if all(sample.entropy is not None for sample in samples):
         values["entropy"] = [
             sum(sample.entropy or 0.0 for sample in group) / max(sum(sample.num_tokens for sample in group), 1)
@@ -62,7 +66,15 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def differences(first: dict[str, list[float]], second: dict[str, list[float]]) -> dict[str, float]:
-    """Return by how much `second` exceeds `first` in each measure both have, with 95 % intervals over the same problems."""
+    """Return by how much `second` exceeds `first` in each measure that both have, with 95 % intervals.
+
+    Args:
+        first: Measures of one model, from `measures_of`.
+        second: Measures of another model on the same problems, in the same order.
+
+    Returns:
+        Mean differences by name, and as `.../low` and `.../high` their intervals, paired by problem.
+    """
     metrics = {}
     for name in (name for name in first if name in second):
         metrics[name] = _mean(second[name]) - _mean(first[name])

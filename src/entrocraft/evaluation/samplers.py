@@ -1,4 +1,4 @@
-"""What draws answers for an evaluation: transformers, or vLLM where it is installed."""
+"""Samplers, which draw answers for an evaluation: transformers, or vLLM where it is installed."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -15,18 +15,20 @@ from entrocraft.models.sampling import SamplingConfig, sample_batch
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """One completion."""
+    """One completion that was drawn."""
 
     text: str
+    """The completion without special tokens."""
     tokens: Sequence[int]
-    """Its end included, as TRL gives them to rewards."""
+    """Tokens of the completion, its end included, as TRL gives them to rewards."""
     truncated: bool
+    """Whether the completion was cut before its end."""
     entropy: float | None
     """Sum of the token entropies of the policy at the sampling temperature, in nats; None if they were not seen."""
 
     @property
     def num_tokens(self) -> int:
-        """How many tokens, its end included."""
+        """Number of tokens of the completion, its end included."""
         return len(self.tokens)
 
 
@@ -34,18 +36,26 @@ class Sampler(ABC):
     """A model that answers prompts."""
 
     tokenizer: Any
+    """Tokenizer of the model, with its chat template."""
 
     @abstractmethod
     def draw(self, prompts: Sequence[Any], config: SamplingConfig, max_tokens: int, seed: int) -> list[Drawn]:
-        """Return one answer to each prompt, text or chat messages."""
+        """Return one answer to each prompt.
+
+        Args:
+            prompts: Prompts, each text or chat messages; one that is to be answered twice stands there twice.
+            config: How answers are drawn.
+            max_tokens: Tokens after which an answer is cut.
+            seed: Seed of the random draws.
+        """
 
 
 class TransformersSampler(Sampler):
-    """A model of transformers.
+    """Sampler that draws from a model of transformers, in this process.
 
     Args:
         model: A causal language model.
-        tokenizer: Its tokenizer.
+        tokenizer: Tokenizer of the model.
     """
 
     def __init__(self, model: Any, tokenizer: Any):
@@ -73,14 +83,14 @@ class TransformersSampler(Sampler):
 
 
 def check_vllm(sources: Sequence[str]) -> None:
-    """Refuse what vLLM cannot do here.
+    """Refuse to draw with vLLM where it is not installed, or cannot load one of the models.
 
     Args:
         sources: Models, as `load_model` takes them.
 
     Raises:
-        MissingDependencyError: It is not installed.
-        InvalidValueError: A model is one that it cannot load.
+        MissingDependencyError: vLLM is not installed.
+        InvalidValueError: A model is an adapter or a GGUF file, which vLLM cannot load.
     """
     if find_spec("vllm") is None:
         raise MissingDependencyError("backend vllm needs vLLM: pip install vllm")
@@ -93,13 +103,14 @@ def check_vllm(sources: Sequence[str]) -> None:
 
 
 class VllmSampler(Sampler):
-    """A model served by vLLM in this process. It shows no entropies: vLLM keeps whole distributions to itself.
+    """Sampler that draws with vLLM, in this process; without entropies, which vLLM does not give.
 
     Args:
-        name: A folder or a hub id.
+        name: Model to load, a folder or a hub id.
 
     Raises:
         MissingDependencyError: vLLM is not installed.
+        InvalidValueError: vLLM cannot load the model.
     """
 
     def __init__(self, name: str):
@@ -111,20 +122,21 @@ class VllmSampler(Sampler):
         self._model = vllm.LLM(model=resolve_model(name))
 
     def draw(self, prompts: Sequence[Any], config: SamplingConfig, max_tokens: int, seed: int) -> list[Drawn]:
-        """Return one answer to each prompt."""
+        """Return one answer to each prompt; see `Sampler.draw`."""
         parameters = [
             self._vllm.SamplingParams(
                 temperature=config.temperature,
                 top_p=config.top_p,
-                top_k=config.top_k or -1,
+                top_k=config.top_k or -1,  # vLLM's word for no limit
                 max_tokens=max_tokens,
+                # What a model's own generation settings would bring, and evaluation leaves out.
                 repetition_penalty=1.0,
                 min_p=0.0,
                 seed=(seed + i) % 2**31,
             )
             for i in range(len(prompts))
         ]
-        # As tokens: a chat template brings its own special ones, and vLLM would add them again to text.
+        # Prompts go in as tokens: a chat template brings its own special ones, which vLLM would add to text again.
         tokens = [
             {"prompt_token_ids": self.tokenizer(text, add_special_tokens=isinstance(prompt, str))["input_ids"]}
             for prompt in prompts

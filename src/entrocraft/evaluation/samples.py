@@ -1,4 +1,4 @@
-"""Samples on file: one line each, so that an evaluation can be resumed, looked into and scored anew."""
+"""Samples of an evaluation on file: one line each, so that it can be resumed, looked into and scored anew."""
 
 import json
 import os
@@ -19,30 +19,36 @@ class Sample:
     problem: int
     """Number of the problem, from 0."""
     prompt: Any
+    """The problem's prompt, text or chat messages."""
     completion: str
+    """Text that the model wrote."""
     answer: str | None
-    """What the task takes it to answer; equal text for equal answers."""
+    """What the task takes the completion to answer, equal text for equal answers; None for nothing."""
     score: float
+    """Score that the task gave, of which more than 0.5 is a right answer."""
     num_tokens: int
     """Tokens of the completion, its end included."""
     truncated: bool
-    """No end came."""
+    """Whether the completion was cut before its end."""
     entropy: float | None
     """Sum of the token entropies of the policy at the sampling temperature, in nats; None if they were not seen."""
 
 
 class SampleFile:
-    """The samples of one evaluation, in order, with the settings that made them; a context, in which it is this process's.
+    """The samples of one evaluation, in order, with the settings that made them.
+
+    It is a context manager: within it no other process can write there.
 
     Args:
-        folder: Holds `settings.json` and `samples.jsonl`.
-        settings: What samples depend on.
+        folder: Folder that holds `settings.json` and `samples.jsonl`; made if it is not there.
+        settings: Everything that samples depend on, as JSON can hold it.
 
     Raises:
         RunDirectoryError: On entering: the folder holds samples of other settings, or another process is at work there.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]):
+        # As they will be read again: tuples are lists in JSON.
         self._folder, self._settings = folder, json.loads(json.dumps(settings))
         self._samples = folder / "samples.jsonl"
         self._lock = FileLock(folder / ".lock")
@@ -64,6 +70,7 @@ class SampleFile:
         self._lock.release()
 
     def _check_settings(self) -> None:
+        """Write the settings if there are none yet; else refuse any but those that are there."""
         about, now = self._folder / "settings.json", self._settings
         if not about.exists():
             unfinished = about.with_suffix(".tmp")
@@ -80,25 +87,27 @@ class SampleFile:
         if differing:
             name = differing[0]
             raise RunDirectoryError(
-                f"{self._folder} holds samples made with {name} {there.get(name)!r}, not {now.get(name)!r}: give another "
-                "--output, or the same settings to go on with them"
+                f"{self._folder} holds samples made with {name} {there.get(name)!r}, not {now.get(name)!r}: give "
+                "another --output, or the same settings to go on with them"
             )
 
     def read(self, numbers: Sequence[int], batch_size: int) -> list[Sample]:
-        """Return the samples of whole batches and drop what a killed process has left of another.
+        """Return the samples of whole batches, and drop what a killed process has left of another.
 
         Args:
-            numbers: Which problem each sample of a finished evaluation is of.
-            batch_size: Samples drawn at once.
+            numbers: Number of the problem that each sample of the finished evaluation is of.
+            batch_size: Number of samples that are drawn at once.
 
         Raises:
-            RunDirectoryError: The file holds something else.
+            RunDirectoryError: The file holds something else than samples, or samples of other problems.
         """
         if not self._samples.exists():
             return []
         # JSON may hold every separator of lines but this one.
         with self._samples.open(encoding="utf-8", newline="\n") as file:
             lines = list(file)
+        # A line without an end was being written when the process died. Batches are drawn by their own seeds, so that
+        # a part of one cannot be gone on with.
         whole = [line for line in lines if line.endswith("\n")]
         kept = len(numbers) if len(whole) >= len(numbers) else len(whole) - len(whole) % batch_size
         try:
@@ -114,7 +123,7 @@ class SampleFile:
         return samples
 
     def append(self, samples: Sequence[Sample]) -> None:
-        """Add one batch."""
+        """Add the samples of one batch."""
         with self._samples.open("a", encoding="utf-8", newline="\n") as file:
             file.writelines(json.dumps(asdict(sample)) + "\n" for sample in samples)
 

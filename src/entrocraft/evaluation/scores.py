@@ -19,7 +19,7 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
         k: Samples a user would draw, at most n.
 
     Returns:
-        A probability.
+        A probability, 0 to 1.
 
     Raises:
         InvalidValueError: Not `0 <= num_correct <= num_samples` or not `1 <= k <= num_samples`.
@@ -35,6 +35,7 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
             "pass@k needs 0 <= num_correct <= num_samples and 1 <= k <= num_samples, "
             f"got num_samples={num_samples}, num_correct={num_correct}, k={k}"
         )
+    # Of the C(n, k) sets of k samples, C(n - c, k) hold no right one; whole numbers, so that none is rounded.
     return 1.0 - math.comb(num_samples - num_correct, k) / math.comb(num_samples, k)
 
 
@@ -43,18 +44,18 @@ def majority_at_k(
 ) -> float:
     """Return the chance that the most frequent answer of k samples is right.
 
-    The mean over `num_draws` subsets of k samples without repetition, or the one there is for k = n. Samples that answer
-    nothing have no vote. Of several answers that are equally frequent, one is taken by lot.
+    The mean over `num_draws` subsets of k samples without repetition, or the one there is for k = n. Samples that
+    answer nothing have no vote. Of several answers that are equally frequent, one is taken by lot.
 
     Args:
         answers: What each sample answers, equal text for equal answers; None for nothing.
         correct: Whether each sample is right.
         k: Samples that vote, at most as many as there are.
-        num_draws: Subsets.
-        seed: Of their choice.
+        num_draws: Number of subsets to draw.
+        seed: Seed of the random draws.
 
     Returns:
-        A probability; 0 where no sample answers.
+        A probability, 0 to 1; 0 where no sample answers.
 
     Raises:
         InvalidValueError: The lengths differ, or not `1 <= k <= n`.
@@ -67,7 +68,8 @@ def majority_at_k(
     """
     if len(answers) != len(correct) or not 1 <= k <= len(answers):
         raise InvalidValueError(
-            f"majority@k needs as many answers as verdicts and 1 <= k <= n, got {len(answers)}, {len(correct)} and k={k}"
+            "majority@k needs as many answers as verdicts and 1 <= k <= n, "
+            f"got {len(answers)}, {len(correct)} and k={k}"
         )
     if k == len(answers):
         return _majority(answers, correct, range(k))
@@ -77,6 +79,7 @@ def majority_at_k(
 
 
 def _majority(answers: Sequence[str | None], correct: Sequence[bool], voters: Iterable[int]) -> float:
+    """Return the chance that the most frequent answer of these voters is right."""
     votes: dict[str, list[bool]] = {}
     for i in voters:
         answer = answers[i]
@@ -84,6 +87,8 @@ def _majority(answers: Sequence[str | None], correct: Sequence[bool], voters: It
             votes.setdefault(answer, []).append(correct[i])
     if not votes:
         return 0.0
+    # By lot among the most frequent answers: the mean of their chances. Samples of one answer may be graded unlike, so
+    # that an answer's chance is the share of its samples that are right.
     most = max(len(verdicts) for verdicts in votes.values())
     first = [sum(verdicts) / most for verdicts in votes.values() if len(verdicts) == most]
     return sum(first) / len(first)
@@ -94,6 +99,22 @@ def bootstrap_interval(
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of the mean of `values`, one value per problem.
 
+    Problems, not samples, are drawn again with replacement: they are what another test would have others of.
+
+    Args:
+        values: One value per problem.
+        confidence: Share of the resampled means that the interval holds.
+        resamples: Number of resampled means.
+        seed: Seed of the random draws.
+
+    Returns:
+        Lower and upper end, in the unit of `values`.
+
+    Raises:
+        InvalidValueError: There are no values.
+
+    Source: Efron (1979), Bootstrap Methods: Another Look at the Jackknife.
+
     Example:
         >>> bootstrap_interval([1.0, 1.0, 1.0])
         (1.0, 1.0)
@@ -103,7 +124,7 @@ def bootstrap_interval(
     array = np.asarray(values, dtype=float)
     rng = np.random.default_rng(seed)
     means = array[rng.integers(0, len(array), size=(resamples, len(array)))].mean(axis=1)
-    tail = 50.0 * (1.0 - confidence)
+    tail = 50.0 * (1.0 - confidence)  # in percent, on either side
     low, high = np.percentile(means, [tail, 100.0 - tail])
     return float(low), float(high)
 
@@ -112,6 +133,17 @@ def paired_interval(first: Sequence[float], second: Sequence[float], confidence:
     """Return the bootstrap interval of the mean of `second - first`, both over the same problems.
 
     What makes a problem hard makes it hard for both, so this is narrower than two intervals beside each other.
+
+    Args:
+        first: One value per problem.
+        second: Values of the same problems, in the same order.
+        confidence: Share of the resampled means that the interval holds.
+
+    Returns:
+        Lower and upper end of the difference, in the unit of the values.
+
+    Raises:
+        InvalidValueError: There are not equally many values, or none.
 
     Example:
         >>> paired_interval([0.0, 0.5, 1.0], [0.1, 0.6, 1.1])[0] > 0.09
@@ -126,8 +158,11 @@ def correctness(correct_PN: Sequence[Sequence[bool]], ks: Iterable[int]) -> dict
     """Return `mean@n` and `pass@k` for each k, one value per problem.
 
     Args:
-        correct_PN: For each problem, whether each of its n samples was correct.
+        correct_PN: For each problem, whether each of its n samples was correct; n is the same for all.
         ks: The k to report, each at most n.
+
+    Raises:
+        InvalidValueError: A k is less than 1 or more than n.
 
     Example:
         >>> correctness([[True, False], [False, False]], ks=[2])
