@@ -1,8 +1,30 @@
-"""The command line. Heavy imports wait until a command needs them, so `--help` is instant."""
+"""The command line, one module per group of commands. Heavy imports wait until a command needs them, so `--help` is instant."""
 
-from entrocraft.cli.commands import main
+import os
+import warnings
+
+import click
+
+from entrocraft import __version__
+from entrocraft.cli.analysis import diagnose, explain
+from entrocraft.cli.curves import plot, schedule, steer
+from entrocraft.cli.evaluate import evaluate
+from entrocraft.cli.export import export
+from entrocraft.cli.train import train
 from entrocraft.cli.verl import verl
 
-main.add_command(verl)
-
 __all__ = ["main"]
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Draw the entropy curve; reinforcement learning follows it."""
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    warnings.showwarning = lambda message, *_, **__: click.echo(f"entrocraft: warning: {message}", err=True)
+
+
+for _command in (train, evaluate, diagnose, explain, export, steer, plot, schedule, verl):
+    main.add_command(_command)

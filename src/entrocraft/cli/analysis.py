@@ -1,0 +1,100 @@
+"""`entrocraft diagnose` before a run, and `entrocraft explain` after it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from entrocraft.cli.output import user_errors_exit_2
+from entrocraft.errors import InvalidValueError
+
+
+@click.command()
+@click.argument("model", metavar="MODEL_OR_RUN")
+@click.option("--task", "task_name", required=True, help="The task, or a configuration that has one.")
+@click.option("--num-prompts", type=click.IntRange(2), default=32, show_default=True)
+@click.option("--num-rollouts", type=click.IntRange(2), default=8, show_default=True, help="Rollouts per prompt.")
+@click.option(
+    "--max-tokens", type=click.IntRange(1), help="Tokens of a rollout, at most. [default: what the task needs]"
+)
+@click.option("--temperature", type=float, default=1.0, show_default=True)
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rollouts generated at once.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--output", type=click.Path(path_type=Path), help="Folder for diagnosis.json and diagnosis.png.")
+@user_errors_exit_2
+def diagnose(model: str, task_name: str, output: Path | None, **settings: Any) -> None:
+    """Say, before training, where entropy starts, how noisy it is, which rule fits, and what to begin with."""
+    from entrocraft.config import task_from
+    from entrocraft.models.sampling_config import SamplingConfig
+    from entrocraft.runs import model_path_of
+
+    # What can be refused is refused before the model loads.
+    task = task_from(task_name)
+    SamplingConfig(temperature=settings["temperature"])
+    if output is not None:
+        import entrocraft.reports.plots.style  # noqa: F401 - needs matplotlib
+
+        if output.exists() and not output.is_dir():
+            raise InvalidValueError(f"--output expects a folder, and {output} is a file")
+    source = model_path_of(model)
+
+    from entrocraft.analysis.diagnosis import diagnose as diagnosis_by
+    from entrocraft.models import best_device, context_length, load_model, load_tokenizer
+    from entrocraft.models.prompts import check_prompts
+    from entrocraft.reports.diagnosis import describe
+
+    tokenizer = load_tokenizer(source)
+    problems = task.problems("train", settings["num_prompts"], settings["seed"])
+    longest_answer = settings["max_tokens"] or task.max_completion_tokens
+    check_prompts(task, problems, tokenizer, context_length(source), longest_answer)
+    found = diagnosis_by(load_model(source).to(best_device()), tokenizer, task, **settings)
+    click.echo(f"{model} on {task.name}, temperature {settings['temperature']:g}")
+    click.echo(describe(found))
+    if output is not None:
+        options = " ".join(
+            f"--{name.replace('_', '-')} {value}" for name, value in sorted(settings.items()) if value is not None
+        )
+        about = {
+            "command": f"entrocraft diagnose {model} --task {task_name} {options}",
+            "model": model,
+            "task": task.name,
+            **settings,
+        }
+        _write_diagnosis(output, found, about)
+
+
+def _write_diagnosis(folder: Path, found: Any, about: dict[str, Any]) -> None:
+    """Write a diagnosis as data, with what it is about, and as a picture."""
+    from entrocraft.reports.plots.diagnosis import draw_diagnosis
+    from entrocraft.reports.plots.style import write_picture
+
+    folder.mkdir(parents=True, exist_ok=True)
+    data_file, picture_file = folder / "diagnosis.json", folder / "diagnosis.png"
+    data_file.write_text(json.dumps(about | found.to_dict(), allow_nan=False) + "\n")
+    write_picture(draw_diagnosis(found, f"{about['model']} on {about['task']}"), picture_file)
+    click.echo(f"wrote {data_file} and {picture_file}")
+
+
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.option("--momentum", type=float, default=0.9, show_default=True, help="The optimizer's: Adam's beta1.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it to this picture, too.")
+@user_errors_exit_2
+def explain(run: Path, momentum: float, output: Path | None) -> None:
+    """Say why entropy moved in a run: by which quadrants, by drift, and what the filter did about it."""
+    from entrocraft.analysis import explanation
+    from entrocraft.reports.explanation import describe
+    from entrocraft.runs import RunDirectory
+
+    directory = RunDirectory(run)
+    directory.config()  # refuses what is no run
+    lines = directory.step_metrics()
+    found = explanation.explain(lines, momentum)
+    click.echo(describe(found))
+    if output is not None:
+        from entrocraft.reports.plots.explanation import draw_explanation
+        from entrocraft.reports.plots.style import write_picture
+
+        write_picture(draw_explanation(found, lines, f"Why entropy moved: {directory.path.name}"), output)
+        click.echo(f"wrote {output}")

@@ -1,0 +1,81 @@
+"""Curves: `entrocraft schedule` shows one, `entrocraft plot` those of runs, `entrocraft steer` bends a running job's."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from entrocraft.cli.output import sparkline, table, user_errors_exit_2
+from entrocraft.errors import InvalidValueError
+
+
+@click.command()
+@click.argument("spec", metavar="SPEC")
+@click.option("--steps", "num_steps", type=click.IntRange(1), default=100, show_default=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it to this picture, too.")
+@user_errors_exit_2
+def schedule(spec: str, num_steps: int, output: Path | None) -> None:
+    """Show a schedule such as 'linear(0.6, 0.2)', 0.5 or '[[0, 0.6], [1, 0.2]]'."""
+    import yaml
+
+    from entrocraft.schedules import schedule_from
+    from entrocraft.yaml_text import read_yaml
+
+    try:
+        value = read_yaml(spec)
+    except yaml.YAMLError:
+        value = spec
+    curve = schedule_from(value)
+    click.echo(json.dumps(curve.to_dict()))
+    click.echo(sparkline(curve.values(60)))
+    click.echo(table(curve.values(num_steps)))
+    if output is not None:
+        from entrocraft.reports.plots.curves import plot as draw
+        from entrocraft.reports.plots.style import write_picture
+
+        axes: Any = draw(curve, num_steps)
+        write_picture(axes.figure, output)
+        click.echo(f"wrote {output}")
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .png, .svg or .pdf file.")
+@user_errors_exit_2
+def plot(runs: tuple[Path, ...], output: Path) -> None:
+    """Draw runs over each other: entropy with its target, over reward and scores."""
+    from entrocraft.reports.plots.runs import draw_runs
+    from entrocraft.runs import RunDirectory
+
+    directories = [RunDirectory(path) for path in runs]
+    for directory in directories:
+        directory.config()  # refuses what is no run
+    draw_runs(directories, output)
+    click.echo(f"wrote {output}")
+
+
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("spec", metavar="SPEC")
+@click.option("--width", type=float, help="Width of the band around the curve. [default: the run's own]")
+@user_errors_exit_2
+def steer(run: Path, spec: str, width: float | None) -> None:
+    """Bend the curve of a running job: from its next decision on it follows SPEC, such as 'linear(0.6, 0.3)'.
+
+    SPEC is drawn over the whole run, as in its configuration. The file that this writes, steering.yaml in the run
+    directory, may as well be edited by hand.
+    """
+    from entrocraft.config import parse_config
+    from entrocraft.control.steering import parse_steering, write_steering
+    from entrocraft.runs import RunDirectory
+
+    directory = RunDirectory(run)
+    control = parse_config(directory.config()).control
+    if control is None:
+        raise InvalidValueError(f"{run} runs without entropy control: there is nothing to steer")
+    if control.steering is not None:
+        raise InvalidValueError(f"{run} follows {control.steering}, as its configuration says: write the curve there")
+    band = parse_steering(spec, control.band_width if width is None else width)
+    write_steering(directory.steering_file, band)
+    click.echo(f"wrote {directory.steering_file}; the run takes it up at its next decision")

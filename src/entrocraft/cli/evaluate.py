@@ -1,0 +1,44 @@
+"""`entrocraft eval`: how often models are right on held-out problems."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from entrocraft.cli.output import user_errors_exit_2
+from entrocraft.errors import InvalidValueError
+
+
+@click.command(name="eval")
+@click.argument("models", metavar="MODEL_OR_RUN...", nargs=-1, required=True)
+@click.option("--task", "task_name", help="The task, or a configuration that has one. [default: the run's own]")
+@click.option("--num-problems", type=click.IntRange(1), help="Held-out problems. [default: 200, or all there are]")
+@click.option("--num-samples", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--k", "ks", default="1,8,32", show_default=True, help="The k of pass@k and majority@k, with commas.")
+@click.option("--temperature", type=float, help="[default: the benchmark's own, else 1]")
+@click.option("--top-p", type=float, help="[default: the benchmark's own, else 1]")
+@click.option("--top-k", type=int, help="Draw from so many likeliest tokens. [default: the benchmark's own, else all]")
+@click.option(
+    "--max-tokens", type=click.IntRange(1), help="Tokens of an answer, at most. [default: what the task needs]"
+)
+@click.option(
+    "--batch-size", type=click.IntRange(1), help="Answers drawn at once. [default: 2^16 tokens of them, at most 1024]"
+)
+@click.option("--backend", type=click.Choice(["transformers", "vllm"]), default="transformers", show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Folder for samples, scores and pictures; resumes there."
+)
+@user_errors_exit_2
+def evaluate(models: tuple[str, ...], ks: str, output: Path | None, **settings: Any) -> None:
+    """Score models, or runs' newest checkpoints, on held-out problems of a task, and compare them with the first."""
+    try:
+        numbers = [int(k) for k in ks.split(",")]
+    except ValueError as error:
+        raise InvalidValueError(f"--k expects numbers with commas, such as 1,8,32, got {ks!r}") from error
+    if not all(1 <= k <= settings["num_samples"] for k in numbers):
+        raise InvalidValueError(f"--k must lie between 1 and --num-samples ({settings['num_samples']}), got {ks}")
+
+    from entrocraft.reports.evaluation import evaluate_models
+
+    click.echo(evaluate_models(models, numbers, output, **settings))

@@ -1,0 +1,24 @@
+"""`entrocraft export`: a run's model for others."""
+
+from pathlib import Path
+
+import click
+
+from entrocraft.cli.output import user_errors_exit_2
+
+
+@click.command()
+@click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.option("--push", "repo_id", metavar="REPO_ID", help="Upload it to this repository on the hub, too.")
+@click.option("--public", is_flag=True, help="Anyone may see that repository, if it is new.")
+@user_errors_exit_2
+def export(run: Path, folder: Path, repo_id: str | None, public: bool) -> None:
+    """Save a run's model to FOLDER, as transformers does, with a model card of its curve, scores and settings."""
+    from entrocraft.reports import model_card as exporting
+    from entrocraft.runs import RunDirectory
+
+    exporting.export(RunDirectory(run), folder)
+    click.echo(f"wrote {folder}")
+    if repo_id is not None:
+        click.echo(f"pushed to {exporting.push(folder, repo_id, private=not public)}")

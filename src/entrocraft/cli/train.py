@@ -1,0 +1,71 @@
+"""`entrocraft train`: one training run, or what it would be."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from entrocraft.cli.output import describe_curve, user_errors_exit_2
+from entrocraft.errors import InvalidValueError
+
+
+@click.command()
+@click.argument("config_file", metavar="CONFIG.yaml", type=click.Path(path_type=Path))
+@click.argument("overrides", metavar="[key.path=value]...", nargs=-1)
+@click.option("--output", type=click.Path(path_type=Path), help="Run directory. [default: runs/CONFIG]")
+@click.option("--resume", is_flag=True, help="Go on with the run in the output directory, if there is one.")
+@click.option("--dry-run", is_flag=True, help="Check and show what would run; train nothing, write nothing.")
+@user_errors_exit_2
+def train(config_file: Path, overrides: tuple[str, ...], output: Path | None, resume: bool, dry_run: bool) -> None:
+    """Train as CONFIG.yaml says.
+
+    Exit status: 0 done; 2 a mistake in the request; 130 or 143 stopped by Ctrl-C or SIGTERM, resumable.
+    """
+    from entrocraft.config import load_config
+    from entrocraft.runs import RunDirectory
+
+    config = load_config(config_file, overrides)
+    run = RunDirectory(output or Path("runs") / config_file.stem)
+    training = _import_training()
+    if dry_run:
+        _describe(training.plan_run(config, run), run)
+        return
+    outcome = training.train(config, run, resume=resume)
+    if outcome.stopped_by is not None:
+        name = signal.Signals(outcome.stopped_by).name
+        click.echo(f"stopped by {name} after step {outcome.steps}; go on with --resume", err=True)
+        sys.exit(128 + outcome.stopped_by)
+    click.echo(f"done: {run.report_file}")
+
+
+def _import_training() -> Any:
+    try:
+        from entrocraft import training
+    except ImportError as error:
+        raise InvalidValueError(f"training needs TRL: pip install 'entrocraft[trl]' ({error})") from error
+    return training
+
+
+def _describe(plan: Any, run: Any) -> None:
+    """Print the resolved configuration, the curve and the arithmetic of the batch."""
+    import yaml
+
+    config, train_config = plan.config, plan.config.train
+    click.echo(yaml.safe_dump(config.to_dict(), sort_keys=False).rstrip())
+    if config.control is None:
+        click.echo("\nno entropy control")
+    else:
+        click.echo(f"\n{describe_curve(config.control.band(), train_config.steps)}")
+    args, rollouts = plan.trl_args, train_config.rollouts_per_step
+    total = rollouts * train_config.steps
+    problems_seen = train_config.prompts_per_step * train_config.steps / len(plan.train_problems)
+    click.echo(
+        f"\n{train_config.prompts_per_step} prompts x {train_config.rollouts_per_prompt} rollouts = {rollouts} rollouts "
+        f"a step, in {args.gradient_accumulation_steps} micro-batches of {args.per_device_train_batch_size}, "
+        f"{plan.prompts_per_generation} prompts in each batch of rollouts\n"
+        f"{train_config.steps} steps, {total:,} rollouts of up to {args.max_completion_length} tokens, each of "
+        f"{len(plan.train_problems):,} problems seen {problems_seen:.1f} times\n"
+        f"a checkpoint every {train_config.save_every} steps; output goes to {run.path}"
+    )

@@ -1,0 +1,43 @@
+"""Help is instant: nothing heavy is imported before a command runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import entrocraft.cli
+from entrocraft.cli import main
+
+HEAVY = {"torch", "numpy", "transformers", "trl", "datasets", "pydantic", "matplotlib", "rich", "yaml", "verl", "ray"}
+SHOW_HELP = """
+import json, sys, time
+begun = time.perf_counter()
+from entrocraft.cli import main
+try:
+    main(sys.argv[1:], "entrocraft")
+except SystemExit as stopped:
+    assert not stopped.code
+print(json.dumps([time.perf_counter() - begun, sorted(name for name in sys.modules if "." not in name)]))
+"""
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["verl", "data", "--help"]])
+def test_help_loads_nothing_heavy_and_is_instant(arguments):
+    shown = subprocess.run([sys.executable, "-c", SHOW_HELP, *arguments], capture_output=True, text=True, check=True)
+    *text, measured = shown.stdout.splitlines()
+    seconds, loaded = json.loads(measured)
+    assert "Usage: entrocraft" in text[0] and not HEAVY & set(loaded)
+    assert seconds < 1.0  # 0.1 where nothing else runs
+
+
+@pytest.mark.parametrize("name", sorted(main.commands))
+def test_every_command_says_what_it_does_in_one_sentence(name):
+    first_line = main.commands[name].help.splitlines()[0]
+    assert first_line.endswith(".") and first_line[0].isupper()
+
+
+def test_every_module_of_commands_is_short():
+    for file in Path(entrocraft.cli.__file__).parent.glob("*.py"):
+        assert len(file.read_text().splitlines()) < 200, file.name
