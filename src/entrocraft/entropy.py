@@ -1,6 +1,6 @@
-"""Policy entropy and log-probabilities from logits, in chunks, accumulated in float32 or, for float64 logits, in float64.
+"""Policy entropy and log-probabilities from logits, in chunks, accumulated in float32 or better.
 
-Shapes: B rollouts, T tokens, V vocabulary. All entropies are in nats per token.
+Shapes: B rollouts, T tokens, V vocabulary, N tokens of a chunk. All entropies are in nats per token.
 """
 
 from collections.abc import Sequence
@@ -12,6 +12,7 @@ from torch import Tensor
 from entrocraft.errors import InvalidValueError, MeasurementError, UnknownNameError
 
 Aggregation = Literal["token_mean", "sequence_mean"]
+"""How token entropies become one number for a batch; see `batch_entropy`."""
 
 _CHUNK_LOGITS = 2**22  # 16 MiB of float32: small enough for allocators to reuse rather than map anew
 _LOWEST = torch.finfo(torch.float32).min
@@ -19,6 +20,10 @@ _LOWEST = torch.finfo(torch.float32).min
 
 def chunk_tokens(chunk_size: int | None, vocabulary: int) -> int:
     """Return how many tokens to work on at once; by default as many as 4 million logits hold.
+
+    Args:
+        chunk_size: Number of tokens asked for, or None.
+        vocabulary: Number of logits of a token.
 
     Raises:
         InvalidValueError: `chunk_size` is not positive.
@@ -42,6 +47,7 @@ def safe_log_softmax(logits_NV: Tensor) -> Tensor:
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
+    """Return float32 for half precision, whose sum over a vocabulary would be rounded; float64 as it is."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
@@ -75,6 +81,7 @@ def token_entropy(logits_BTV: Tensor, chunk_size: int | None = None) -> Tensor:
 
 def _entropy_rows(logits_NV: Tensor) -> Tensor:
     log_probs = safe_log_softmax(logits_NV)
+    # From log-probabilities alone: the logarithm of a rounded probability would lose what rare tokens have.
     return -(log_probs.exp() * log_probs).sum(-1)
 
 
@@ -137,6 +144,16 @@ def entropy_sums(entropy_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
     """Return per rollout the sum of counted token entropies (nats, float32) and their number.
 
     Sums and counts, not means, are what ranks exchange: a mean of means weighs tokens unequally.
+
+    Args:
+        entropy_BT: Token entropies, in nats; what is masked may be NaN.
+        mask_BT: True (or 1) where a token counts.
+
+    Returns:
+        Sums (B,) and counts (B,).
+
+    Raises:
+        InvalidValueError: Entropies and mask differ in shape.
     """
     refuse_other_shape("mask", mask_BT, entropy_BT.shape)
     counted = mask_BT.bool()
@@ -145,7 +162,18 @@ def entropy_sums(entropy_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def entropy_from_sums(sums_B: Tensor, counts_B: Tensor, aggregation: Aggregation = "token_mean") -> float:
-    """Return the batch entropy from `entropy_sums`, gathered over all ranks; see `batch_entropy`."""
+    """Return the batch entropy from `entropy_sums`, gathered over all ranks; see `batch_entropy`.
+
+    Args:
+        sums_B: Sum of counted token entropies of each rollout, in nats.
+        counts_B: Number of counted tokens of each rollout.
+        aggregation: How they become one number.
+
+    Raises:
+        MeasurementError: No token counts, or a sum is NaN or infinite.
+        UnknownNameError: There is no such aggregation.
+    """
+    # On the CPU, in float64, which some accelerators lack: millions of tokens are added up here.
     sums_B, counts_B = sums_B.cpu().double(), counts_B.cpu().double()
     if not bool((counts_B > 0).any()):
         raise MeasurementError(
@@ -175,7 +203,7 @@ def entropy_standard_error(sums_B: Tensor, counts_B: Tensor, groups_B: Tensor) -
 
     Args:
         sums_B: Sum of counted token entropies of each rollout, in nats.
-        counts_B: Counted tokens of each rollout.
+        counts_B: Number of counted tokens of each rollout.
         groups_B: Index of the prompt that each rollout answers.
 
     Returns:
@@ -191,6 +219,7 @@ def entropy_standard_error(sums_B: Tensor, counts_B: Tensor, groups_B: Tensor) -
     num_prompts, num_tokens = len(prompts), counts_B.sum()
     if num_prompts < 2 or not num_tokens:
         return None
+    # r_p of the formula: how many nats a prompt's tokens lie above as many mean tokens.
     residual_B = sums_B - sums_B.sum() / num_tokens * counts_B
     residual_P = torch.zeros(num_prompts, dtype=torch.float64).index_add_(0, index_B, residual_B)
     return float((num_prompts / (num_prompts - 1) * residual_P.square().sum()).sqrt() / num_tokens)
