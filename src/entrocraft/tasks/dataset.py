@@ -13,13 +13,13 @@ from entrocraft.grading.rewards import OwnReward, own_reward
 from entrocraft.tasks.base import Problem, Split, Task, is_held_out, log_late_graders
 from entrocraft.tasks.sources import Row, read_rows
 
-# What TRL gives a reward besides columns; outside of training there is nothing to log to.
+# Arguments that TRL gives a reward besides columns; outside of training there is nothing to log to.
 _OUTSIDE_TRAINING: dict[str, Any] = {
     "trainer_state": None,
     "log_extra": lambda column, values: None,
     "log_metric": lambda name, value: None,
 }
-# TRL gives these a meaning of its own, or refuses them.
+# Column names to which TRL gives a meaning of its own, or which it refuses; rewards are not given such columns.
 _RESERVED = (
     "completion",
     "completion_ids",
@@ -38,31 +38,34 @@ _RESERVED = (
 class DatasetTask(Task):
     """Problems of a data set: files, folders or the hub.
 
-    Each row becomes one problem. Without `test`, a share of the rows is held out, by a hash of the prompt.
+    Each row becomes one problem. Without `test`, a share of the rows is held out, by a hash of the prompt. Rows are
+    read when they are first needed, those of a split that nobody asks for never.
 
     Args:
-        train: Where training problems are: a .jsonl, .json, .csv or .parquet file, a folder or a hub id; see `read_rows`.
-            None if there is nothing to train on.
-        test: Where held-out problems are; by default `test_share` of `train`.
-        test_share: Share of the rows that is held out; 0 holds out none.
-        where: Only rows whose columns hold these values: `{column: value}`, or a list of values.
-        unless: No rows whose columns hold these, likewise.
+        train: Source of training problems: a .jsonl, .json, .csv or .parquet file, a folder or a hub id; see
+            `read_rows`. None if there is nothing to train on.
+        test: Source of held-out problems; by default `test_share` of `train`.
+        test_share: Share of the rows of `train` that is held out where there is no `test`; 0 holds out none.
+        where: Columns and the values that rows must hold to be used: `{column: value}`, or a list of values.
+        unless: Columns and the values that rows must not hold, likewise.
         config: Configuration of a hub data set.
         revision: Revision of a hub data set.
-        prompt: The prompt: text with columns in braces, or `{column}` alone for a column of text or chat messages.
-        system: A system message before the prompt; makes it a chat.
-        chat: Give the prompt as a user's message, for models with a chat template.
-        answer: The column of right answers, for rewards by name.
-        reward: `exact`, `number`, `math`, `{name: regex, pattern: ...}`, or your own `package.module:function` in TRL's
-            signature, which is given all columns but those whose names TRL uses itself (`prompt`, `completion`, `tools` and
-            the like); `{name: package.module:function, seconds: 5}` gives each completion a time limit, see `OwnReward`.
-        max_completion_tokens: Where an answer is cut.
-        name: What reports call the task.
+        prompt: Template of the prompt: text with columns in braces, or `{column}` alone for a column of text or chat
+            messages.
+        system: System message before the prompt; makes it a chat.
+        chat: Whether to give the prompt as a user's message, for models with a chat template.
+        answer: Name of the column of right answers, for rewards by name.
+        reward: Reward by name, `exact`, `number`, `math` or `{name: regex, pattern: ...}`; or your own
+            `package.module:function` in TRL's signature, which is given all columns but those whose names TRL uses
+            itself (`prompt`, `completion`, `tools` and the like). `{name: package.module:function, seconds: 5}` gives
+            each completion a time limit; see `OwnReward`.
+        max_completion_tokens: Number of tokens after which an answer is cut.
+        name: Name of the task in reports.
 
     Raises:
-        InvalidValueError: A data set is not there, is empty, or lacks a column; a cell cannot be used. The message names
-            file, row and column.
-        UnknownNameError: There is no such reward or column.
+        InvalidValueError: An option cannot be used. When problems are first asked for: a data set is not there or is
+            empty, or a cell cannot be used; the message names file, row and column.
+        UnknownNameError: There is no such reward; or, when problems are first asked for, no such column.
 
     Example:
         >>> import json, pathlib, tempfile
@@ -107,11 +110,12 @@ class DatasetTask(Task):
         self._grader = own_reward(reward) or verifiers.build(reward)
         self.reads_prompts = self.reads_tokens = isinstance(self._grader, OwnReward)
         self._prompt_columns = _columns_of(prompt, name)
-        self._overlap_known = False
-        self._read: list[tuple[str, list[int], list[Problem]]] = []  # sources, rows, and the problem of each
+        self._overlap_warned = False
+        # What has been read: each source, and of each of its problems the number of the row, from 1, and the problem.
+        self._sources: list[tuple[str, list[int], list[Problem]]] = []
 
-    def _all(self, split: Split) -> list[Problem]:
-        """All problems of one split; what the other one needs is not read."""
+    def _problems_in(self, split: Split) -> list[Problem]:
+        """Return all problems of one split; what the other one needs is not read."""
         if split == "test" and self._test is not None:
             if self._train is not None:
                 self._warn_of_overlap()
@@ -124,7 +128,7 @@ class DatasetTask(Task):
             raise InvalidValueError(
                 f"{self.name} holds out none of {self._train}; give `test`, or a test_share above 0"
             )
-        return self._shares[split]
+        return self._division[split]
 
     @cached_property
     def _train_problems(self) -> list[Problem]:
@@ -135,8 +139,8 @@ class DatasetTask(Task):
         return self._problems_of(str(self._test))
 
     @cached_property
-    def _shares(self) -> dict[Split, list[Problem]]:
-        """The problems of `train`, divided."""
+    def _division(self) -> dict[Split, list[Problem]]:
+        """Return the problems of `train`, divided into a part to train on and one that is held out."""
         train = self._train_problems
         held_out = [is_held_out(str(problem["prompt"]), self._test_share) for problem in train]
         splits: dict[Split, list[Problem]] = {
@@ -146,13 +150,15 @@ class DatasetTask(Task):
         for split, problems in splits.items():
             if not problems and self._test_share:
                 raise InvalidValueError(
-                    f"{self.name}: {self._train} leaves no problem to {split}, of {len(train)} rows; give `test`, or another "
-                    f"test_share than {self._test_share:g}"
+                    f"{self.name}: {self._train} leaves no problem to {split}, of {len(train)} rows; give `test`, or "
+                    f"another test_share than {self._test_share:g}"
                 )
         return splits
 
     def _problems_of(self, source: str) -> list[Problem]:
+        """Read a source, and return the problems of those of its rows that are selected."""
         rows = read_rows(source, config=self._config, revision=self._revision)
+        # Objects of a .jsonl file may leave out a column that others have: it is then empty.
         columns = dict.fromkeys(name for row in rows for name in row)
         rows = [dict.fromkeys(columns) | row for row in rows]
         needed = [*self._prompt_columns] + ([] if isinstance(self._grader, OwnReward) else [self._answer])
@@ -169,28 +175,29 @@ class DatasetTask(Task):
             raise InvalidValueError(
                 f"{source}: text and chats are mixed: row {numbers[0]} is one, row {other} the other"
             )
-        self._read.append((source, numbers, problems))
+        self._sources.append((source, numbers, problems))
         return problems
 
     def place_of(self, problem: Mapping[str, Any]) -> str:
         """Return source, row and columns of a prompt; of several that are the same, the first."""
         columns = f"column{'s' * (len(self._prompt_columns) > 1)} {', '.join(map(repr, self._prompt_columns))}"
-        for source, numbers, problems in self._read:
+        for source, numbers, problems in self._sources:
             for number, other in zip(numbers, problems, strict=True):
                 if other["prompt"] == problem["prompt"]:
                     return f"{source}, row {number}, {columns}"
         return super().place_of(problem)
 
     def _selects(self, row: Row) -> bool:
+        """Return whether `where` and `unless` let a row be used."""
         return all(row[column] in values for column, values in self._where.items()) and not any(
             row[column] in values for column, values in self._unless.items()
         )
 
     def _warn_of_overlap(self) -> None:
-        """Warn once of test problems that are trained on; it is not looked for before training data are read."""
-        if self._overlap_known or "_train_problems" not in vars(self):
+        """Warn once of test problems that are trained on, as soon as the training problems are read, too."""
+        if self._overlap_warned or "_train_problems" not in vars(self):
             return
-        self._overlap_known = True
+        self._overlap_warned = True
         known = {str(problem["prompt"]) for problem in self._train_problems}
         num_shared = sum(str(problem["prompt"]) in known for problem in self._test_problems)
         if num_shared:
@@ -201,6 +208,7 @@ class DatasetTask(Task):
             )
 
     def _problem(self, row: Row, needed: Sequence[str], place: str) -> Problem:
+        """Return the problem that a row holds, and refuse one with an empty cell among the columns needed."""
         for column in needed:
             if row[column] is None or (isinstance(row[column], str) and not row[column].strip()):
                 raise InvalidValueError(f"{place}: column {column!r} is empty")
@@ -214,6 +222,7 @@ class DatasetTask(Task):
         assert isinstance(self._grader, verifiers.Verifier)
         if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value:
             raise InvalidValueError(f"{place}: column {self._answer!r} must hold text or a number, got {value!r:.80}")
+        # Readers of tables make 42 a 42.0 where another row of the column is empty.
         text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
         if self._grader.expected(text) is None:
             raise InvalidValueError(
@@ -222,7 +231,9 @@ class DatasetTask(Task):
         return text
 
     def _prompt(self, row: Row, place: str) -> str | list[dict[str, str]]:
+        """Return a row's prompt: text, or chat messages where the column holds them or a chat is asked for."""
         columns = self._prompt_columns
+        # One column in braces and nothing else gives what the cell holds as it is; any other template gives text.
         value = row[columns[0]] if self._template == f"{{{columns[0]}}}" else self._template.format_map(row)
         before = [{"role": "system", "content": self._system}] if self._system is not None else []
         if isinstance(value, list):
@@ -234,21 +245,22 @@ class DatasetTask(Task):
             return before + [{"role": message["role"], "content": message["content"]} for message in value]
         try:
             text = str(value)
-            text.encode()
+            text.encode()  # half of a surrogate pair is no character, and no tokenizer takes it
         except UnicodeEncodeError as error:
             raise InvalidValueError(f"{place}: the prompt is no Unicode text: {error}") from error
         return [*before, {"role": "user", "content": text}] if self._chat or before else text
 
     def size(self, split: Split) -> int:
         """Return how many problems `split` holds."""
-        return len(self._all(split))
+        return len(self._problems_in(split))
 
     def problems(self, split: Split, num_problems: int, seed: int = 0) -> list[Problem]:
         """Return problems of `split`, drawn without repetition; see `Task.problems`."""
-        problems = self._all(split)
+        problems = self._problems_in(split)
         if num_problems > len(problems):
             raise InvalidValueError(
-                f"{self.name}: {num_problems} {split} problems were asked for, and there are {len(problems)}; ask for fewer"
+                f"{self.name}: {num_problems} {split} problems were asked for, and there are {len(problems)}; "
+                "ask for fewer"
             )
         return random.Random(f"dataset-{split}-{seed}").sample(problems, num_problems)
 
@@ -265,26 +277,28 @@ class DatasetTask(Task):
         """Return the reward of each completion of each problem.
 
         Args:
-            completions: Texts.
-            problems: What each answers.
-            completion_ids: The tokens of each, for a reward of your own; where nobody knows them it is not given any.
+            completions: Texts of the completions.
+            problems: Problem that each completion answers.
+            completion_ids: Tokens of each completion, for a reward of your own; None where nobody knows them, and the
+                reward is then not given any.
         """
         if not isinstance(self._grader, OwnReward):
             return self._grader.scores(completions, [problem["answer"] for problem in problems])
         prompts = [problem["prompt"] for problem in problems]
         in_chat = [isinstance(prompt, list) for prompt in prompts]
-        said = [
+        # As TRL gives completions to rewards: what is said in a chat is a list of messages.
+        messages = [
             [{"role": "assistant", "content": completion}] if chat else completion
             for completion, chat in zip(completions, in_chat, strict=True)
         ]
         columns = {name: [problem[name] for problem in problems] for name in problems[0] if name != "prompt"}
         if completion_ids is None and not any(completions):
-            completion_ids = [[] for _ in completions]  # what an empty text is made of
+            completion_ids = [[] for _ in completions]  # the tokens of empty texts are known
         tokens = {} if completion_ids is None else {"completion_ids": completion_ids}
-        return self._grader(said, prompts=prompts, **columns, **tokens, **_OUTSIDE_TRAINING)
+        return self._grader(messages, prompts=prompts, **columns, **tokens, **_OUTSIDE_TRAINING)
 
     def reward(self, completions: Sequence[Any], **columns: Any) -> list[float]:
-        """Score a batch in TRL's reward-function signature; a reward of your own is given all that TRL gives."""
+        """Score a batch in TRL's reward-function signature; a reward of your own gets every argument that TRL gives."""
         if isinstance(self._grader, OwnReward):
             scores = self._grader(completions, **columns)
             log_late_graders(columns.get("log_metric"))
@@ -299,14 +313,16 @@ class DatasetTask(Task):
 
 
 def _selection(option: str, columns: Any, name: str) -> dict[str, list[Any]]:
-    """Return the values that each column may, or may not, hold."""
+    """Return the values that each column must, or must not, hold, as lists."""
     if columns is None:
         return {}
     if not isinstance(columns, Mapping):
         raise InvalidValueError(
             f"{name}: {option} expects columns and their values, such as {{level: [4, 5]}}, got {columns!r}"
         )
-    return {column: list(v) if isinstance(v, list | tuple) else [v] for column, v in columns.items()}
+    return {
+        column: list(values) if isinstance(values, list | tuple) else [values] for column, values in columns.items()
+    }
 
 
 def _columns_of(template: str, name: str) -> list[str]:
@@ -321,10 +337,12 @@ def _columns_of(template: str, name: str) -> list[str]:
     for column, spec, conversion in named:
         if not column or spec or conversion or set(column) & set(".[]"):
             raise InvalidValueError(
-                f"{name}: prompt {template!r}: braces take the name of a column and nothing else; double them for themselves"
+                f"{name}: prompt {template!r}: braces take the name of a column and nothing else; double them to have a "
+                "brace in the text"
             )
     return [str(column) for column, _, _ in named]
 
 
 def _is_message(value: Any) -> bool:
+    """Return whether a value is a chat message: a role and a content, both text."""
     return isinstance(value, Mapping) and all(isinstance(value.get(key), str) for key in ("role", "content"))
