@@ -4,13 +4,13 @@ import random
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from string import Formatter
 from typing import Any
 
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.grading import verifiers
 from entrocraft.grading.rewards import OwnReward, own_reward
 from entrocraft.tasks.base import Problem, Split, Task, is_held_out, log_late_graders
+from entrocraft.tasks.prompt_template import PromptTemplate
 from entrocraft.tasks.sources import Row, read_rows
 
 # Arguments that TRL gives a reward besides columns; outside of training there is nothing to log to.
@@ -20,19 +20,11 @@ _OUTSIDE_TRAINING: dict[str, Any] = {
     "log_metric": lambda name, value: None,
 }
 # Column names to which TRL gives a meaning of its own, or which it refuses; rewards are not given such columns.
-_RESERVED = (
-    "completion",
-    "completion_ids",
-    "completions",
-    "environments",
-    "image",
-    "images",
-    "prompt",
-    "prompts",
-    "self",
-    "tools",
+_RESERVED = {
+    *("completion", "completion_ids", "completions", "prompt", "prompts"),
+    *("environments", "image", "images", "self", "tools"),
     *_OUTSIDE_TRAINING,
-)
+}
 
 
 class DatasetTask(Task):
@@ -106,10 +98,9 @@ class DatasetTask(Task):
         self._train, self._test, self._test_share = train, test, test_share
         self._config, self._revision = config, revision
         self._where, self._unless = _selection("where", where, name), _selection("unless", unless, name)
-        self._template, self._system, self._chat, self._answer = prompt, system, chat, answer
+        self._template, self._answer = PromptTemplate(prompt, system=system, chat=chat, name=name), answer
         self._grader = own_reward(reward) or verifiers.build(reward)
         self.reads_prompts = self.reads_tokens = isinstance(self._grader, OwnReward)
-        self._prompt_columns = _columns_of(prompt, name)
         self._overlap_warned = False
         # What has been read: each source, and of each of its problems the number of the row, from 1, and the problem.
         self._sources: list[tuple[str, list[int], list[Problem]]] = []
@@ -161,7 +152,7 @@ class DatasetTask(Task):
         # Objects of a .jsonl file may leave out a column that others have: it is then empty.
         columns = dict.fromkeys(name for row in rows for name in row)
         rows = [dict.fromkeys(columns) | row for row in rows]
-        needed = [*self._prompt_columns] + ([] if isinstance(self._grader, OwnReward) else [self._answer])
+        needed = [*self._template.columns] + ([] if isinstance(self._grader, OwnReward) else [self._answer])
         for column in (*needed, *self._where, *self._unless):
             if column not in columns:
                 raise UnknownNameError.of(f"column of {source}", column, columns)
@@ -180,7 +171,8 @@ class DatasetTask(Task):
 
     def place_of(self, problem: Mapping[str, Any]) -> str:
         """Return source, row and columns of a prompt; of several that are the same, the first."""
-        columns = f"column{'s' * (len(self._prompt_columns) > 1)} {', '.join(map(repr, self._prompt_columns))}"
+        names = self._template.columns
+        columns = f"column{'s' * (len(names) > 1)} {', '.join(map(repr, names))}"
         for source, numbers, problems in self._sources:
             for number, other in zip(numbers, problems, strict=True):
                 if other["prompt"] == problem["prompt"]:
@@ -212,7 +204,7 @@ class DatasetTask(Task):
         for column in needed:
             if row[column] is None or (isinstance(row[column], str) and not row[column].strip()):
                 raise InvalidValueError(f"{place}: column {column!r} is empty")
-        prompt = self._prompt(row, place)
+        prompt = self._template.prompt(row, place)
         if isinstance(self._grader, OwnReward):
             return {"prompt": prompt} | {name: value for name, value in row.items() if name not in _RESERVED}
         return {"prompt": prompt, "answer": self._right_answer(row[self._answer], place)}
@@ -229,26 +221,6 @@ class DatasetTask(Task):
                 f"{place}: column {self._answer!r} holds no answer that reward can find: {text!r:.80}"
             )
         return text
-
-    def _prompt(self, row: Row, place: str) -> str | list[dict[str, str]]:
-        """Return a row's prompt: text, or chat messages where the column holds them or a chat is asked for."""
-        columns = self._prompt_columns
-        # One column in braces and nothing else gives what the cell holds as it is; any other template gives text.
-        value = row[columns[0]] if self._template == f"{{{columns[0]}}}" else self._template.format_map(row)
-        before = [{"role": "system", "content": self._system}] if self._system is not None else []
-        if isinstance(value, list):
-            if not value or not all(_is_message(message) for message in value):
-                raise InvalidValueError(
-                    f"{place}: column {columns[0]!r} must hold text, or messages with a role and a content, both text, "
-                    f"got {value!r:.120}"
-                )
-            return before + [{"role": message["role"], "content": message["content"]} for message in value]
-        try:
-            text = str(value)
-            text.encode()  # half of a surrogate pair is no character, and no tokenizer takes it
-        except UnicodeEncodeError as error:
-            raise InvalidValueError(f"{place}: the prompt is no Unicode text: {error}") from error
-        return [*before, {"role": "user", "content": text}] if self._chat or before else text
 
     def size(self, split: Split) -> int:
         """Return how many problems `split` holds."""
@@ -323,26 +295,3 @@ def _selection(option: str, columns: Any, name: str) -> dict[str, list[Any]]:
     return {
         column: list(values) if isinstance(values, list | tuple) else [values] for column, values in columns.items()
     }
-
-
-def _columns_of(template: str, name: str) -> list[str]:
-    """Return the columns that a prompt template names, in braces and with nothing else in them."""
-    try:
-        fields = [(column, spec, conversion) for _, column, spec, conversion in Formatter().parse(template)]
-    except ValueError as error:
-        raise InvalidValueError(f"{name}: prompt {template!r} cannot be read: {error}") from error
-    named = [field for field in fields if field[0] is not None]
-    if not named:
-        raise InvalidValueError(f"{name}: prompt names no column in braces: {template!r}")
-    for column, spec, conversion in named:
-        if not column or spec or conversion or set(column) & set(".[]"):
-            raise InvalidValueError(
-                f"{name}: prompt {template!r}: braces take the name of a column and nothing else; double them to have a "
-                "brace in the text"
-            )
-    return [str(column) for column, _, _ in named]
-
-
-def _is_message(value: Any) -> bool:
-    """Return whether a value is a chat message: a role and a content, both text."""
-    return isinstance(value, Mapping) and all(isinstance(value.get(key), str) for key in ("role", "content"))
