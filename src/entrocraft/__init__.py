@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from entrocraft import advantages, controllers
-    from entrocraft.controllers import BatchStats, Controller, Decision, RejectionController
+    from entrocraft.control import EntropyControl
+    from entrocraft.control.batch import Batch, Tokens
+    from entrocraft.control.decision import Decision
+    from entrocraft.control.goal import Goal
+    from entrocraft.control.methods import Method
+    from entrocraft.controllers import BatchStats, Controller, RejectionController
     from entrocraft.dynamics import (
         entropy_sensitivity,
         estimated_entropy_sensitivity,
@@ -41,12 +46,17 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Band",
+    "Batch",
     "BatchStats",
     "Controller",
     "Decision",
     "EntrocraftError",
+    "EntropyControl",
+    "Goal",
+    "Method",
     "RejectionController",
     "Schedule",
+    "Tokens",
     "adaptive",
     "advantages",
     "batch_entropy",
@@ -72,7 +82,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "controllers": ("BatchStats", "Controller", "Decision", "RejectionController"),
+    "control": ("EntropyControl",),
+    "control.batch": ("Batch", "Tokens"),
+    "control.decision": ("Decision",),
+    "control.goal": ("Goal",),
+    "control.methods": ("Method",),
+    "controllers": ("BatchStats", "Controller", "RejectionController"),
     "dynamics": ("entropy_sensitivity", "estimated_entropy_sensitivity", "predicted_entropy_change"),
     "entropy": ("batch_entropy", "token_entropy", "token_log_probs"),
     "errors": ("EntrocraftError",),

@@ -5,7 +5,6 @@ default. `key.path=value` overrides are applied to the YAML before it is checked
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,7 +14,6 @@ from entrocraft import tasks
 from entrocraft.control import EntropyControl
 from entrocraft.errors import EntrocraftError, InvalidValueError, did_you_mean
 from entrocraft.models.sampling_config import SamplingConfig
-from entrocraft.schedules import Schedule
 from entrocraft.tasks import Task
 from entrocraft.yaml_text import read_assignment, read_yaml_file
 
@@ -29,14 +27,7 @@ def _control_from(value: Any) -> EntropyControl | None:
 
 
 def _control_to(control: EntropyControl | None) -> dict[str, Any] | None:
-    if control is None:
-        return None
-    values = {field.name: getattr(control, field.name) for field in fields(control)}
-    return {
-        name: value.to_dict() if isinstance(value, Schedule) else value
-        for name, value in values.items()
-        if value is not None
-    }
+    return None if control is None else control.to_dict()
 
 
 Control = Annotated[InstanceOf[EntropyControl] | None, BeforeValidator(_control_from), PlainSerializer(_control_to)]

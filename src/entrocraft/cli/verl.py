@@ -88,9 +88,9 @@ def _describe(config: Any) -> None:
     if not mode.startswith(PREFIX):
         click.echo(f"{mode}: no entropy control")
     else:
-        control = VerlSettings.of(config).control
-        rule = f", rule {control.rule}, rejected={control.rejected}" if control.method == "rejection" else ""
-        click.echo(f"{mode}: {control.method}{rule}")
+        settings = VerlSettings.of(config)
+        control, options = settings.control, "".join(f", {k}={v}" for k, v in settings.control.options.items())
+        click.echo(f"{mode}: method {control.method_name}{options}, rejected={'drop' if settings.drops else 'mask'}")
         click.echo(f"{describe_curve(control.band(), 100)}\nin percents of the run")
     prompts, rollouts = config.data.train_batch_size, config.actor_rollout_ref.rollout.n
     click.echo(

@@ -1,11 +1,15 @@
-"""The heart: where entropy should be, and what each update may learn from so that it gets there. Knows no engine."""
+"""The heart: where entropy should be, and what each update may learn from so that it gets there. Knows no engine.
 
-from typing import Any
+settings      EntropyControl: what a user says
+course        band + pace + guard + first entropy -> the Goal of each decision
+methods/      one module each: Batch and Goal -> Decision
+planning/     how entropy answers to what is kept, and how much to leave out
+controller    a course and a method together
+signals       what a method may ask an engine for
+capabilities  what an engine can carry out, held against what a method asks
+steering      the file that bends a running job's curve
+"""
 
+from entrocraft.control.settings import EntropyControl
 
-def __getattr__(name: str) -> Any:
-    if name != "EntropyControl":
-        raise AttributeError(name)
-    from entrocraft.control.settings import EntropyControl
-
-    return EntropyControl
+__all__ = ["EntropyControl"]

@@ -1,373 +1,228 @@
-"""The one interface: a controller sees a batch's statistics and decides what the update may use.
+"""A course and a method together: decides, batch by batch, what the update may use, so that entropy follows its band.
 
-Controllers know nothing of engines. They see the *global* batch, already gathered over all ranks, and
-are deterministic, so every rank reaches the same decision without another exchange.
+Controllers know nothing of engines. They see the *global* batch, already gathered over all ranks, and are deterministic, so
+every rank reaches the same decision without another exchange.
 """
 
-import math
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from entrocraft.control.guard import Guard, GuardAction
-from entrocraft.control.pace import pace_of
-from entrocraft.errors import InvalidValueError, MeasurementError, UnknownNameError
+from entrocraft.control.batch import Batch
+from entrocraft.control.course import Course
+from entrocraft.control.decision import Decision
+from entrocraft.control.goal import Goal
+from entrocraft.control.guard import GuardAction
+from entrocraft.control.methods import Method, build_method
+from entrocraft.control.signals import SIGNALS
+from entrocraft.control.version_0_1 import state_from_0_1
+from entrocraft.errors import InvalidValueError
 from entrocraft.schedules import Band
+from entrocraft.schedules.base import checked_number
 
-Normalize = Literal["kept", "all"]
-"""What the loss is averaged over: `kept`, the kept rollouts (Eq. 5); `all`, rejected ones included."""
-
-
-Prediction = Tensor | Callable[[], Tensor]
-"""One number per rollout, or a function that makes them: called only if the decision depends on them."""
+_COUNTERS = ("decisions", "out_of_band", "empty")
+_ROUNDING = 1e-5  # relative, of what counts as one factor on all advantages
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BatchStats:
-    """What a controller may look at; one row per rollout of the global batch, rank after rank.
+class BatchStats(Batch):
+    """A batch made by hand, for `Controller.decide` to set the goal, too: it knows the length of the run.
 
-    Raises:
-        InvalidValueError: Lengths differ, or the step or the number of ranks makes no sense.
-        MeasurementError: The entropy, its standard error, an advantage, a reward or a predicted change is not finite;
-            the message names the step and the rank.
+    Example:
+        >>> BatchStats(step=1, total_steps=10, entropy=0.5, advantages=[1.0], predicted_change=[0.1]).change
+        tensor([0.1000])
     """
 
-    step: int
-    """The optimizer step about to be made, counted from 1."""
     total_steps: int
     """Optimizer steps of the whole run."""
-    entropy: float
-    """Entropy of the policy on this batch, in nats per token."""
-    advantages: Tensor
-    """(B,)"""
-    rewards: Tensor | None = None
-    """(B,) raw rewards, before any baseline; NaN where no reward function scored a rollout."""
-    groups: Tensor | None = None
-    """(B,) index of the prompt a rollout answers."""
-    num_tokens: Tensor | None = None
-    """(B,) counted tokens of each rollout."""
-    predicted_change: Prediction | None = None
-    """(B,) predicted entropy change of each rollout, from whatever predictor the rule asks for."""
-    visitation_change: Prediction | None = None
-    """(B,) its part that comes from what the policy visits; see `dynamics.visitation_entropy_change`."""
-    token_change: Prediction | None = None
-    """(K, 2) `ranking.binned` predicted entropy changes of the counted tokens, added up over ranks."""
-    entropy_stderr: float | None = None
-    """Standard error of `entropy` as a reading of the policy's, over prompts; see `entropy_standard_error`."""
-    num_ranks: int = 1
-    """Ranks that contributed rows, equally many each; used to name the culprit in errors."""
+    predicted_change: Tensor | None = None
+    """(B,) another name of `change`."""
 
     def __post_init__(self) -> None:
-        if self.step < 0 or self.total_steps < 1:
-            raise InvalidValueError(f"expected step >= 0 and total_steps >= 1, got {self.step} and {self.total_steps}")
-        object.__setattr__(self, "entropy", float(self.entropy))
-        if not math.isfinite(self.entropy):
-            raise MeasurementError(
-                f"step {self.step}: the entropy of the batch is {self.entropy}; look for NaN or infinite "
-                "logits: a learning rate too high, or half precision"
-            )
-        object.__setattr__(self, "advantages", torch.as_tensor(self.advantages))
-        if self.advantages.ndim != 1 or not len(self.advantages):
-            raise InvalidValueError(
-                f"advantages must be a vector with one entry per rollout, got shape {tuple(self.advantages.shape)}"
-            )
-        if self.num_ranks < 1 or len(self.advantages) % self.num_ranks:
-            raise InvalidValueError(
-                f"{len(self.advantages)} rollouts cannot come from {self.num_ranks} ranks, equally many each"
-            )
-        self._refuse_non_finite("advantages", self.advantages)
-        if self.entropy_stderr is not None and not 0.0 <= self.entropy_stderr < math.inf:
-            raise MeasurementError(
-                f"step {self.step}: the standard error of the entropy is {self.entropy_stderr}, expected a number of at "
-                "least 0, or None where it is not known"
-            )
-        for name in ("rewards", "groups", "num_tokens", "predicted_change", "visitation_change", "token_change"):
-            value = getattr(self, name)
-            if value is not None and not callable(value):
-                object.__setattr__(self, name, self._checked(name, torch.as_tensor(value)))
-
-    def prediction(self, name: str) -> Tensor | None:
-        """Return `predicted_change`, `visitation_change` or `token_change`, made now if it was left for later.
-
-        Raises:
-            InvalidValueError: It has not one entry per rollout, or is no pair of sums and counts per bin.
-            MeasurementError: It is not finite.
-        """
-        value: Prediction | None = getattr(self, name)
-        if callable(value):
-            value = self._checked(name, value())
-            object.__setattr__(self, name, value)
-        return value
-
-    def _checked(self, name: str, value: Tensor) -> Tensor:
-        if name == "token_change":
-            if value.ndim != 2 or value.shape[1] != 2:
-                raise InvalidValueError(f"token_change must come from `binned`, (K, 2), got {tuple(value.shape)}")
-            if not torch.isfinite(value).all():
-                raise MeasurementError(
-                    f"step {self.step}: predicted changes of tokens are not finite; check the rewards and the logits"
-                )
-            return value
-        if value.shape != self.advantages.shape:
-            raise InvalidValueError(
-                f"{name} must have one entry per advantage, got {tuple(value.shape)} for {tuple(self.advantages.shape)}"
-            )
-        if name.endswith("_change") or name == "num_tokens":
-            self._refuse_non_finite(name, value)
-        if name == "rewards":
-            self._refuse_non_finite(name, value.nan_to_num(nan=0.0, posinf=math.inf, neginf=-math.inf))
-        return value
-
-    def _refuse_non_finite(self, name: str, value: Tensor) -> None:
-        broken = (~torch.isfinite(value)).nonzero().flatten().tolist()
-        if broken:
-            per_rank = len(value) // self.num_ranks
-            rank, row = divmod(broken[0], per_rank)
-            raise MeasurementError(
-                f"step {self.step}, rank {rank}: {len(broken)} of {len(value)} {name} are not finite, the first "
-                f"is {value[broken[0]].item()} (rollout {row} of that rank); check the rewards and the logits"
-            )
+        if self.total_steps < 1:
+            raise InvalidValueError(f"expected total_steps >= 1, got {self.total_steps}")
+        if self.predicted_change is not None:
+            object.__setattr__(self, "change", self.predicted_change)
+        super().__post_init__()
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Decision:
-    """What the update may use."""
+def course_and_method(
+    band: Band,
+    name: str | type[Method],
+    options: Mapping[str, Any],
+    *,
+    guard: GuardAction | None = None,
+    momentum: float = 0.9,
+    steps_per_decision: float = 1.0,
+) -> tuple[Course, Method]:
+    """Return what a controller is made of.
 
-    keep: Tensor
-    """(B,) bool: which rollouts enter the gradient."""
-    advantages: Tensor
-    """(B,) what the update must use; 0 where rejected."""
-    normalize: Normalize = "kept"
-    """What the loss is averaged over; see `loss_scale`."""
-    token_limits: tuple[float, float] | None = None
-    """Also leave out the tokens whose own predicted entropy change lies outside of these; None leaves out none."""
-    kept_token_share: float | None = None
-    """Share of the tokens with a gradient that a rule which leaves out tokens keeps; None from other rules."""
-    entropy_coef: float = 0.0
-    """Coefficient of an entropy bonus in the loss (a penalty, if negative); only ever a last resort."""
-    metrics: dict[str, float] = field(default_factory=dict)
-    """What to log, every value finite."""
-
-    @property
-    def empty(self) -> bool:
-        """True if nothing was kept: there is nothing to update on."""
-        return not bool(self.keep.any())
-
-    @property
-    def teaches_nothing(self) -> bool:
-        """True if something was rejected and nothing that is kept has an advantage: momentum alone would act."""
-        return not bool(self.keep.all()) and not bool(self.advantages.any()) and not self.entropy_coef
-
-    def loss_scale(self, sizes: Tensor | None = None) -> float:
-        """Return the factor from a loss averaged over all rollouts to what `normalize` asks for.
-
-        `sum(sizes) / sum(sizes of kept)` for `kept` (Eq. 5 averages over |S_x|), 1 for `all`.
-
-        Args:
-            sizes: (B,) what the loss divides by: tokens per rollout for a token-mean loss; by default
-                1 for each rollout.
-
-        Returns:
-            The factor; 0 for an empty decision, or if the kept rollouts have size 0.
-
-        Example:
-            >>> kept = torch.tensor([True, False, False, True])
-            >>> Decision(keep=kept, advantages=torch.zeros(4)).loss_scale()
-            2.0
-        """
-        if self.normalize == "all":
-            return 0.0 if self.empty else 1.0
-        sizes = torch.ones(len(self.keep)) if sizes is None else sizes.double()
-        kept = sizes[self.keep].sum().item()
-        return sizes.sum().item() / kept if kept else 0.0
+    Args:
+        band: Where entropy should be.
+        name: The method; see `methods.build_method`.
+        options: The method's own.
+        guard: Whether to watch for a target that is out of reach or does harm, and to ease it; see `Guard`. By default
+            `warn`, or `off` for a method that only watches, and so has nothing to be warned of.
+        momentum: Share of an update's effect that the optimizer carries from one step to the next.
+        steps_per_decision: Optimizer steps from one decision to the next; more than 0.
+    """
+    if checked_number("steps_per_decision", steps_per_decision) <= 0.0:
+        raise InvalidValueError(f"steps_per_decision must be positive, got {steps_per_decision}")
+    method = build_method(name, options, momentum**steps_per_decision)
+    guard = guard or ("warn" if method.turns else "off")
+    return Course(band, guard=guard, steps_per_decision=steps_per_decision), method
 
 
-class Controller(ABC):
-    """Decides, batch by batch, what the update may use, so that entropy follows a band.
+class Controller:
+    """Sets the goal of each decision, has the method decide, and counts what happens.
 
-    Subclasses implement `_decide`. The base class turns the band into nats (remembering the initial
-    entropy if the schedule is relative), counts, and adds the metrics that every method shares.
+    Args:
+        course: Where entropy should be.
+        method: Decides.
+        name: The method's name, for messages and for the state.
     """
 
-    predictor_needed: bool = False
-    """True if `BatchStats.predicted_change` must be given."""
-    visitation_needed: bool = False
-    """True if `BatchStats.visitation_change` must be given."""
-    rewards_needed: bool = False
-    """True if `BatchStats.rewards` must be given."""
+    def __init__(self, course: Course, method: Method, name: str):
+        self.course, self.method, self.name = course, method, name
+        self.counts = dict.fromkeys(_COUNTERS, 0)
 
-    _COUNTERS = ("decisions", "out_of_band", "empty")
+    @property
+    def band(self) -> Band:
+        """The band that is followed now."""
+        return self.course.band
 
-    def __init__(self, band: Band, *, guard: GuardAction = "warn"):
-        self.guard = Guard(guard)
-        self.initial_entropy: float | None = None
-        self._progress = 0.0
-        self._grad_norm: float | None = None
-        self._drawn = band
-        self._steered = False
-        self._follow(band)
-        self.counts = dict.fromkeys(self._COUNTERS, 0)
+    @property
+    def rewards_needed(self) -> bool:
+        """True if `Batch.rewards` must be given."""
+        return self.course.rewards_needed or "rewards" in self.method.needs
 
-    def decide(self, stats: BatchStats) -> Decision:
-        """Return the decision for one batch. Same state and same statistics, same decision."""
-        if self.initial_entropy is None:
-            self.initial_entropy = stats.entropy
-        self._progress = self.pace.progress(stats.step, stats.total_steps, _mean(stats.rewards))
-        drawn = self._in_nats(self.band(self._progress, 1.0))
-        lower, upper = self._bounds = self.guard.relaxed(*drawn, stats.entropy)
-        target = self._target_at(self._progress)
-        direction = int(stats.entropy > upper) - int(stats.entropy < lower)
+    def goal(self, batch: Batch, total_steps: int) -> Goal:
+        """Return the goal of the next decision. Call it exactly once per decision: the curve moves.
 
-        decision = self._decide(stats, direction)
+        Args:
+            batch: The batch as far as it is known, rewards included where they are needed.
+            total_steps: Optimizer steps of the whole run.
+        """
+        return self.course.goal(batch.step, total_steps, batch.entropy, batch.mean_reward)
 
-        self.counts["decisions"] += 1
-        self.counts["out_of_band"] += direction != 0
-        if decision.teaches_nothing:
-            self.counts["empty"] += 1
-            if self.counts["empty"] == 1:
-                warnings.warn(
-                    f"step {stats.step}: every rollout with an advantage was rejected, so nothing is learnt from this batch. "
-                    "Entropy is out of the band and no rollout can move it back; widen the band, move the "
-                    "target or raise the number of rollouts. Counted from now on in `empty_batches`.",
-                    stacklevel=2,
-                )
-        negative = (stats.advantages < 0).double().mean().item()
+    def decide(self, batch: Batch, goal: Goal | None = None) -> Decision:
+        """Return the decision for one batch. Same state and same batch, same decision.
+
+        Args:
+            batch: With all the signals that the method wants.
+            goal: What `goal` returned for this batch; may be left out with `BatchStats`.
+
+        Raises:
+            InvalidValueError: The batch lacks what the method wants, or the method decided what it does not say it turns.
+        """
+        if goal is None:
+            if not isinstance(batch, BatchStats):
+                raise InvalidValueError("expected a goal, or BatchStats, which know the length of the run")
+            goal = self.goal(batch, batch.total_steps)
+        self._refuse_missing_signals(batch, goal)
+        decision = self.method.decide(batch, goal)
+        self._refuse_undeclared(decision, batch)
+        self._count(decision, batch, goal)
         kept_fraction = decision.keep.double().mean().item()
-        kept_share = kept_fraction if decision.kept_token_share is None else decision.kept_token_share
-        self.guard.observe(
-            step=stats.step,
-            entropy=stats.entropy,
-            lower=drawn[0],
-            upper=drawn[1],
-            kept_fraction=kept_share,
-            negative_fraction=negative,
-            grad_norm=self._grad_norm,
+        watched = self.course.watch(
+            step=batch.step,
+            entropy=batch.entropy,
+            kept_fraction=kept_fraction if decision.kept_share is None else decision.kept_share,
+            negative_fraction=(batch.advantages < 0).double().mean().item(),
         )
-        self._grad_norm = None
-        if stats.entropy_stderr is not None:
-            decision.metrics["entropy_stderr"] = stats.entropy_stderr
+        if batch.entropy_stderr is not None:
+            decision.metrics["entropy_stderr"] = batch.entropy_stderr
         decision.metrics.update(
-            **self.pace.metrics(),
-            **self.guard.metrics(),
-            entropy=stats.entropy,
-            target=target,
-            lower=lower,
-            upper=upper,
-            direction=float(direction),
-            tracking_error=stats.entropy - target,
+            **watched,
+            entropy=batch.entropy,
+            target=goal.target,
+            lower=goal.lower,
+            upper=goal.upper,
+            direction=float(goal.side(batch.entropy)),
+            tracking_error=batch.entropy - goal.target,
             kept_fraction=kept_fraction,
             out_of_band_batches=float(self.counts["out_of_band"]),
             empty_batches=float(self.counts["empty"]),
         )
-        if stats.num_tokens is not None:
-            num_tokens = stats.num_tokens.double()
+        if batch.num_tokens is not None:
+            num_tokens = batch.num_tokens.double()
             kept_tokens = num_tokens[decision.keep.to(num_tokens.device)].sum().item()
             decision.metrics["kept_token_fraction"] = kept_tokens / max(num_tokens.sum().item(), 1.0)
         return decision
 
-    def steer(self, band: Band) -> None:
-        """Follow another band from the next decision on; it is saved with the state.
+    def _refuse_missing_signals(self, batch: Batch, goal: Goal) -> None:
+        for need in sorted(self.method.wants(batch, goal)):
+            field = SIGNALS[need].batch_field
+            if field is not None and getattr(batch, field) is None:
+                raise InvalidValueError(f"method {self.name!r} needs Batch.{field}: {SIGNALS[need].by_hand}")
 
-        Raises:
-            InvalidValueError: It is no band, or it needs rewards that this run does not pass.
-        """
-        if pace_of(band).rewards_needed and not self.rewards_needed:
+    def _refuse_undeclared(self, decision: Decision, batch: Batch) -> None:
+        """Refuse what the method does not say it turns: an engine that cannot carry it out would ignore it."""
+        turns, undeclared = self.method.turns, set(decision.knobs)
+        if not decision.keep.all():
+            undeclared.add("rollouts")
+        factors = (decision.advantages / batch.advantages)[decision.keep & (batch.advantages != 0)]
+        if len(factors) and not torch.allclose(factors, factors[0].expand_as(factors), rtol=_ROUNDING):
+            undeclared.add("advantages")
+        undeclared -= turns
+        if undeclared:
             raise InvalidValueError(
-                "an adaptive schedule needs the rewards, which this run was not started with; steer to its inner curve"
+                f"method {self.name!r} decided on {', '.join(sorted(undeclared))}, and says that it turns "
+                f"{', '.join(sorted(turns)) or 'nothing'}; add it to `turns`, for engines to know"
             )
-        self._follow(band)
-        self._steered = True
 
-    def _follow(self, band: Band) -> None:
-        if not isinstance(band, Band):
-            raise InvalidValueError(f"expected a Band, such as Band(linear(0.6, 0.2), width=0.04), got {band!r}")
-        self.band, self.pace = band, pace_of(band, start=self._progress)
-        self.rewards_needed = self.rewards_needed or self.pace.rewards_needed
+    def _count(self, decision: Decision, batch: Batch, goal: Goal) -> None:
+        self.counts["decisions"] += 1
+        self.counts["out_of_band"] += goal.side(batch.entropy) != 0
+        if not decision.teaches_nothing:
+            return
+        self.counts["empty"] += 1
+        if self.counts["empty"] == 1:
+            warnings.warn(
+                f"step {batch.step}: every rollout with an advantage was rejected, so nothing is learnt from this batch. "
+                "Entropy is out of the band and no rollout can move it back; widen the band, move the "
+                "target or raise the number of rollouts. Counted from now on in `empty_batches`.",
+                stacklevel=3,
+            )
+
+    def steer(self, band: Band) -> None:
+        """Follow another band from the next decision on; see `Course.steer`."""
+        self.course.steer(band)
 
     def note_gradient_norm(self, norm: float) -> None:
         """Tell the guard the gradient norm of the update that the last decision led to, before clipping."""
-        # A norm that overflowed is half precision's way of skipping a step, which its loss scaler deals with.
-        self._grad_norm = norm if math.isfinite(norm) else None
-
-    def _in_nats(self, bounds: tuple[float, float]) -> tuple[float, float]:
-        lower, upper = bounds
-        return lower * self._unit, upper * self._unit
-
-    @property
-    def _unit(self) -> float:
-        """Nats in one unit of the band."""
-        return cast(float, self.initial_entropy) if self.band.unit == "initial" else 1.0
-
-    def _target_at(self, progress: float) -> float:
-        return self.band.target(progress, 1.0) * self._unit + self.guard.offset
-
-    def _targets_ahead(self, stats: BatchStats, horizon: int, steps_per_decision: float) -> list[float]:
-        """Return the targets, in nats, of the next `horizon` decisions; an adaptive curve is taken to stand still."""
-        step = 0.0 if self.pace.rewards_needed else steps_per_decision / stats.total_steps
-        return [self._target_at(min(1.0, self._progress + ahead * step)) for ahead in range(1, horizon + 1)]
-
-    @abstractmethod
-    def _decide(self, stats: BatchStats, direction: int) -> Decision:
-        """Return the method's decision; `direction` is m: 1 above the band, -1 below, 0 inside."""
+        self.course.note_gradient_norm(norm)
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as plain JSON data."""
         return {
-            "initial_entropy": self.initial_entropy,
+            "method": self.name,
             "counts": dict(self.counts),
-            "progress": self._progress,
-            "pace": self.pace.state_dict(),
-            "guard": self.guard.state_dict(),
-            "grad_norm": self._grad_norm,
-            "steered_to": self.band.to_dict() if self._steered else None,
+            "course": self.course.state_dict(),
+            "state": self.method.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned.
+        """Restore what `state_dict` returned, or what version 0.1 saved.
 
         Raises:
             InvalidValueError: The state is not one that this controller saved.
         """
+        state = state_from_0_1(state)
         expected = self.state_dict()
-        if set(state) != set(expected) or set(state["counts"]) != set(self._COUNTERS):
+        if set(state) != set(expected) or set(state["counts"]) != set(_COUNTERS):
             raise InvalidValueError(
-                f"controller state: expected keys {sorted(expected)} with counts {sorted(self._COUNTERS)}, "
-                f"got {dict(state)!r}; the state was saved by another version or another method"
+                f"controller state: expected keys {sorted(expected)} with counts {sorted(_COUNTERS)}, "
+                f"got {dict(state)!r:.400}; the state was saved by another version"
             )
-        self._follow(self._drawn)
-        self._steered = False
-        if state["steered_to"] is not None:
-            self.steer(Band.from_dict(state["steered_to"]))
-        self.initial_entropy = state["initial_entropy"]
+        if state["method"] != self.name:
+            raise InvalidValueError(
+                f"controller state: expected that of method {self.name!r}, got that of {state['method']!r}"
+            )
+        self.course.load_state_dict(state["course"])
+        self.method.load_state_dict(state["state"])
         self.counts = dict(state["counts"])
-        self._progress, self._grad_norm = state["progress"], state["grad_norm"]
-        self.pace.load_state_dict(state["pace"])
-        self.guard.load_state_dict(state["guard"])
-
-
-def _mean(values: Tensor | None) -> float | None:
-    """Return the mean of the rollouts that have a score, as TRL takes it."""
-    return None if values is None else values.double().nanmean().item()
-
-
-class NoControl(Controller):
-    """Keep everything and report where entropy is: the baseline of every comparison."""
-
-    def __init__(self, band: Band, *, guard: GuardAction = "off"):
-        super().__init__(band, guard=guard)
-
-    def _decide(self, stats: BatchStats, direction: int) -> Decision:
-        keep = torch.ones_like(stats.advantages, dtype=torch.bool)
-        return Decision(keep=keep, advantages=stats.advantages)
-
-
-def check_normalize(normalize: str) -> Normalize:
-    """Return `normalize` if it is one of `Normalize`'s words, else raise `UnknownNameError`."""
-    if normalize not in ("kept", "all"):
-        raise UnknownNameError.of("normalize", normalize, ["kept", "all"])
-    return normalize  # type: ignore[return-value]

@@ -81,8 +81,7 @@ class Guard:
     """
 
     def __init__(self, action: GuardAction = "warn", patience: int = 20):
-        if action not in get_args(GuardAction):
-            raise UnknownNameError.of("guard action", action, get_args(GuardAction))
+        check_guard_action(action)
         if isinstance(patience, bool) or not isinstance(patience, int) or patience < 2:
             raise InvalidValueError(f"guard: patience must be a whole number of steps, 2 or more, got {patience!r}")
         self.action = action
@@ -259,6 +258,12 @@ class Guard:
             f"step {step}: {advice}.{eased} Counted from now on in `guard_{symptom}`.",
             stacklevel=3,
         )
+
+
+def check_guard_action(action: object) -> None:
+    """Raise `UnknownNameError` unless `action` is a `GuardAction`."""
+    if action not in get_args(GuardAction):
+        raise UnknownNameError.of("guard action", action, get_args(GuardAction))
 
 
 def _distance(entropy: float, lower: float, upper: float) -> float:

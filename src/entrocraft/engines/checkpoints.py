@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from entrocraft.controllers import Controller
+from entrocraft.control.controller import Controller
 from entrocraft.errors import InvalidValueError
 
 STATE_FILE = "entrocraft.json"

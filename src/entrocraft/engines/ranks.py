@@ -10,7 +10,11 @@ class Ranks(Protocol):
     """The ranks among which the rollouts of a batch are divided, equally many each."""
 
     count: int
+    """How many there are."""
+    index: int
+    """Which of them this is, from 0."""
     is_main: bool
+    """True on the one rank that reads files and speaks for all."""
 
     def gathered(self, *columns_B: Tensor) -> tuple[Tensor, ...]:
         """Return each column for the rollouts of all ranks, rank after rank, as float64 on the CPU."""
@@ -32,7 +36,7 @@ class Ranks(Protocol):
 class OneRank:
     """One process that holds the whole batch."""
 
-    count, is_main = 1, True
+    count, index, is_main = 1, 0, True
 
     def gathered(self, *columns_B: Tensor) -> tuple[Tensor, ...]:
         return torch.stack([column.float() for column in columns_B], dim=1).cpu().double().unbind(dim=1)

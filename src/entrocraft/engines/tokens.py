@@ -1,4 +1,4 @@
-"""What the policy thinks of the tokens of a batch."""
+"""What the policy says of the tokens of a batch, as an engine measures it."""
 
 from dataclasses import dataclass, fields
 from typing import Any
@@ -12,16 +12,20 @@ from entrocraft.entropy import token_entropy, token_log_probs
 
 
 @dataclass
-class Scores:
-    """What the policy thinks of each completion token; nothing in a row is meant to be read beyond its mask."""
+class TokenStats:
+    """What the policy says of each completion token; nothing in a row is meant to be read beyond its mask."""
 
     log_probs_BT: Tensor
+    """Log-probabilities of the sampled tokens, in nats."""
     entropy_BT: Tensor
+    """Entropies of the distributions that they were sampled from, in nats."""
     sensitivity_BT: Tensor | None = None
+    """Exact entropy sensitivities, where the logits were at hand; see `dynamics.entropy_sensitivity`."""
     self_kernel_BT: Tensor | None = None
+    """Exact self-kernels, where the logits or sums of squared probabilities were at hand; see `dynamics.self_kernel`."""
 
     @classmethod
-    def joined(cls, parts: list["Scores"], dim: int) -> "Scores":
+    def joined(cls, parts: list["TokenStats"], dim: int) -> "TokenStats":
         """Return parts of a batch, all of the same kind, as one."""
 
         def joined(name: str) -> Any:
@@ -30,20 +34,20 @@ class Scores:
 
         return cls(**{field.name: joined(field.name) for field in fields(cls)})
 
-    def padded(self, width: int) -> "Scores":
+    def padded(self, width: int) -> "TokenStats":
         """Return the same with columns of 0 on the right, up to `width`."""
         missing = width - self.log_probs_BT.shape[1]
 
         def wide(column_BT: Any) -> Any:
             return None if column_BT is None else pad(column_BT, (0, missing))
 
-        return Scores(*(wide(getattr(self, field.name)) for field in fields(self)))
+        return TokenStats(*(wide(getattr(self, field.name)) for field in fields(self)))
 
 
-def scores_of(logits_BTV: Tensor, tokens_BT: Tensor, exact: bool) -> Scores:
-    """Return the scores of tokens from the logits they were sampled from, with the exact predictors' part or without."""
-    scores = Scores(token_log_probs(logits_BTV, tokens_BT), token_entropy(logits_BTV))
+def token_stats_of(logits_BTV: Tensor, tokens_BT: Tensor, exact: bool) -> TokenStats:
+    """Return what the policy says of tokens, from the logits they were sampled from, with the exact predictors' part or without."""
+    stats = TokenStats(token_log_probs(logits_BTV, tokens_BT), token_entropy(logits_BTV))
     if exact:
-        scores.sensitivity_BT = entropy_sensitivity(logits_BTV, tokens_BT)
-        scores.self_kernel_BT = self_kernel(logits_BTV, tokens_BT)
-    return scores
+        stats.sensitivity_BT = entropy_sensitivity(logits_BTV, tokens_BT)
+        stats.self_kernel_BT = self_kernel(logits_BTV, tokens_BT)
+    return stats

@@ -103,7 +103,7 @@ class SampleFile:
         """
         if not self._samples.exists():
             return []
-        # JSON may hold every separator of lines but this one.
+        # Split at "\n" alone: text in JSON may hold every other separator of lines.
         with self._samples.open(encoding="utf-8", newline="\n") as file:
             lines = list(file)
         # A line without an end was being written when the process died. Batches are drawn by their own seeds, so that

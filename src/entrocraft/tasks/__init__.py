@@ -32,11 +32,11 @@ def build(name: str, **options: Any) -> Task:
 
     Args:
         name: One of `available()`; `reasoning-gym/NAME` is `reasoning-gym` with that data set.
-        options: What the task takes.
+        options: Options of the task, the arguments of its constructor.
 
     Raises:
         UnknownNameError: No task or option has that name.
-        InvalidValueError: An option is missing or out of range.
+        InvalidValueError: An option is missing, of another type or out of range.
 
     Example:
         >>> build("countdown", max_target=24).problems("train", 1, seed=0)[0]["target"] <= 24

@@ -15,12 +15,16 @@ from entrocraft.tasks.base import Problem, Split, Task
 
 @dataclass(frozen=True)
 class Additions(Task):
-    """ "What is a + b?", with a and b from 1 to `max_number`; the last number of the answer counts.
+    """Additions of two numbers from 1 to `max_number`, asked as "What is a + b?"; the answer's last number counts.
 
     Sums whose `(a + 3 b) % 5` is 0 are kept for `test`. There are few sums, so problems repeat.
+
+    Raises:
+        InvalidValueError: `max_number` is less than 3, which leaves one of the splits nothing.
     """
 
     max_number: int = 9
+    """Largest number that is added."""
 
     name = "additions"
     max_completion_tokens = 12

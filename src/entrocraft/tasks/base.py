@@ -1,4 +1,4 @@
-"""What a task is: problems with a prompt, split into train and test, and a verifier that scores answers."""
+"""The interface of tasks: problems with a prompt, split into train and test, and scores of answers."""
 
 import zlib
 from abc import ABC, abstractmethod
@@ -12,7 +12,7 @@ Problem = dict[str, Any]
 """One problem: a `prompt`, text or chat messages, and the columns that the verifier needs."""
 
 CORRECT = 0.5
-"""A score above it is a right answer."""
+"""Score above which an answer is right."""
 
 
 class Task(ABC):
@@ -23,17 +23,19 @@ class Task(ABC):
     """
 
     name: str
+    """Name of the task in settings and reports."""
+
     max_completion_tokens: int
-    """Where an answer is cut unless a run says otherwise: no correct answer should be longer."""
+    """Number of tokens after which an answer is cut unless a run says otherwise; no right answer should be longer."""
 
     reads_prompts: bool = False
-    """True if the verifier needs a problem's prompt, and not its columns alone."""
+    """Whether the verifier needs a problem's prompt, and not its columns alone."""
 
     reads_tokens: bool = False
-    """True if `scores` takes the completions' tokens, too: `completion_ids`, a list of token ids for each."""
+    """Whether `scores` takes the completions' tokens, too: `completion_ids`, a list of token ids for each."""
 
     sampling: Mapping[str, Any] = {}
-    """How evaluations draw answers unless told otherwise: fields of `SamplingConfig`."""
+    """Fields of `SamplingConfig` by which evaluations draw answers unless told otherwise."""
 
     @abstractmethod
     def problems(self, split: Split, num_problems: int, seed: int = 0) -> list[Problem]:
@@ -44,32 +46,32 @@ class Task(ABC):
         """Return the reward of `completion`: 1.0 if it solves `problem`, else 0.0; or something between."""
 
     def size(self, split: Split) -> int | None:
-        """Return how many problems `split` holds; None if more than anyone will ask for."""
+        """Return how many problems `split` holds; None if they are made on demand."""
         return None
 
     def problems_up_to(self, split: Split, most: int, seed: int = 0) -> list[Problem]:
-        """Return `most` problems of `split`, or all there are; see `problems`."""
+        """Return `most` problems of `split`, or all of them if there are fewer; see `problems`."""
         size = self.size(split)
         return self.problems(split, most if size is None else min(most, size), seed)
 
     def problems_asked_for(self, split: Split, num_problems: int | None, most: int, seed: int = 0) -> list[Problem]:
-        """Return `num_problems` problems of `split`; where none are asked for, `problems_up_to` so many."""
+        """Return `num_problems` problems of `split`, or, where that is None, `most` of them at most."""
         if num_problems is None:
             return self.problems_up_to(split, most, seed)
         return self.problems(split, num_problems, seed)
 
     def place_of(self, problem: Mapping[str, Any]) -> str:
-        """Return where the prompt of a problem stands, for who must mend it: file, row and column, if it is from a file."""
+        """Return where a problem's prompt comes from, for messages: file, row and column, if it is from a file."""
         return f"a problem of {self.name}"
 
     def scores(self, completions: Sequence[str], problems: Sequence[Mapping[str, Any]]) -> list[float]:
-        """Return the reward of each completion of each problem."""
+        """Return the reward of each completion; `problems` names the problem of each."""
         return [self.score(completion, problem) for completion, problem in zip(completions, problems, strict=True)]
 
     def answers_of(self, completions: Sequence[str]) -> list[str | None]:
-        """Return what each completion answers, such that equal answers are equal text; None if it answers nothing.
+        """Return what each completion answers, equal text for equal answers; None if it answers nothing.
 
-        Majority voting and the count of distinct answers compare these. By default the whole text counts.
+        Majorities and the number of distinct answers compare these. By default the whole text is the answer.
         """
         return [completion.strip() or None for completion in completions]
 
@@ -95,14 +97,18 @@ def log_late_graders(log_metric: Callable[[str, float], None] | None) -> None:
 
 
 def text_of(completion: Any) -> str:
-    """Return the text of a completion: itself, or, of a chat, what the last message says."""
+    """Return the text of a completion; of one in chat messages, the content of the last message."""
     return completion if isinstance(completion, str) else completion[-1]["content"]
 
 
 def is_held_out(key: str, share: float = 0.1) -> bool:
-    """Return whether the problem that `key` names belongs to `test`, by a hash of it and nothing else.
+    """Return whether the problem that `key` names belongs to `test`, by a hash of the key and nothing else.
 
-    No seed and no order of the data can so carry a test problem into training.
+    So neither a seed nor the order of the data can carry a test problem into training.
+
+    Args:
+        key: Text that is the same for the same problem, such as its prompt.
+        share: Share of all problems that is held out, 0 to 1.
 
     Example:
         >>> sum(is_held_out(str(i)) for i in range(1000))

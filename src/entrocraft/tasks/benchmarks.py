@@ -1,4 +1,4 @@
-"""Mathematics as the paper trains on and measures it: where the problems are, how they are asked and graded."""
+"""Benchmarks of mathematics that the paper trains on and measures: sources, prompt and grading of each."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,24 +7,27 @@ from typing import Any
 from entrocraft.tasks.dataset import DatasetTask
 
 BOXED = "Let's think step by step and output the final answer within \\boxed{{}}."
-"""The paper's instruction, as part of a prompt template."""
+"""Instruction that the paper appends to questions, as part of a prompt template."""
 PAPER_SAMPLING = {"temperature": 0.6, "top_p": 0.95, "top_k": 20}
-"""Sampling of the paper's evaluations, 32 samples a problem."""
+"""Sampling of the paper's evaluations, which draw 32 samples a problem."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Benchmark:
-    """One data set on the hub."""
+    """A data set on the hub."""
 
     test: str | None = None
-    """Hub id and split; see `sources.read_rows`."""
+    """Hub id and split of the problems that are measured; see `sources.read_rows`."""
     train: str | None = None
+    """Hub id and split of the problems to train on."""
     config: str | None = None
+    """Configuration of the data set."""
     question: str = "problem"
-    """The column of questions; that of answers is `answer` everywhere."""
+    """Column of the questions; that of the answers is `answer` everywhere."""
     where: Mapping[str, Any] = field(default_factory=dict)
-    """Only these rows; see `DatasetTask`."""
+    """Columns and the values that rows must hold; see `DatasetTask`."""
     unless: Mapping[str, Any] = field(default_factory=dict)
+    """Columns and the values that rows must not hold."""
 
 
 BENCHMARKS = {
@@ -60,12 +63,12 @@ def build_benchmark(
     """Return a benchmark as a task.
 
     Args:
-        name: One of `BENCHMARKS`.
-        test: A local copy, a file with the same columns; by default the hub's.
+        name: Name of the benchmark, one of `BENCHMARKS`.
+        test: Local copy of the problems that are measured, a file with the same columns; by default the hub's.
         train: Problems to train on, likewise; only GSM8K and NuminaMath bring their own.
-        chat: Ask through the model's chat template; false for base models without one.
-        system: A system message.
-        max_completion_tokens: Where an answer is cut; the paper's limit by default.
+        chat: Whether to ask through the model's chat template; false for base models without one.
+        system: System message before each question.
+        max_completion_tokens: Number of tokens after which an answer is cut; the paper's limit by default.
 
     Raises:
         InvalidValueError: The data cannot be had; see `DatasetTask`.

@@ -1,8 +1,8 @@
 """Countdown: reach a target by combining numbers, each used exactly once.
 
-The prompt is `4,6,1,9=24:` and a right answer is any expression such as `4*6*(9-8)` that uses every
-number once and has the target as its value. Most problems have many solutions, so a policy has
-diversity to lose, which is what makes the task a test bed for entropy control.
+The prompt is `4,6,1,9=18:`, and a right answer is any expression such as `4+6-1+9` that uses every number once and
+has the target as its value. Most problems have many solutions, so a policy has diversity to lose, which is what makes
+the task a test bed for entropy control.
 """
 
 import math
@@ -20,9 +20,10 @@ from entrocraft.tasks.base import Problem, Split, Task
 
 _TOKEN = re.compile(r"\d+|[-+*/()]")
 _MAX_ANSWER_CHARS = 256  # bounds the parser's recursion; an answer to eight numbers takes fewer than 40
-_TEST_SHARE = 10  # one problem in ten is held out, by a hash of the problem itself
+_ONE_TEST_PROBLEM_IN = 10  # by a hash of the problem itself
 _MAX_MISSES = 5000  # draws in a row without a new problem after which a split counts as exhausted
-_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}  # how tightly operators bind
+_OF_A_NUMBER = 3  # which needs no parentheses beside any operator
 
 
 def parse_expression(text: str) -> tuple[Fraction, list[int]]:
@@ -52,6 +53,7 @@ def parse_expression(text: str) -> tuple[Fraction, list[int]]:
         raise InvalidValueError(f"an expression of at most {_MAX_ANSWER_CHARS} characters, got {len(text)}")
     if _TOKEN.sub("", text).strip():
         raise InvalidValueError(f"not an arithmetic expression: {text!r}")
+    # Recursive descent, a function for each line of the grammar; each takes its tokens from the front of the list.
     tokens = _TOKEN.findall(text)
     numbers: list[int] = []
 
@@ -104,9 +106,13 @@ class Countdown(Task):
     """
 
     num_numbers: int = 4
+    """How many numbers a problem has, 2 to 8."""
     max_number: int = 9
+    """Largest number of a problem; the smallest is 1."""
     max_target: int = 99
+    """Largest target; the smallest is 1."""
     operators: str = "+-*"
+    """Operators of which the solution that a problem is made of is built; an answer may use all four."""
 
     name = "countdown"
 
@@ -122,17 +128,20 @@ class Countdown(Task):
 
     @property
     def max_completion_tokens(self) -> int:  # type: ignore[override]
-        """Numbers, operators, a pair of parentheses for all but the outermost operation, end."""
+        """Number of tokens of the longest answer, where every character is one.
+
+        Numbers, operators between them, a pair of parentheses for each operation but the outermost, and the end.
+        """
         digits = len(str(self.max_number))
         return self.num_numbers * digits + (self.num_numbers - 1) + 2 * (self.num_numbers - 2) + 1
 
     def solved_problem(self, rng: random.Random) -> Problem:
-        """Draw one problem of either split with a `solution`, an expression that solves it."""
+        """Return a random problem of either split with a `solution`, an expression that solves it."""
         while True:
             numbers = [rng.randint(1, self.max_number) for _ in range(self.num_numbers)]
             value, solution, _ = self._random_expression(numbers, rng)
             if value.denominator == 1 and 1 <= value <= self.max_target:
-                rng.shuffle(numbers)
+                rng.shuffle(numbers)  # in the order of the solution they would give it away
                 return {
                     "prompt": f"{','.join(map(str, numbers))}={value}:",
                     "numbers": numbers,
@@ -149,6 +158,7 @@ class Countdown(Task):
         rng = random.Random(f"countdown-{split}-{seed}")
         found: dict[str, Problem] = {}
         misses = 0
+        # At most so many different collections of numbers, each with `max_target` targets: more cannot be found.
         num_multisets = math.comb(self.max_number + self.num_numbers - 1, self.num_numbers)
         while len(found) < num_problems:
             problem = self.solved_problem(rng)
@@ -168,12 +178,13 @@ class Countdown(Task):
 
     @staticmethod
     def _key(problem: Mapping[str, Any]) -> str:
+        """Return text that is the same for the same numbers, in whatever order, and target."""
         return f"{sorted(problem['numbers'])}={problem['target']}"
 
     @staticmethod
     def split_of(problem: Mapping[str, Any]) -> Split:
         """Return the split a problem belongs to, whatever the order of its numbers."""
-        return "test" if zlib.crc32(Countdown._key(problem).encode()) % _TEST_SHARE == 0 else "train"
+        return "test" if zlib.crc32(Countdown._key(problem).encode()) % _ONE_TEST_PROBLEM_IN == 0 else "train"
 
     def score(self, completion: str, problem: Mapping[str, Any]) -> float:
         """Return 1.0 if `completion` uses each number once and equals the target, else 0.0."""
@@ -184,18 +195,18 @@ class Countdown(Task):
         return float(value == problem["target"] and Counter(used) == Counter(problem["numbers"]))
 
     def _random_expression(self, numbers: list[int], rng: random.Random) -> tuple[Fraction, str, int]:
-        """Return value, text and outermost precedence of a random tree over `numbers`, in order."""
+        """Return value, text and precedence of the outermost operator of a random tree over `numbers`, in order."""
         if len(numbers) == 1:
-            return Fraction(numbers[0]), str(numbers[0]), 3
+            return Fraction(numbers[0]), str(numbers[0]), _OF_A_NUMBER
         cut = rng.randint(1, len(numbers) - 1)
         left, left_text, left_precedence = self._random_expression(numbers[:cut], rng)
         right, right_text, right_precedence = self._random_expression(numbers[cut:], rng)
-        # A zero on the right needs a "-", so some operator other than "/" is left.
+        # Nothing is divided by zero. What is zero came of a "-", so some operator other than "/" is left to choose.
         operator = rng.choice(self.operators if right else self.operators.replace("/", ""))
         precedence = _PRECEDENCE[operator]
         if left_precedence < precedence:
             left_text = f"({left_text})"
-        # a-(b+c) and a/(b*c) need theirs; a+(b-c) reads the same without, as do products.
+        # On the right, a-(b+c) and a/(b*c) need parentheses at equal precedence; a+(b-c) and a*(b/c) do not.
         if right_precedence < precedence or (right_precedence == precedence and operator in "-/"):
             right_text = f"({right_text})"
         match operator:

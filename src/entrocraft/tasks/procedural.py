@@ -1,4 +1,4 @@
-"""Any data set of reasoning-gym: problems made on demand, with verifiers."""
+"""Data sets of reasoning-gym: problems made on demand, with verifiers of their own."""
 
 import json
 import random
@@ -13,26 +13,27 @@ from entrocraft.tasks.base import Problem, Split, Task, is_held_out
 
 _MAX_MISSES = 2000  # entries in a row without a new problem after which a split counts as exhausted
 _CHUNK = 20  # entries made at once
-_SECONDS, _SECONDS_TO_MAKE = 10.0, 300.0  # for the scoring of one answer, and for the making of a chunk
+_SECONDS = 10.0  # to score one answer in
+_SECONDS_TO_MAKE = 300.0  # to make a chunk of entries in
 ANSWER_TAGS = "Put your final answer between <answer> and </answer>."
 
 
 class ReasoningGym(Task):
-    r"""Problems of one data set of reasoning-gym, by its name.
+    r"""Problems of one data set of reasoning-gym.
 
     A problem belongs to `test` or `train` by a hash of its question, so no seed can carry one into the other. Where
     scoring takes too long, the answer scores 0 (`verifiers.Math` says how).
 
     Args:
-        dataset: Its name, such as `basic_arithmetic`.
-        options: What its own configuration takes, such as `{min_digits: 1}`.
-        level: Of its curriculum, 0 the easiest, in all attributes, or in each its highest if that is lower; or one level
-            for each attribute that is named. Options come on top.
-        instruction: What is added to each question; by default, for `tags`, how to mark the answer.
-        chat: Give the prompt as a user's message, for models with a chat template.
-        extract: What of a completion is the answer: what stands between `<answer>` `tags`, the last `number`, or the
-            `whole`.
-        max_completion_tokens: Where an answer is cut.
+        dataset: Name of the data set, such as `basic_arithmetic`.
+        options: Options of the data set's own configuration, such as `{min_digits: 1}`.
+        level: Level of the data set's curriculum, 0 the easiest: one for all attributes, each of which takes its highest
+            where that is lower; or one for each attribute that is named. Options come on top.
+        instruction: Text that follows each question; by default, for `tags`, how to mark the answer.
+        chat: Whether to give the prompt as a user's message, for models with a chat template.
+        extract: Part of a completion that is its answer: what stands between `<answer>` `tags`, the last `number`, or
+            the `whole`.
+        max_completion_tokens: Number of tokens after which an answer is cut.
 
     Raises:
         MissingDependencyError: reasoning-gym is not installed.
@@ -102,7 +103,7 @@ class ReasoningGym(Task):
         return list(found.values())
 
     def _drawn(self, split: Split, seed: int) -> Iterator[tuple[int, int, str, str]]:
-        """Yield questions and answers after what makes them again: the seed of the data set, and their index."""
+        """Yield what makes an entry again, the seed of the data set and its index, and its question and answer."""
         from entrocraft.tasks.procedural_entries import SIZE
 
         maker = time_limited("entrocraft.tasks.procedural_entries:make_entries", _SECONDS_TO_MAKE)
@@ -113,7 +114,8 @@ class ReasoningGym(Task):
                 (entries,) = maker.map([call], late=())
                 if not entries:
                     raise InvalidValueError(
-                        f"{self.name}: making {_CHUNK} problems took more than {_SECONDS_TO_MAKE:g} s; choose a lower level"
+                        f"{self.name}: making {_CHUNK} problems took more than {_SECONDS_TO_MAKE:g} s; choose a lower "
+                        "level"
                     )
                 for index, (question, answer) in enumerate(entries, start):
                     yield dataset_seed, index, question, answer
@@ -135,12 +137,13 @@ class ReasoningGym(Task):
         return [0.0 if answer is None else float(next(scores)) for answer in answers]
 
     def answers_of(self, completions: Sequence[str]) -> list[str | None]:
-        """Return what each completion answers, by `extract`."""
+        """Return what each completion answers, as `extract` says."""
         if self._extract is None:
             return super().answers_of(completions)
         return self._extract.answers_of(completions)
 
 
+# What reads the answer out of a completion; None for all of it.
 _EXTRACTS: dict[str, Verifier | None] = {
     "tags": Tagged(),
     "number": Number(),

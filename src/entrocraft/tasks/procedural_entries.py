@@ -1,6 +1,7 @@
 """Entries of reasoning-gym and their scores; runs in the processes of `time_limit`.
 
-In those the hash of text is always the same. Elsewhere it is not, and some data sets make other entries each time.
+In those processes text hashes to the same number every time. Elsewhere it does not, and some data sets, which go by
+the order of sets, make other entries each time.
 """
 
 import json
@@ -14,20 +15,20 @@ from reasoning_gym.factory import CURRICULA, DATASETS, create_curriculum, create
 from entrocraft.errors import InvalidValueError, UnknownNameError
 
 SIZE = 10_000
-"""Entries made from one seed; some data sets prepare all of them at once, or refuse more."""
+"""Number of entries made from one seed; some data sets prepare all of them at once, or refuse more."""
 
 
 def make_entries(dataset: str, settings: str, seed: int, start: int, stop: int) -> list[tuple[str, str]]:
-    """Return questions and answers of the entries from `start` to `stop`; no answer is empty text."""
+    """Return questions and answers of the entries from `start` to `stop`; where an entry has no answer, empty text."""
     entries = (_entries_of(dataset, settings, seed)[index] for index in range(start, stop))
     return [(entry["question"], "" if entry["answer"] is None else str(entry["answer"])) for entry in entries]
 
 
 def score_entry(dataset: str, settings: str, seed: int, index: int, answer: str) -> float:
-    """Return the score of an answer to one entry, made again from its seed and index; 0 for one that it cannot read.
+    """Return the score of an answer to one entry, which is made again from its seed and index.
 
-    Some data sets evaluate the answer as Python: here, where nothing can be written, started or reached (`time_limit`),
-    and none with two underscores.
+    An answer that the data set cannot read scores 0. Some data sets evaluate it as Python: that is why it runs where
+    nothing can be written, started or reached (`time_limit`), and why one with two underscores scores 0 unread.
     """
     if "__" in answer:
         return 0.0
@@ -43,6 +44,7 @@ def score_entry(dataset: str, settings: str, seed: int, index: int, answer: str)
 
 @lru_cache(maxsize=8)
 def _entries_of(dataset: str, settings: str, seed: int) -> Any:
+    """Return a data set of reasoning-gym; `settings` is the JSON of its options and level."""
     return create_dataset(dataset, **checked_options(dataset, **json.loads(settings)), seed=seed, size=SIZE)
 
 
@@ -71,7 +73,7 @@ def checked_options(dataset: str, options: Mapping[str, Any], level: int | Mappi
 
 
 def _options_at(dataset: str, level: int | Mapping[str, int] | None) -> dict[str, Any]:
-    """Return the options of a data set at a level of its curriculum."""
+    """Return the options that a level of its curriculum gives a data set; none where there is no level."""
     if level is None:
         return {}
     if dataset not in CURRICULA:

@@ -74,8 +74,8 @@ def _columns_of(template: str, name: str) -> list[str]:
         # `{column.upper}` or `{column[0]}` would be looked up in the cell, which is no part of the data.
         if not column or spec or conversion or set(column) & set(".[]"):
             raise InvalidValueError(
-                f"{name}: prompt {template!r}: braces take the name of a column and nothing else; double them to have a "
-                "brace in the text"
+                f"{name}: prompt {template!r}: braces take the name of a column and nothing else; double them to have "
+                "a brace in the text"
             )
     return [str(column) for column, _, _ in named]
 

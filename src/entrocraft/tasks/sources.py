@@ -1,4 +1,4 @@
-"""Rows of a data set: from a file, a folder or the hub."""
+"""Sources of data sets: rows from a file, a folder or the hub."""
 
 import csv
 import json
@@ -9,13 +9,14 @@ from typing import Any
 from entrocraft.errors import InvalidValueError, MissingDependencyError, first_line
 
 Row = dict[str, Any]
+"""One row of a data set: a cell for each column."""
 
 
 def read_rows(source: str, *, config: str | None = None, revision: str | None = None) -> list[Row]:
     """Return the rows of a data set.
 
     Args:
-        source: A .jsonl, .json, .csv or .parquet file; or a folder or a hub id, with the split after a colon:
+        source: Path of a .jsonl, .json, .csv or .parquet file; or a folder or a hub id, with the split after a colon:
             `openai/gsm8k:test`. Without a colon, the split is `train`.
         config: Configuration of a hub data set, such as `main`.
         revision: Branch, tag or commit of a hub data set.
@@ -44,7 +45,7 @@ def read_rows(source: str, *, config: str | None = None, revision: str | None = 
 
 def _read_jsonl(path: Path) -> list[Row]:
     rows = []
-    # JSON may hold every separator of lines but this one.
+    # Split at "\n" alone: text in JSON may hold every other separator of lines.
     with path.open(encoding="utf-8-sig", newline="\n") as file:
         for number, line in enumerate(file, start=1):
             if line.strip():
@@ -62,13 +63,15 @@ def _read_json(path: Path) -> list[Row]:
 
 
 def _parsed(text: str, place: str) -> Any:
+    """Return what JSON text says; `place` says in messages where it stands."""
     try:
         return json.loads(text)
-    except (ValueError, RecursionError) as error:  # also numbers of too many digits
+    except (ValueError, RecursionError) as error:  # ValueError also for whole numbers of more than 4,300 digits
         raise InvalidValueError(f"{place}: not JSON: {error}") from error
 
 
 def _checked(row: Any, place: str) -> Row:
+    """Return a row if it is one: an object with columns."""
     if not isinstance(row, dict):
         raise InvalidValueError(f"{place}: expected an object of columns, got {row!r:.80}")
     return row

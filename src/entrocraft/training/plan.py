@@ -13,7 +13,8 @@ from pyarrow import ArrowException
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
 from entrocraft.config import RunConfig
-from entrocraft.engines.trl.rows import LOSS_DENOMINATOR, check_trainer_args, loss_type_of, settled
+from entrocraft.engines.trl.checks import checked_control
+from entrocraft.engines.trl.settings import LOSS_DENOMINATOR, loss_type_of
 from entrocraft.errors import InvalidValueError, MissingDependencyError, UnknownNameError, first_line
 from entrocraft.models import best_device, resolve_model
 from entrocraft.runs import RunDirectory
@@ -125,7 +126,7 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
     if loss_type_of(trl_args) not in LOSS_DENOMINATOR:
         raise UnknownNameError.of("train.trl.loss_type", trl_args.loss_type, set(LOSS_DENOMINATOR) - {"rloo"})
     if config.control is not None:
-        check_trainer_args(settled(config.control, trl_args), trl_args)
+        checked_control(config.control, trl_args)
     config.eval.sampling(task)  # refused now, if at all
     plan = Plan(
         config,

@@ -39,11 +39,11 @@ def recommend(
 ) -> Recommendation:
     """Return settings to begin with.
 
-    - rule `budget` with predictor `aligned` where visitation is `DOMINATES` times larger than the local part: local signs see little
+    - method `budget` with predictor `whole_model` where visitation is `DOMINATES` times larger than the local part: local signs see little
       of what happens;
-    - rule `advantage`, the paper's, where visitation is smaller than the local part and the advantage's sign agrees
+    - method `advantage`, the paper's, where visitation is smaller than the local part and the advantage's sign agrees
       with the exact change by `AGREES`;
-    - rule `token` otherwise.
+    - method `token` otherwise.
 
     The curve is half of the starting entropy by the end, and the band `WIDTH_IN_ERRORS` standard errors wide.
 
@@ -67,20 +67,20 @@ def recommend(
     sign_text = f"the sign of the advantage is that of the local entropy change for {signs:.0%} of it, by size"
     part_text = f"the part of visitation is {parts.ratio:.1f} times as large as the local one"
     if parts.ratio >= DOMINATES:
-        settings = {"rule": "budget", "predictor": "aligned"}
+        settings = {"method": "budget", "predictor": "whole_model"}
         why = (
-            f"Rule `budget` with predictor `aligned`: {part_text} ({DOMINATES:g} or more), so what the policy will visit decides, and "
-            f"rules that look at visited tokens alone can lose the curve; {sign_text}."
+            f"Method `budget` with predictor `whole_model`: {part_text} ({DOMINATES:g} or more), so what the policy will visit decides, and "
+            f"methods that look at visited tokens alone can lose the curve; {sign_text}."
         )
     elif parts.ratio < 1 and signs >= AGREES:
-        settings = {"rule": "advantage"}
-        why = f"Rule `advantage`, the paper's, suffices: {sign_text} ({AGREES:.0%} or more), and {part_text}."
+        settings = {"method": "advantage"}
+        why = f"Method `advantage`, the paper's, suffices: {sign_text} ({AGREES:.0%} or more), and {part_text}."
     else:
-        settings = {"rule": "token"}
+        settings = {"method": "token"}
         why = (
-            f"Rule `token`, which predicts each token's change and leaves out few: {sign_text}, and {part_text}. "
-            f"The paper's rule would want {AGREES:.0%} and less than 1. (Where the loss weighs whole rollouts, as RLOO's "
-            "and GSPO's do, take rule `budget`.)"
+            f"Method `token`, which predicts each token's change and leaves out few: {sign_text}, and {part_text}. "
+            f"The paper's method would want {AGREES:.0%} and less than 1. (Where the loss weighs whole rollouts, as RLOO's "
+            "and GSPO's do, take method `budget`.)"
         )
     relative = WIDTH_IN_ERRORS * standard_error / entropy
     width = float(f"{max(relative, MIN_WIDTH):.2g}")

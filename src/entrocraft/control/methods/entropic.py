@@ -1,80 +1,137 @@
-"""Controllers that keep every rollout and weigh successes against failures."""
+"""EntroPIC: every rollout is kept, and successes are weighed against failures."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from entrocraft.control.controller import BatchStats, Controller, Decision
-from entrocraft.control.guard import GuardAction
-from entrocraft.schedules import Band
+from entrocraft.control.batch import Batch, Tokens
+from entrocraft.control.decision import Decision
+from entrocraft.control.goal import Goal
+from entrocraft.control.methods.base import Method, Total
+from entrocraft.errors import InvalidValueError
 from entrocraft.schedules.base import checked_number
 
 
-class EntroPICController(Controller):
-    """EntroPIC: a proportional-integral controller of the balance between successes and failures.
+class Entropic(Method):
+    """A proportional-integral controller of the balance between successes and failures, on all tokens.
 
     With the error e_t = H_t - H*_t, in nats per token,
 
         alpha_t = clip(K_P e_t + K_I sum_{s<=t} e_s, -1, 1),        J = (1 + alpha) J_pos - (1 - alpha) J_neg,
 
     that is `A + alpha |A|` for each advantage: where entropy is low, successes count for less and failures for more. The
-    target moves along the schedule; the width of the band bears on the metrics alone.
-
-    Source: EntroPIC, arXiv 2511.15248, with its gains, in the form that arXiv 2604.26326 compares with, on all tokens.
-    Its authors' code reweighs the tokens above a probability of 0.95 alone. The integral is not held back while alpha is
-    clipped, as in that code.
+    target moves along the schedule; the width of the band bears on the metrics alone. The integral is not held back while
+    alpha is clipped.
 
     Args:
-        band: The curve.
         proportional_gain: K_P, per nat.
         integral_gain: K_I, per nat and decision.
-        guard: See `Guard`.
 
     Raises:
-        InvalidValueError: A gain is not a number.
+        InvalidValueError: A gain is negative or not a number.
+
+    Source: EntroPIC, arXiv 2511.15248, with its gains, in the form that arXiv 2604.26326 compares with. What its authors
+    released is `EntropicReleased`.
 
     Example:
-        >>> from entrocraft import Band, BatchStats, constant
-        >>> controller = EntroPICController(Band(constant(0.5), width=0.1), integral_gain=0.0)
-        >>> stats = BatchStats(step=1, total_steps=10, entropy=0.3, advantages=torch.tensor([1.0, -1.0]))
-        >>> controller.decide(stats).advantages  # entropy is low by 0.2
+        >>> batch = Batch(step=1, entropy=0.3, advantages=torch.tensor([1.0, -1.0]))
+        >>> Entropic(integral_gain=0.0).decide(batch, Goal(lower=0.4, target=0.5, upper=0.6)).advantages  # low by 0.2
         tensor([ 0.8000, -1.2000])
     """
 
-    def __init__(
-        self,
-        band: Band,
-        *,
-        proportional_gain: float = 1.0,
-        integral_gain: float = 0.01,
-        guard: GuardAction = "warn",
-    ):
-        super().__init__(band, guard=guard)
+    turns = frozenset({"advantages"})
+
+    def __init__(self, proportional_gain: float = 1.0, integral_gain: float = 0.01):
         self.proportional_gain = checked_number("proportional_gain", proportional_gain)
         self.integral_gain = checked_number("integral_gain", integral_gain)
         self._integral = 0.0
 
-    def _decide(self, stats: BatchStats, direction: int) -> Decision:
-        error = stats.entropy - self._target_at(self._progress)
+    def decide(self, batch: Batch, goal: Goal) -> Decision:
+        alpha, metrics = self._alpha(batch.entropy - goal.target)
+        return Decision.everything(batch, advantages=batch.advantages + alpha * batch.advantages.abs(), metrics=metrics)
+
+    def _alpha(self, error: float) -> tuple[float, dict[str, float]]:
+        """Take in the error, in nats, and return the balance in [-1, 1], and what to log of it."""
         self._integral += error
         alpha = min(1.0, max(-1.0, self.proportional_gain * error + self.integral_gain * self._integral))
-        return Decision(
-            keep=torch.ones_like(stats.advantages, dtype=torch.bool),
-            advantages=stats.advantages + alpha * stats.advantages.abs(),
-            normalize="kept",  # all of them, which no engine then has to scale anything for
-            metrics={"alpha": alpha, "integral": self._integral},
-        )
+        return alpha, {"alpha": alpha, "integral": self._integral}
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as plain JSON data."""
-        return super().state_dict() | {"integral": self._integral}
+        return {"integral": self._integral}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned.
+        """Restore what `state_dict` returned; raises `InvalidValueError` if it is another method's."""
+        if set(state) != {"integral"}:
+            raise InvalidValueError(
+                f"controller state: expected the integral of EntroPIC's errors, got {dict(state)!r}"
+            )
+        self._integral = float(state["integral"])
 
-        Raises:
-            InvalidValueError: The state is not one that this controller saved.
-        """
-        super().load_state_dict(state)
-        self._integral = state["integral"]
+
+class EntropicReleased(Entropic):
+    """EntroPIC as its authors released it: the balance acts on confident tokens alone, averaged over these.
+
+    With alpha as in `Entropic`, but the newest error added to the integral after it has been used, the released loss is
+
+        L = L_PG + alpha * mean over confident tokens of (-|A|),        confident: p > confidence,
+
+    where the first mean is over all N counted tokens and the second over the N_c confident ones. In one mean over all
+    tokens that is the advantage `A + alpha |A| N / N_c` on confident tokens, and `A` on the others.
+
+    Args:
+        proportional_gain: K_P, per nat.
+        integral_gain: K_I, per nat and decision.
+        confidence: Probability above which a sampled token counts as confident, in [0, 1).
+
+    Raises:
+        InvalidValueError: A gain is negative or not a number, or the confidence is out of range.
+
+    Source: the code of arXiv 2511.15248. Deviations: N and N_c, the error and its sum are those of the whole batch, not of
+    each rank's micro-batch; the second term feels the loss's clipping, to which it is exempt there, which is the same as
+    long as one update is made per batch.
+
+    Example:
+        >>> log_probs = torch.tensor([[0.99, 0.5, 0.5, 0.5]]).log()
+        >>> tokens = Tokens(log_probs_BT=log_probs, entropy_BT=-log_probs, advantages_BT=torch.ones(1, 1), mask_BT=torch.ones(1, 4))
+        >>> method = EntropicReleased()
+        >>> batch = Batch(step=1, entropy=0.3, advantages=torch.ones(1), reading=method.read(tokens, lambda x: x))
+        >>> method.weigh(tokens, method.decide(batch, Goal(lower=0.4, target=0.5, upper=0.6)))  # 1 - 0.2 * 4 / 1
+        tensor([[0.2000, 1.0000, 1.0000, 1.0000]])
+    """
+
+    turns = frozenset({"tokens"})
+    normalize = "all"  # what is weighed down is still counted
+
+    def __init__(self, proportional_gain: float = 1.0, integral_gain: float = 0.01, confidence: float = 0.95):
+        super().__init__(proportional_gain, integral_gain)
+        self.confidence = checked_number("confidence", confidence)
+        if not 0.0 <= self.confidence < 1.0:
+            raise InvalidValueError(f"confidence must lie in [0, 1), got {confidence}")
+
+    def _confident(self, tokens: Tokens) -> Tensor:
+        return (tokens.log_probs_BT.exp() > self.confidence) & tokens.mask_BT.bool()
+
+    def read(self, tokens: Tokens, total: Total) -> tuple[float, float]:
+        """Return how many tokens of all ranks count, and how many of these are confident."""
+        counts = torch.stack([tokens.mask_BT.bool().sum(), self._confident(tokens).sum()])
+        num_tokens, num_confident = total(counts.cpu().double()).tolist()
+        return num_tokens, num_confident
+
+    def _alpha(self, error: float) -> tuple[float, dict[str, float]]:
+        alpha = min(1.0, max(-1.0, self.proportional_gain * error + self.integral_gain * self._integral))
+        self._integral += error
+        return alpha, {"alpha": alpha, "integral": self._integral}
+
+    def decide(self, batch: Batch, goal: Goal) -> Decision:
+        alpha, metrics = self._alpha(batch.entropy - goal.target)
+        num_tokens, num_confident = batch.reading
+        weight = alpha * num_tokens / max(num_confident, 1.0)
+        metrics["confident_fraction"] = num_confident / max(num_tokens, 1.0)
+        return Decision.everything(batch, note=weight, normalize=self.normalize, metrics=metrics)
+
+    def weigh(self, tokens: Tokens, decision: Decision) -> Tensor:
+        """Return `1 + weight * sign(A)` for confident tokens, 1 for the others."""
+        return 1.0 + decision.note * torch.sign(tokens.advantages_BT) * self._confident(tokens)

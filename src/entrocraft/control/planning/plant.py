@@ -8,7 +8,7 @@ itself, and how much a predicted change really changes is not known beforehand. 
 with `s_k` the effect of what was kept (`Ranking.effect`; one per term j: local, visitation), `E` its average
 under the optimizer's memory, `b` the drift and `g` the gains. Entropy is read with a noise, because each
 batch asks other prompts. `(H, b, g)` is linear in its past once E is known: a Kalman filter follows it. How fast
-these wander is not known either: where readings surprise more than they should, they are taken to wander faster.
+these wander is not known either: where readings surprise more than they should, the process noise is scaled up.
 """
 
 import math
@@ -28,7 +28,7 @@ _LEAST_GAIN = 0.1  # of the prior gain
 _UNKNOWN_READING_SD = 0.02
 _SIZE_MEMORY = 0.05  # share of the newest batch in the average size of a term
 _DIGITS = 16  # natural ones, to which a plan is worked out
-_RESTLESSNESS_MEMORY = 0.2  # share of the newest reading in the average surprise
+_SURPRISE_MEMORY = 0.2  # share of the newest reading in the average surprise
 
 
 class EntropyPlant:
@@ -39,25 +39,25 @@ class EntropyPlant:
         momentum: Share of an update's effect that the optimizer carries to the next decision: Adam's beta1, to
             the power of the optimizer steps that follow one decision. In [0, 1).
         horizon: Decisions ahead over which the curve should be met.
-        reluctance: What a nat of effect by rejection costs, against a nat of distance from the curve; more than 0.
+        rejection_cost: What a nat of effect by rejection costs, against a nat of distance from the curve; more than 0.
 
     Raises:
         InvalidValueError: A value is out of range.
     """
 
-    def __init__(self, num_terms: int = 1, momentum: float = 0.9, horizon: int = 12, reluctance: float = 0.3):
-        if not 0.0 <= momentum < 1.0 or horizon < 1 or num_terms < 1 or not 0.0 < reluctance < math.inf:
+    def __init__(self, num_terms: int = 1, momentum: float = 0.9, horizon: int = 12, rejection_cost: float = 0.3):
+        if not 0.0 <= momentum < 1.0 or horizon < 1 or num_terms < 1 or not 0.0 < rejection_cost < math.inf:
             raise InvalidValueError(
-                "expected 0 <= momentum < 1, horizon >= 1, num_terms >= 1 and reluctance > 0, got "
-                f"{momentum}, {horizon}, {num_terms}, {reluctance}"
+                "expected 0 <= momentum < 1, horizon >= 1, num_terms >= 1 and rejection_cost > 0, got "
+                f"{momentum}, {horizon}, {num_terms}, {rejection_cost}"
             )
-        self.momentum, self.horizon, self.reluctance = momentum, horizon, reluctance
+        self.momentum, self.horizon, self.rejection_cost = momentum, horizon, rejection_cost
         self._effect = torch.zeros(num_terms, dtype=torch.float64)
         self._sum_of_squares = torch.zeros(num_terms, dtype=torch.float64)
         self._num_scaled = 0
         self._num_updates = 0
         self._scale = 0.0
-        self._restlessness = 1.0
+        self._noise_scale = 1.0
         self._mean: Tensor | None = None
         self._covariance: Tensor | None = None
 
@@ -94,8 +94,8 @@ class EntropyPlant:
         noise = self._reading_sd(standard_error) ** 2
         surprise = entropy - float(self._mean[0])
         variance = float(self._covariance[0, 0])
-        # 1 on average, if the plant is as restless as it is supposed to be.
-        self._restlessness += _RESTLESSNESS_MEMORY * (surprise**2 / (variance + noise) - self._restlessness)
+        # Squared surprise over its expected variance: 1 on average, if the process noise is what it is supposed to be.
+        self._noise_scale += _SURPRISE_MEMORY * (surprise**2 / (variance + noise) - self._noise_scale)
         gain = self._covariance[:, 0] / (variance + noise)
         self._mean = self._mean + gain * surprise
         # The sign of a prediction is theory's; only its size is to be learnt.
@@ -150,14 +150,14 @@ class EntropyPlant:
         response = 1 - (1 - w) ** (ahead[:, None] - ahead[None, :] + 1).clamp(min=0)  # 0 for steps yet to come
         wanted = torch.tensor(targets, dtype=torch.float64)
         # Nesterov's projected gradient: the cost is convex, no steeper than `steepest`, no flatter than `r`.
-        steepest = float(torch.linalg.matrix_norm(response, 2)) ** 2 + self.reluctance
-        ratio = (self.reluctance / steepest) ** 0.5
+        steepest = float(torch.linalg.matrix_norm(response, 2)) ** 2 + self.rejection_cost
+        ratio = (self.rejection_cost / steepest) ** 0.5
         onward = (1 - ratio) / (1 + ratio)
         plan = look = torch.full((n,), free, dtype=torch.float64).clamp(low, high)
         for _ in range(math.ceil(_DIGITS / ratio)):
             planned = drifted + response @ look
             excess = planned - planned.clamp(wanted - slack, wanted + slack)
-            slope = response.T @ excess + self.reluctance * (look - free)
+            slope = response.T @ excess + self.rejection_cost * (look - free)
             before, plan = plan, (look - slope / steepest).clamp(low, high)
             look = plan + onward * (plan - before)
         return float(plan[0])
@@ -172,7 +172,7 @@ class EntropyPlant:
         transition = torch.eye(size, dtype=torch.float64)
         transition[0, 1], transition[0, 2:] = 1.0, self._effect
         sds = [_ENTROPY_WALK_SD, _DRIFT_WALK_SD] + [_GAIN_WALK_SD * _PRIOR_GAIN] * len(self._effect)
-        pace = self._scale * max(1.0, self._restlessness)
+        pace = self._scale * max(1.0, self._noise_scale)
         walk = (torch.tensor(sds, dtype=torch.float64) * pace).square().diag()
         self._mean = transition @ self._state
         self._covariance = transition @ self._covariance @ transition.T + walk
@@ -184,7 +184,7 @@ class EntropyPlant:
         return {
             "filtered_entropy": self.entropy,
             "drift": self.drift,
-            "restlessness": self._restlessness,
+            "process_noise_scale": self._noise_scale,
             **gains,
             **effects,
         }
@@ -197,7 +197,7 @@ class EntropyPlant:
             "num_scaled": self._num_scaled,
             "num_updates": self._num_updates,
             "scale": self._scale,
-            "restlessness": self._restlessness,
+            "process_noise_scale": self._noise_scale,
             "mean": None if self._mean is None else self._mean.tolist(),
             "covariance": None if self._covariance is None else self._covariance.tolist(),
         }
@@ -209,7 +209,7 @@ class EntropyPlant:
         self._effect = torch.tensor(state["effect"], dtype=torch.float64)
         self._sum_of_squares = torch.tensor(state["sum_of_squares"], dtype=torch.float64)
         self._num_updates, self._num_scaled = state["num_updates"], state["num_scaled"]
-        self._scale, self._restlessness = state["scale"], state["restlessness"]
+        self._scale, self._noise_scale = state["scale"], state["process_noise_scale"]
         for name in ("mean", "covariance"):
             value = state[name]
             setattr(self, f"_{name}", None if value is None else torch.tensor(value, dtype=torch.float64))

@@ -12,6 +12,7 @@ class AcceleratorRanks:
     def __init__(self, accelerator: Accelerator):
         self._accelerator = accelerator
         self.count = accelerator.num_processes
+        self.index = accelerator.process_index
         self.is_main = accelerator.is_main_process
 
     def gathered(self, *columns_B: Tensor) -> tuple[Tensor, ...]:
@@ -24,7 +25,7 @@ class AcceleratorRanks:
         return self._accelerator.reduce(values.to(self._accelerator.device), "sum").cpu()
 
     def local(self, values_B: Tensor) -> Tensor:
-        return values_B.chunk(self.count)[self._accelerator.process_index]
+        return values_B.chunk(self.count)[self.index]
 
     def from_main(self, text: str | None) -> str | None:
         return broadcast_object_list([text])[0] if self.count > 1 else text

@@ -1,6 +1,6 @@
-"""Log-probabilities and entropies, noted down while transformers samples.
+"""Log-probabilities and entropies, recorded while transformers samples.
 
-A policy that is sampled from has shown its distribution at every token already. Noting it down saves the pass that would
+A policy that is sampled from has shown its distribution at every token already. Recording it saves the pass that would
 compute it again.
 """
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from transformers import LogitsProcessor, LogitsProcessorList
 
-from entrocraft.engines.tokens import Scores, scores_of
+from entrocraft.engines.tokens import TokenStats, token_stats_of
 
 logger = logging.getLogger(__name__)
 
@@ -23,14 +23,14 @@ _TOLERANCE_LOG_PROBS, _TOLERANCE_ENTROPY, _TOLERANCE_ENTROPY_SHARE = 0.05, 0.005
 
 
 class SamplingRecord(LogitsProcessor):
-    """Notes the scores of every token that `generate` of transformers samples.
+    """Records the scores of every token that `generate` of transformers samples.
 
-    What it notes is taken on trust only while it agrees with passes over the same batches: settings of generation can
+    What it records is taken on trust only while it agrees with passes over the same batches: settings of generation can
     change logits before they get here (a repetition penalty), dropout makes each pass another.
 
     Args:
         temperature: The sampling temperature.
-        exact: Also note what the exact predictions need.
+        exact: Also record what the exact predictions need.
     """
 
     def __init__(self, temperature: float, exact: bool):
@@ -39,11 +39,11 @@ class SamplingRecord(LogitsProcessor):
         self._temperature, self._exact = temperature, exact
         self._logits_BV: Tensor | None = None
         self._tokens: list[Tensor] = []
-        self._parts: list[Scores] = []
+        self._parts: list[TokenStats] = []
 
     @contextmanager
     def recording(self, model: Any) -> Iterator[None]:
-        """Note what `model.generate` samples meanwhile; no trace of it is left on the model."""
+        """Record what `model.generate` samples meanwhile; no trace of it is left on the model."""
         self.clear()
         generate, patched = model.generate, vars(model).get("generate")
 
@@ -51,7 +51,7 @@ class SamplingRecord(LogitsProcessor):
             processors = LogitsProcessorList([*(kwargs.pop("logits_processor", None) or []), self])
             ids = generate(*args, logits_processor=processors, **kwargs)
             if isinstance(ids, Tensor):
-                self._note(ids[:, -1:])
+                self._record(ids[:, -1:])
             return ids
 
         model.generate = recorded
@@ -64,42 +64,42 @@ class SamplingRecord(LogitsProcessor):
                 model.generate = patched
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """Note the distribution of the next token, before the temperature, and what became of the one before."""
-        self._note(input_ids[:, -1:])
+        """Record the distribution of the next token, before the temperature, and what became of the one before."""
+        self._record(input_ids[:, -1:])
         self._logits_BV = scores / self._temperature
         return scores
 
-    def _note(self, tokens_B1: Tensor) -> None:
+    def _record(self, tokens_B1: Tensor) -> None:
         if self._logits_BV is not None and len(self._logits_BV) == len(tokens_B1):
             self._tokens.append(tokens_B1)
-            self._parts.append(scores_of(self._logits_BV[:, None], tokens_B1, self._exact))
+            self._parts.append(token_stats_of(self._logits_BV[:, None], tokens_B1, self._exact))
         self._logits_BV = None
 
-    def scores(self, tokens_BT: Tensor, mask_BT: Tensor) -> Scores | None:
-        """Return what was noted for these completions; None if it was not they that were sampled, token by token."""
+    def scores(self, tokens_BT: Tensor, mask_BT: Tensor) -> TokenStats | None:
+        """Return what was recorded for these completions; None if it was not they that were sampled, token by token."""
         counted_BT = mask_BT.bool()
         width = min(len(self._parts), tokens_BT.shape[1])
         if not width or counted_BT[:, width:].any():
             return None
         if any(len(tokens_B1) != len(tokens_BT) for tokens_B1 in self._tokens[:width]):
             return None
-        noted_BT = torch.cat(self._tokens[:width], dim=1)
-        if ((noted_BT != tokens_BT[:, :width]) & counted_BT[:, :width]).any():
+        recorded_BT = torch.cat(self._tokens[:width], dim=1)
+        if ((recorded_BT != tokens_BT[:, :width]) & counted_BT[:, :width]).any():
             return None
-        return Scores.joined(self._parts[:width], dim=1).padded(tokens_BT.shape[1])
+        return TokenStats.joined(self._parts[:width], dim=1).padded(tokens_BT.shape[1])
 
-    def agrees(self, noted: Scores, passed: Scores, mask_BT: Tensor) -> bool:
-        """Return whether what was noted is what a pass gives, and say so in the log."""
+    def agrees(self, recorded: TokenStats, passed: TokenStats, mask_BT: Tensor) -> bool:
+        """Return whether what was recorded is what a pass gives, and say so in the log."""
         counted = mask_BT.bool()
         if not counted.any():
             return True  # nothing to tell them apart by
-        log_probs = (noted.log_probs_BT - passed.log_probs_BT)[counted].abs().mean().item()
-        entropy = abs((noted.entropy_BT - passed.entropy_BT)[counted].mean().item())
+        log_probs = (recorded.log_probs_BT - passed.log_probs_BT)[counted].abs().mean().item()
+        entropy = abs((recorded.entropy_BT - passed.entropy_BT)[counted].mean().item())
         tolerance = max(_TOLERANCE_ENTROPY, _TOLERANCE_ENTROPY_SHARE * passed.entropy_BT[counted].mean().item())
         agree = log_probs <= _TOLERANCE_LOG_PROBS and entropy <= tolerance
         logger.log(
             logging.INFO if agree else logging.WARNING,
-            "entropy noted while sampling differs from a pass over the batch by %.2g nats per token, log-probabilities "
+            "entropy recorded while sampling differs from a pass over the batch by %.2g nats per token, log-probabilities "
             "by %.2g: %s",
             entropy,
             log_probs,
@@ -108,5 +108,5 @@ class SamplingRecord(LogitsProcessor):
         return agree
 
     def clear(self) -> None:
-        """Forget what was noted."""
+        """Let go of what was recorded."""
         self._logits_BV, self._tokens, self._parts = None, [], []

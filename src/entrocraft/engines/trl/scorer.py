@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from trl.models.utils import disable_gradient_checkpointing
 
-from entrocraft.engines.tokens import Scores, scores_of
+from entrocraft.engines.tokens import TokenStats, token_stats_of
 from entrocraft.engines.trl.rows import Batch
 from entrocraft.engines.trl.sampling_record import SamplingRecord
 from entrocraft.errors import InvalidValueError
 
 
 class PolicyScorer:
-    """Scores a trainer's batches: from TRL's own pass over the policy, from sampling, or in a pass of its own.
+    """TokenStats a trainer's batches: from TRL's own pass over the policy, from sampling, or in a pass of its own.
 
     Args:
         trainer: The TRL trainer.
@@ -26,72 +26,72 @@ class PolicyScorer:
 
     def __init__(self, trainer: Any, pass_of_trl: Callable[..., Any], exact: bool):
         self._trainer, self._pass_of_trl, self._exact = trainer, pass_of_trl, exact
-        self._listening = False
-        self._overheard: Scores | None = None
+        self._capturing = False
+        self._captured: TokenStats | None = None
         self._record = SamplingRecord(trainer.temperature, exact)
         if any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in trainer.model.modules()):
             self._record.trusted = False  # what sampling sees is another draw than what the update sees
 
     @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Listen, while TRL makes a batch, to what it learns of the policy."""
-        self._overheard, self._listening = None, True
+    def capturing(self) -> Iterator[None]:
+        """Capture, while TRL makes a batch, to what it learns of the policy."""
+        self._captured, self._capturing = None, True
         try:
             yield
         finally:
-            self._listening = False
+            self._capturing = False
 
     @contextmanager
     def recording(self) -> Iterator[None]:
-        """Note what transformers samples meanwhile, if that may be of use."""
-        if not self._listening or self._record.trusted is False:
+        """Record what transformers samples meanwhile, if that may be of use."""
+        if not self._capturing or self._record.trusted is False:
             yield
             return
         with self._record.recording(self._trainer.accelerator.unwrap_model(self._trainer.model_wrapped)):
             yield
 
-    def listens_to(self, model: Any) -> bool:
+    def captures_pass_over(self, model: Any) -> bool:
         """Return whether entropies are wanted from the pass over `model` that TRL is about to make."""
-        return self._listening and self._overheard is None and model is self._trainer.model
+        return self._capturing and self._captured is None and model is self._trainer.model
 
-    def hear(self, log_probs_BT: Tensor, entropy_BT: Tensor) -> None:
-        """Take what that pass gave."""
-        self._overheard = Scores(log_probs_BT, entropy_BT)
+    def capture(self, log_probs_BT: Tensor, entropy_BT: Tensor) -> None:
+        """Keep what that pass gave."""
+        self._captured = TokenStats(log_probs_BT, entropy_BT)
 
-    def scores(self, batch: Batch) -> Scores:
+    def scores(self, batch: Batch) -> TokenStats:
         """Return the scores of the batch that TRL has just made."""
         # With PEFT, TRL may score the reference through the same model object; only a batch with old
         # log-probabilities shows that the first pass was the policy's.
         by_trl = "old_per_token_logps" in batch or "old_logps" in batch
-        if by_trl and self._overheard is not None and not self._exact:
+        if by_trl and self._captured is not None and not self._exact:
             self._record.trusted = False  # nor is it needed
-            return self._overheard
-        return self._noted(batch) or self.passed(batch)
+            return self._captured
+        return self._recorded(batch) or self.passed(batch)
 
-    def forget(self) -> None:
-        """Let go of what was heard and noted."""
-        self._overheard = None
+    def clear(self) -> None:
+        """Let go of what was captured and recorded."""
+        self._captured = None
         self._record.clear()
 
-    def _noted(self, batch: Batch) -> Scores | None:
-        """Return what sampling noted, while passes show on all ranks that it can be trusted."""
+    def _recorded(self, batch: Batch) -> TokenStats | None:
+        """Return what sampling recorded, while passes show on all ranks that it can be trusted."""
         record, step = self._record, self._trainer.state.global_step + 1
         if record.trusted is False:
             return None
-        noted = record.scores(batch["completion_ids"], batch["completion_mask"])
-        if not self._on_all_ranks(noted is not None):
+        recorded = record.scores(batch["completion_ids"], batch["completion_mask"])
+        if not self._on_all_ranks(recorded is not None):
             return None
-        assert noted is not None
+        assert recorded is not None
         due = step & (step - 1) == 0  # a power of two: some of what changes logits only does so later
         if record.trusted is None or due:
-            record.trusted = self._on_all_ranks(record.agrees(noted, self.passed(batch), batch["completion_mask"]))
-        return noted if record.trusted else None
+            record.trusted = self._on_all_ranks(record.agrees(recorded, self.passed(batch), batch["completion_mask"]))
+        return recorded if record.trusted else None
 
     def _on_all_ranks(self, condition: bool) -> bool:
         accelerator = self._trainer.accelerator
         return bool(accelerator.gather(torch.tensor([condition], device=accelerator.device)).all())
 
-    def passed(self, batch: Batch) -> Scores:
+    def passed(self, batch: Batch) -> TokenStats:
         """Return the scores from a pass without gradient, which leaves no trace, not even in the random numbers."""
         trainer, device = self._trainer, self._trainer.accelerator.device
         with (
@@ -101,7 +101,7 @@ class PolicyScorer:
         ):
             return self._over_logits(batch) if self._exact else self._through_trl(batch)
 
-    def _through_trl(self, batch: Batch) -> Scores:
+    def _through_trl(self, batch: Batch) -> TokenStats:
         trainer = self._trainer
         parameters = inspect.signature(self._pass_of_trl).parameters
         multimodal = {name: batch[name] for name in parameters if name in batch}
@@ -113,9 +113,9 @@ class PolicyScorer:
             compute_entropy=True,
             **multimodal,
         )
-        return Scores(log_probs, entropies)
+        return TokenStats(log_probs, entropies)
 
-    def _over_logits(self, batch: Batch) -> Scores:
+    def _over_logits(self, batch: Batch) -> TokenStats:
         if "pixel_values" in batch:
             raise InvalidValueError("predictor 'exact' reads text only; use predictor 'estimate' with images")
         trainer, parts = self._trainer, []
@@ -123,8 +123,8 @@ class PolicyScorer:
         for rows in all_rows.split(trainer.args.per_device_train_batch_size):
             with trainer.accelerator.autocast():
                 logits, tokens = completion_logits(trainer.model, trainer.model, batch, rows, trainer.temperature)
-            parts.append(scores_of(logits, tokens, exact=True))
-        return Scores.joined(parts, dim=0)
+            parts.append(token_stats_of(logits, tokens, exact=True))
+        return TokenStats.joined(parts, dim=0)
 
 
 def sequences(batch: Batch) -> tuple[Tensor, Tensor]:

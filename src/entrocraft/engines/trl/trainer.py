@@ -2,8 +2,6 @@
 
 import os
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,30 +12,29 @@ from trl import GRPOTrainer, RLOOTrainer
 
 from entrocraft import advantages as estimators
 from entrocraft.control import EntropyControl
-from entrocraft.controllers import Controller, Decision
+from entrocraft.control.controller import Controller
+from entrocraft.control.decision import Decision
 from entrocraft.engines.checkpoints import load_state, save_state
-from entrocraft.engines.decider import Decider, Rollouts, Ruling
+from entrocraft.engines.decider import Decider, Update
+from entrocraft.engines.rollouts import Rollouts
+from entrocraft.engines.trl.checks import check_trainer_args, checked_control
+from entrocraft.engines.trl.knobs import KNOB_KEYS, turned
 from entrocraft.engines.trl.ranks import AcceleratorRanks
-from entrocraft.engines.trl.rows import (
+from entrocraft.engines.trl.rows import Batch, keep_rows, loss_mask, num_loss_tokens
+from entrocraft.engines.trl.scorer import PolicyScorer
+from entrocraft.engines.trl.settings import (
     LOSS_DENOMINATOR,
     ROLLOUT_MEAN_LOSSES,
-    Batch,
-    check_trainer_args,
-    keep_rows,
-    loss_mask,
     loss_type_of,
-    num_loss_tokens,
     optimizer_memory,
-    settled,
     steps_per_decision,
 )
-from entrocraft.engines.trl.scorer import PolicyScorer
-from entrocraft.engines.trl.whole_model import Aligner
+from entrocraft.engines.trl.whole_model import WholeModelPredictor
 from entrocraft.entropy import entropy_sums
 from entrocraft.errors import InvalidValueError
 
 # Carried through TRL's shuffle and split.
-_KEEP, _SCALE, _ENTROPY_COEF = "entrocraft_keep", "entrocraft_scale", "entrocraft_entropy_coef"
+_KEEP, _SCALE = "entrocraft_keep", "entrocraft_scale"
 
 
 class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ignore[misc]
@@ -47,7 +44,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         entropy_control: A schedule (`"linear(0.6, 0.2)"`, a number, knots, an `entrocraft` schedule), a
             `Band`, an `EntropyControl` or a mapping of its fields. By default entropy is annealed
             linearly from where it starts to half of it.
-        entropy_controller: A controller of your own instead of the one that `entropy_control` builds.
+        entropy_controller: A controller instead of the one that `entropy_control` builds.
 
     Everything else goes to the trainer unchanged. Metrics appear under `entrocraft/` in TRL's own
     logging; the controller's state is saved and restored with TRL's checkpoints.
@@ -71,15 +68,14 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self.entropy_control = EntropyControl.of(entropy_control)
         trainer_args = kwargs.get("args") or next((a for a in args if hasattr(a, "per_device_train_batch_size")), None)
         if trainer_args is not None:  # before the model loads
-            check_trainer_args(settled(self.entropy_control, trainer_args), trainer_args)
+            self._checked(entropy_controller, trainer_args)
         self._rewards_per_func: Tensor | None = None
         self._decision: Decision | None = None
         self._decisions_of_step: list[Decision] = []
         self._rows_of_step = 0
         self._tag_names = [*self._tag_names, "entrocraft"]
         super().__init__(*args, **kwargs)
-        control = self.entropy_control = settled(self.entropy_control, self.args)
-        check_trainer_args(control, self.args)  # also TRL's defaults, where none were given
+        control = self.entropy_control = self._checked(entropy_controller, self.args)  # or TRL's defaults
         self.entropy_controller = entropy_controller or control.build(
             optimizer_memory(self.args), steps_per_decision(self.args)
         )
@@ -93,10 +89,20 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             by_rollout=by_rollout,
             other_terms=any(getattr(self, name, False) for name in names),
         )
-        exact = self.entropy_controller.predictor_needed and control.predictor == "exact"
+        self._drops = control.drops(self.entropy_controller.method)
+        exact = "change" in self.entropy_controller.method.needs and control.predictor == "exact"
         self._scorer = PolicyScorer(self, super()._get_per_token_logps_and_entropies, exact)
-        self._aligner = Aligner(self, control.aligned_blocks, control.aligned_share) if control.aligned else None
+        self._whole_model = None
+        if control.sees_whole_model:
+            self._whole_model = WholeModelPredictor(self, control.whole_model_blocks, control.whole_model_share or 1.0)
         self.add_callback(_BeforeOptimizerStep(self))
+
+    def _checked(self, controller: Controller | None, trainer_args: Any) -> EntropyControl:
+        """Return the settings as they hold under TRL's arguments, checked with the method that will decide."""
+        if controller is None:
+            return checked_control(self.entropy_control, trainer_args)
+        check_trainer_args(self.entropy_control, controller.method, controller.name, trainer_args)
+        return self.entropy_control
 
     # ---- measure -------------------------------------------------------------------------------------
 
@@ -107,12 +113,12 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
     def _get_per_token_logps_and_entropies(
         self, model: Any, *args: Any, compute_entropy: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        listens = self._scorer.listens_to(model)
+        captures = self._scorer.captures_pass_over(model)
         log_probs, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
-            model, *args, compute_entropy=compute_entropy or listens, **kwargs
+            model, *args, compute_entropy=compute_entropy or captures, **kwargs
         )
-        if listens:
-            self._scorer.hear(log_probs, cast(Tensor, entropies))
+        if captures:
+            self._scorer.capture(log_probs, cast(Tensor, entropies))
         return log_probs, entropies if compute_entropy else None, aux_loss
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
@@ -122,10 +128,10 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         if not self.model.training:
             return super()._generate_and_score_completions(inputs)
-        with self._scorer.listening():
+        with self._scorer.capturing():
             batch = super()._generate_and_score_completions(inputs)
         batch, self._decision = self._control(batch)
-        self._scorer.forget()
+        self._scorer.clear()
         self._rewards_per_func = None
         return batch
 
@@ -136,21 +142,22 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         if self.entropy_control.estimator is not None:
             batch["advantages"] = self._estimate_advantages(self.entropy_control.estimator)
         mask_BT = loss_mask(batch)
-        scores = self._scorer.scores(batch)
+        stats = self._scorer.scores(batch)
 
         def rise(entropy: float) -> Tensor:
-            sums_B, counts_B = entropy_sums(scores.entropy_BT, mask_BT)
-            return cast(Aligner, self._aligner).change_in_log_probs(batch, mask_BT, sums_B, counts_B, entropy)
+            sums_B, counts_B = entropy_sums(stats.entropy_BT, mask_BT)
+            predictor = cast(WholeModelPredictor, self._whole_model)
+            return predictor.change_in_log_probs(batch, mask_BT, sums_B, counts_B, entropy)
 
-        ruling = self._decider.decide(
-            Rollouts(scores=scores, advantages=batch["advantages"], mask_BT=mask_BT),
+        update = self._decider.decide(
+            Rollouts(stats=stats, advantages=batch["advantages"], mask_BT=mask_BT),
             step=self.state.global_step + 1,
             total_steps=self.state.max_steps,
             groups=torch.arange(len(mask_BT) * self._ranks.count) // self.num_generations,
             rewards=None if self._rewards_per_func is None else self._rewards(),  # a subclass may bring batches without
-            rise=rise if self._aligner is not None else None,
+            rise=rise if self._whole_model is not None else None,
         )
-        return self._ruled(batch, ruling), ruling.decision
+        return self._with_update(batch, update), update.decision
 
     def _rewards(self) -> Tensor:
         """Return the global weighted sum of rewards, one per rollout, as TRL sums them."""
@@ -172,33 +179,38 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
     def _loss_denominator(self) -> str:
         return LOSS_DENOMINATOR.get(loss_type_of(self), "rows")
 
-    def _ruled(self, batch: Batch, ruling: Ruling) -> Batch:
-        """Return the batch with the advantages that were ruled, and with what `_compute_loss` needs to drop rows."""
-        if ruling.changes_nothing:
+    def _with_update(self, batch: Batch, update: Update) -> Batch:
+        """Return the batch with the advantages that were decided, and with what `_compute_loss` needs for the rest."""
+        if update.changes_nothing:
             return batch  # in band: the trainer's own step, untouched to the bit
-        decision = ruling.decision
-        batch = batch | {"advantages": ruling.advantages}
-        if decision.keep.all() and not decision.entropy_coef:
+        device = update.keep_B.device
+        batch = batch | {"advantages": update.advantages}
+        batch |= {KNOB_KEYS[name]: torch.tensor(value, device=device) for name, value in update.decision.turned.items()}
+        if update.decision.keep.all():
             return batch
-        scale = ruling.loss_scale(by_tokens=self._loss_denominator != "rows")
-        scalars = torch.tensor([scale, decision.entropy_coef], device=ruling.keep_B.device)
-        return batch | {_KEEP: ruling.keep_B, _SCALE: scalars[0], _ENTROPY_COEF: scalars[1]}
+        scale = update.loss_scale(by_tokens=self._loss_denominator != "rows")
+        return batch | {_KEEP: update.keep_B, _SCALE: torch.tensor(scale, device=device)}
 
     def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
-        if _KEEP not in inputs:
+        inputs = dict(inputs)
+        knobs = {name: float(inputs.pop(key)) for name, key in KNOB_KEYS.items() if key in inputs}
+        with turned(self, knobs):
+            if _KEEP in inputs:
+                return self._loss_of_kept(model, inputs)
             if self.model.training:
                 self._rows_of_step += len(inputs["completion_ids"])
             return super()._compute_loss(model, inputs)
-        inputs = dict(inputs)
-        keep_B, factor, entropy_coef = inputs.pop(_KEEP), inputs.pop(_SCALE), float(inputs.pop(_ENTROPY_COEF))
+
+    def _loss_of_kept(self, model: Any, inputs: Batch) -> Tensor:
+        """Return the loss over the kept rows of a micro-batch, averaged as was decided."""
+        keep_B, factor = inputs.pop(_KEEP), inputs.pop(_SCALE)
         rows_per_rank = self.accelerator.gather(keep_B.sum().view(1))
         self._rows_of_step += int(rows_per_rank.sum())
 
         # Every loss is homogeneous in the advantage, so scaling it scales the policy gradient and leaves TRL's
         # entropy bonus and load-balancing term alone.
-        if not self.entropy_control.drops:
-            with self._bonus(entropy_coef):
-                return super()._compute_loss(model, inputs | {"advantages": inputs["advantages"] * factor})
+        if not self._drops:
+            return super()._compute_loss(model, inputs | {"advantages": inputs["advantages"] * factor})
 
         # TRL gathers one value per row for its metrics, which needs as many rows on every rank.
         kept = keep_rows(inputs, keep_B, num_rows=max(int(rows_per_rank.max()), 1))
@@ -214,23 +226,9 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         # its metric on this rank alone; where the factor is zero no row is kept, so any value will do.
         self.beta = beta * float(factor) or beta
         try:
-            with self._bonus(entropy_coef):
-                return super()._compute_loss(model, kept)
+            return super()._compute_loss(model, kept)
         finally:
             self.beta = beta
-
-    @contextmanager
-    def _bonus(self, coef: float) -> Iterator[None]:
-        """Add `coef` to TRL's own coefficient of an entropy bonus, for one loss."""
-        if not coef:
-            yield
-            return
-        own, enabled = self.entropy_coef, self._entropy_bonus_enabled
-        self.entropy_coef, self._entropy_bonus_enabled = own + coef, True
-        try:
-            yield
-        finally:
-            self.entropy_coef, self._entropy_bonus_enabled = own, enabled
 
     # ---- log, skip, save -----------------------------------------------------------------------------
 
@@ -245,7 +243,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         decisions, self._decisions_of_step = self._decisions_of_step, []
         num_rows, self._rows_of_step = self._rows_of_step, 0
         # Masked rows still pull towards the reference.
-        skip = num_rows == 0 and (self.entropy_control.drops or self.beta == 0.0)
+        skip = num_rows == 0 and (self._drops or self.beta == 0.0)
         for decision in decisions:
             for name, value in (decision.metrics | {"skipped": float(skip)}).items():
                 self._metrics["train"][f"entrocraft/{name}"].append(value)

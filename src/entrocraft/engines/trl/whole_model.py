@@ -1,4 +1,4 @@
-"""Rule `aligned` in a TRL trainer: rows of a batch in, each row's effect on entropy out."""
+"""Predictor `whole_model` in a TRL trainer: rows of a batch in, each row's effect on entropy out."""
 
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +20,7 @@ from entrocraft.entropy import token_log_probs
 from entrocraft.errors import InvalidValueError
 
 
-class Aligner:
+class WholeModelPredictor:
     """Scores the rollouts of a trainer's batch by what they do to the entropy of the whole model.
 
     Args:
@@ -35,12 +35,12 @@ class Aligner:
     def __init__(self, trainer: Any, num_blocks: int | None, share: float):
         if trainer.is_deepspeed_enabled or (trainer.is_fsdp_enabled and not trainer.accelerator.is_fsdp2):
             raise InvalidValueError(
-                "predictor 'aligned' works with DDP and FSDP2, not with DeepSpeed or FSDP1; use another predictor, or "
+                "predictor 'whole_model' works with DDP and FSDP2, not with DeepSpeed or FSDP1; use another predictor, or "
                 "fsdp_version: 2"
             )
         if trainer.is_fsdp_enabled and trainer.accelerator.mixed_precision != "no":
             raise InvalidValueError(
-                "predictor 'aligned' moves sharded weights by a step that vanishes in the rounding of "
+                "predictor 'whole_model' moves sharded weights by a step that vanishes in the rounding of "
                 f"{trainer.accelerator.mixed_precision}; use DDP, float32, or another predictor"
             )
         if trainer.is_fsdp_enabled:
@@ -64,7 +64,7 @@ class Aligner:
         trainer = self._trainer
         model = trainer.model if trainer.is_fsdp_enabled else trainer.accelerator.unwrap_model(trainer.model)
         if "pixel_values" in batch:
-            raise InvalidValueError("predictor 'aligned' reads text only; use rule 'budget' with images")
+            raise InvalidValueError("predictor 'whole_model' reads text only; use another predictor with images")
         parameters = last_blocks(model, self._num_blocks)
         rows_at_once = trainer.args.per_device_train_batch_size
         all_rows = torch.arange(len(mask_BT), device=mask_BT.device)

@@ -12,10 +12,9 @@ from entrocraft.engines.verl.reward_functions import check_reward_function
 from entrocraft.engines.verl.settings import (
     HOMOGENEOUS,
     PREFIX,
-    RATIO_PER_ROLLOUT,
     TOKEN_MEAN,
     VerlSettings,
-    decides_on_old_measurements,
+    capabilities,
     loss_mode,
     rows_per_pass,
     trainer_mode,
@@ -71,10 +70,12 @@ def checked_settings(config: DictConfig) -> VerlSettings:
         UnknownNameError: A name is not known.
     """
     settings = VerlSettings.of(config)
+    name = settings.control.method_name or ""
+    capabilities(config, settings.mode, settings.entropy_from_rollouts).check(settings.method, name)
     _check_predictions(settings, config)
     _check_advantages(settings, config)
     _check_loss(settings, config.actor_rollout_ref.actor)
-    if settings.control.drops:
+    if settings.drops:
         _check_division(config)
     return settings
 
@@ -98,60 +99,49 @@ def _check_trl(config: DictConfig) -> None:
 
 def _check_predictions(settings: VerlSettings, config: DictConfig) -> None:
     control = settings.control
-    if control.method == "rejection" and control.predictor == "exact":
+    if control.predictor == "exact":
         raise InvalidValueError(
             "verl's passes give log-probabilities and entropies, not logits: predictor 'exact' is for the TRL engine; use "
-            "'estimate' or 'aligned'"
+            "'estimate' or 'whole_model'"
         )
-    if control.aligned:
-        _check_aligned(settings, config)
-    if control.entropy_bonus:
-        raise InvalidValueError(
-            "verl's workers take their entropy bonus from the configuration, once, so it cannot come and go: set "
-            "entropy_bonus=0.0, and actor_rollout_ref.actor.entropy_coeff if the run is to have one throughout"
-        )
+    if control.sees_whole_model:
+        _check_whole_model(settings, config)
     bypass = bool((config.algorithm.get("rollout_correction") or {}).get("bypass_mode", False))
     if bypass and not settings.entropy_from_rollouts:
         raise InvalidValueError(
             "algorithm.rollout_correction.bypass_mode leaves out the pass that measures entropy; set it to false, or take "
             "the noisier mean of -log p over what was sampled: entrocraft.entropy_source=rollout"
         )
-    if settings.entropy_from_rollouts:
-        if control.method == "rejection" and control.rule not in ("advantage", "reward"):
-            raise InvalidValueError(
-                f"rule {control.rule!r} predicts from the entropy of each token, which entropy_source=rollout does not "
-                "have; set entrocraft.rule=advantage"
-            )
-        if not config.actor_rollout_ref.rollout.get("calculate_log_probs", True):
-            raise InvalidValueError("entropy_source=rollout needs actor_rollout_ref.rollout.calculate_log_probs=true")
+    if settings.entropy_from_rollouts and not config.actor_rollout_ref.rollout.get("calculate_log_probs", True):
+        raise InvalidValueError("entropy_source=rollout needs actor_rollout_ref.rollout.calculate_log_probs=true")
 
 
-def _check_aligned(settings: VerlSettings, config: DictConfig) -> None:
+def _check_whole_model(settings: VerlSettings, config: DictConfig) -> None:
     actor, model = config.actor_rollout_ref.actor, config.actor_rollout_ref.model
     if settings.mode == "separate_async":
         raise InvalidValueError(
-            "predictor 'aligned' asks workers that separate_async replaces by its own; use 'estimate'"
+            "predictor 'whole_model' asks workers that separate_async replaces by its own; use 'estimate'"
         )
     if actor.strategy != "fsdp2":
         raise InvalidValueError(
-            f"predictor 'aligned' moves weights that FSDP2 shards; got actor_rollout_ref.actor.strategy={actor.strategy}, "
+            f"predictor 'whole_model' moves weights that FSDP2 shards; got actor_rollout_ref.actor.strategy={actor.strategy}, "
             "set it to fsdp2, or use predictor 'estimate'"
         )
     fsdp = actor.fsdp_config
     attention = OmegaConf.select(model, "override_config.attn_implementation", default="flash_attention_2")
     if attention not in ("sdpa", "eager"):
         raise InvalidValueError(
-            f"predictor 'aligned' works in fp32, which attn_implementation={attention} does not take; set "
+            f"predictor 'whole_model' works in fp32, which attn_implementation={attention} does not take; set "
             "+actor_rollout_ref.model.override_config.attn_implementation=sdpa, or use predictor 'estimate'"
         )
     if max(int(block.get("ulysses_sequence_parallel_size") or 1) for block in (actor, fsdp)) > 1:
         raise InvalidValueError(
-            "predictor 'aligned' adds up over ranks that have rollouts of their own; set "
+            "predictor 'whole_model' adds up over ranks that have rollouts of their own; set "
             "ulysses_sequence_parallel_size=1, or use predictor 'estimate'"
         )
     if OmegaConf.select(fsdp, "qat.enable", default=False):
         raise InvalidValueError(
-            "predictor 'aligned' moves weights by less than what qat rounds to; set "
+            "predictor 'whole_model' moves weights by less than what qat rounds to; set "
             "actor_rollout_ref.actor.fsdp_config.qat.enable=false, or use predictor 'estimate'"
         )
     precisions = {
@@ -161,46 +151,36 @@ def _check_aligned(settings: VerlSettings, config: DictConfig) -> None:
     for name, precision in precisions.items():
         if str(precision) not in ("fp32", "float32", "32"):
             raise InvalidValueError(
-                "predictor 'aligned' moves weights by a step that vanishes in the rounding of half precision; got "
+                "predictor 'whole_model' moves weights by a step that vanishes in the rounding of half precision; got "
                 f"actor_rollout_ref.actor.fsdp_config.{name}={precision}, set it to fp32, or use predictor 'estimate'"
             )
     optim = actor.optim
     if optim.get("optimizer_impl", "torch.optim") != "torch.optim" or optim.optimizer not in ("Adam", "AdamW", "SGD"):
         raise InvalidValueError(
-            "predictor 'aligned' must know how the optimizer scales gradients, and does for torch.optim's Adam, AdamW and "
+            "predictor 'whole_model' must know how the optimizer scales gradients, and does for torch.optim's Adam, AdamW and "
             f"SGD; got {optim.get('optimizer_impl')}.{optim.optimizer}, use one of those, or predictor 'estimate'"
         )
-    if settings.control.aligned_share != 1.0:
+    share = settings.control.whole_model_share
+    if share not in (None, 1.0):
         raise InvalidValueError(
-            f"on verl predictor 'aligned' takes its direction from all rollouts; got aligned_share="
-            f"{settings.control.aligned_share}, set it to 1.0"
+            f"on verl predictor 'whole_model' takes its direction from all rollouts; got whole_model_share={share}, set it "
+            "to 1.0"
         )
 
 
 def _check_advantages(settings: VerlSettings, config: DictConfig) -> None:
     control = settings.control
-    learns_on_the_way = control.method == "rejection" and (control.rule in ("budget", "token") or control.visitation)
-    if learns_on_the_way and decides_on_old_measurements(settings.mode, config):
-        raise InvalidValueError(
-            f"rule {control.rule!r} learns from what each update does to entropy, which separate_async measures only once in "
-            "parameter_sync_step updates; set entrocraft.rule=predicted, or trainer.v1.separate_async.parameter_sync_step=1"
-        )
     if control.estimator is not None and config.algorithm.get("use_kl_in_reward", False):
         raise InvalidValueError(
             "algorithm.use_kl_in_reward goes into the advantages, which entrocraft.estimator replaces by those of the raw "
             "rewards; set it to false, or use algorithm.adv_estimator"
-        )
-    if control.method == "entropic" and config.algorithm.adv_estimator == "gae":
-        raise InvalidValueError(
-            "method 'entropic' weighs whole rollouts, and algorithm.adv_estimator=gae gives each token an advantage of its "
-            "own; use another, such as grpo"
         )
     if control.estimator is not None and config.algorithm.adv_estimator == "gae":
         raise InvalidValueError(
             f"estimator {control.estimator!r} would train a critic whose values nothing uses; set algorithm.adv_estimator to "
             "another than gae"
         )
-    if control.drops and OmegaConf.select(config, "distillation.enabled", default=False):
+    if settings.drops and OmegaConf.select(config, "distillation.enabled", default=False):
         raise InvalidValueError(
             "distillation learns from every rollout, whatever its advantage; set entrocraft.rejected=mask"
         )
@@ -212,30 +192,24 @@ def _check_advantages(settings: VerlSettings, config: DictConfig) -> None:
 
 def _check_loss(settings: VerlSettings, actor: Any) -> None:
     control, mode = settings.control, loss_mode(actor)
-    by_token = control.method == "rejection" and control.rule == "token"
-    if by_token and mode in RATIO_PER_ROLLOUT:
-        raise InvalidValueError(
-            f"rule 'token' leaves out tokens, and loss_mode={mode} weighs a rollout as a whole; use rule 'budget', or "
-            "name no rule"
-        )
-    if control.drops and mode not in _DROPPABLE:
+    if settings.drops and mode not in _DROPPABLE:
         raise InvalidValueError(
             f"dropping rollouts is not known to be right for loss_mode={mode}; known: {', '.join(sorted(_DROPPABLE))}. "
             "Set entrocraft.rejected=mask"
         )
-    if mode not in HOMOGENEOUS and (by_token or settings.needs_scaling):
+    if mode not in HOMOGENEOUS and settings.needs_scaling:
         raise InvalidValueError(
-            f"loss_mode={mode} does not scale as its advantages do, which rule {control.rule!r} with "
-            f"rejected={control.rejected} and normalize={control.normalize} counts on; use rule 'budget' with "
-            + ("rejected=mask and normalize=all" if control.rejected == "mask" else "rejected=drop and normalize=kept")
+            f"loss_mode={mode} does not scale as its advantages do, which method {control.method_name!r} with "
+            f"rejected={'drop' if settings.drops else 'mask'} and normalize={settings.method.normalize} counts on; use "
+            + ("rejected=drop and normalize=kept" if settings.drops else "rejected=mask and normalize=all")
         )
     horizon = settings.aggregation == "seq-mean-token-sum-norm" and actor.get("loss_scale_factor") is None
-    if control.drops and horizon:
+    if settings.drops and horizon:
         raise InvalidValueError(
             "loss_agg_mode=seq-mean-token-sum-norm divides by the longest response of each micro-batch, which depends on "
             "what is kept; set actor_rollout_ref.actor.loss_scale_factor, such as to data.max_response_length"
         )
-    if settings.aggregation == TOKEN_MEAN and control.drops and control.normalize == "all":
+    if settings.aggregation == TOKEN_MEAN and settings.drops and settings.method.normalize == "all":
         extra = [name for name in ("use_kl_loss", "entropy_coeff") if actor.get(name)]
         if extra:
             raise InvalidValueError(
@@ -248,7 +222,7 @@ def _check_division(config: DictConfig) -> None:
     actor, rollout = config.actor_rollout_ref.actor, config.actor_rollout_ref.rollout
     if actor.get("shuffle", False):
         raise InvalidValueError(
-            "actor_rollout_ref.actor.shuffle would mix the mini-batches that kept rollouts were dealt to; set it to "
+            "actor_rollout_ref.actor.shuffle would mix the mini-batches that kept rollouts were assigned to; set it to "
             "false, or entrocraft.rejected=mask"
         )
     if OmegaConf.select(actor, "megatron.virtual_pipeline_model_parallel_size", default=None) is not None:
@@ -257,7 +231,7 @@ def _check_division(config: DictConfig) -> None:
             "entrocraft.rejected=mask, or no virtual_pipeline_model_parallel_size"
         )
     if actor.strategy not in ("fsdp", "fsdp2"):
-        return  # how many ranks share a rollout is known once the workers are up; see `deal`
+        return  # how many ranks share a rollout is known once the workers are up; see `assign`
     own, inner = (block.get("ulysses_sequence_parallel_size") or 1 for block in (actor, actor.fsdp_config))
     num_ranks = max(1, config.trainer.n_gpus_per_node * config.trainer.nnodes // max(int(own), int(inner)))
     rows = actor.ppo_mini_batch_size * rollout.n

@@ -12,6 +12,7 @@ SUPPORTED = "verl>=0.9.0,<0.10"
 _HOOKS = {
     "_update_actor": ["self", "batch", "metrics"],
     "_compute_advantage": ["self", "batch", "metrics"],
+    "_compute_old_log_prob": ["self", "batch", "metrics"],
     "_save_checkpoint": ["self"],
     "_load_checkpoint": ["self"],
     "_init_resource_pool_mgr": ["self"],
@@ -27,14 +28,16 @@ _NAMES_IN = {
 _NAMES_IN_MODULES = {
     "verl.trainer.ppo.v1.agent_loop_tq": ['"loss_mask"', '"response_mask"', "{uid}_{session_id}_{"],
     "verl.trainer.ppo.utils": ["ActorRollout", "ActorRolloutRef"],
-    "verl.workers.utils.losses": ['"global_batch_size"', '"loss_mask"'],
+    "verl.workers.utils.losses": ['"global_batch_size"', '"loss_mask"', "config.entropy_coeff"],
     "verl.workers.engine_workers": [
         "class ActorRolloutRefWorker",
         "self.actor",
         "self.engine",
         "self.engine_config",
         "self.model_config",
+        "self.loss_fn = partial(ppo_loss, config=actor_config)",
     ],
+    "verl.workers.engine.fsdp.transformer_impl": ['"calculate_sum_pi_squared"'],
     "verl.workers.engine.base": ["def train_mode", "def optimizer_zero_grad", "def forward_backward_batch"],
     "verl.single_controller.base.decorator": ["def register", "def make_nd_compute_dataproto_dispatch_fn"],
     "verl.utils.tensordict_utils": ["def maybe_fix_3d_position_ids"],

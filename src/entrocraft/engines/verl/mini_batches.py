@@ -1,4 +1,4 @@
-"""What is left of a batch, dealt to mini-batches and ranks."""
+"""What is left of a batch, assigned to mini-batches and ranks."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from entrocraft.errors import InvalidValueError
 
 
 @dataclass(frozen=True)
-class Deal:
+class Assignment:
     """Rows of a batch in the order in which verl divides them, and into what."""
 
     order: list[int]
@@ -24,10 +24,10 @@ class Deal:
     """Rows that only fill up: what they hold must count for nothing."""
 
 
-def deal(
+def assign(
     lengths: Sequence[int], kept: Sequence[int], *, mini_batch_size: int, num_ranks: int, rows_per_pass: int = 1
-) -> Deal:
-    """Deal the kept rows of a batch to as many mini-batches as the whole batch has.
+) -> Assignment:
+    """Assignment the kept rows of a batch to as many mini-batches as the whole batch has.
 
     Every mini-batch gets at least one kept row and all are of one size, a multiple of `num_ranks * rows_per_pass`; the
     shortest of the other rows fill them up. Within each, ranks get about the same work. With fewer kept rows than
@@ -44,15 +44,15 @@ def deal(
         InvalidValueError: The mini-batch size is no multiple of `num_ranks * rows_per_pass`, or does not divide the batch.
 
     Example:
-        >>> deal([5, 9, 4, 7, 3, 8], [1, 3, 5], mini_batch_size=3, num_ranks=1).mini_batches
+        >>> assign([5, 9, 4, 7, 3, 8], [1, 3, 5], mini_batch_size=3, num_ranks=1).mini_batches
         [[1, 5], [3]]
-        >>> deal([5, 9, 4, 7, 3, 8], [1, 3, 5], mini_batch_size=3, num_ranks=1).fillers
+        >>> assign([5, 9, 4, 7, 3, 8], [1, 3, 5], mini_batch_size=3, num_ranks=1).fillers
         [4]
     """
     unit = num_ranks * rows_per_pass
     if mini_batch_size % unit or len(lengths) % mini_batch_size:
         raise InvalidValueError(
-            f"{len(lengths)} rollouts in mini-batches of {mini_batch_size} cannot be dealt to {num_ranks} ranks, "
+            f"{len(lengths)} rollouts in mini-batches of {mini_batch_size} cannot be assigned to {num_ranks} ranks, "
             f"{rows_per_pass} at once; make actor.ppo_mini_batch_size * rollout.n a multiple of {unit}"
         )
     number = min(len(lengths) // mini_batch_size, len(kept))
@@ -70,23 +70,23 @@ def deal(
         parts = get_seqlen_balanced_partitions(work, k_partitions=num_ranks, equal_size=True)
         for rank, part in zip(of_rank, parts, strict=True):
             rank.extend(full[index] for index in part)
-    return Deal([row for rank in of_rank for row in rank], mini_batches, size, fillers)
+    return Assignment([row for rank in of_rank for row in rank], mini_batches, size, fillers)
 
 
-def token_shares(hand: Deal, tokens_of: Mapping[int, int], num_mini_batches: int) -> dict[int, float]:
+def token_shares(assignment: Assignment, tokens_of: Mapping[int, int], num_mini_batches: int) -> dict[int, float]:
     """Return by row the kept tokens of its mini-batch over those that a mini-batch of the whole batch has on average.
 
     A mean over the tokens of each mini-batch, times this, is a mean over all tokens, the rejected ones included.
 
     Args:
-        hand: What was dealt.
+        assignment: Which rows are where.
         tokens_of: By row of the batch, tokens that the loss counts.
         num_mini_batches: Mini-batches of the whole batch.
 
     Example:
-        >>> hand = Deal([0, 2], [[0, 2]], 2, [])
-        >>> token_shares(hand, {0: 6, 1: 10, 2: 4, 3: 0}, num_mini_batches=1)
+        >>> assignment = Assignment([0, 2], [[0, 2]], 2, [])
+        >>> token_shares(assignment, {0: 6, 1: 10, 2: 4, 3: 0}, num_mini_batches=1)
         {0: 0.5, 2: 0.5}
     """
     usual = sum(tokens_of.values()) / num_mini_batches
-    return {row: sum(tokens_of[other] for other in rows) / usual for rows in hand.mini_batches for row in rows}
+    return {row: sum(tokens_of[other] for other in rows) / usual for rows in assignment.mini_batches for row in rows}

@@ -1,11 +1,15 @@
 """The `entrocraft` block of a verl configuration, and what of the rest bears on it; `checks` says what rules it out."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from entrocraft.control import EntropyControl
+from entrocraft.control.capabilities import Capabilities
+from entrocraft.control.decision import KNOBS
+from entrocraft.control.methods import Method
+from entrocraft.control.signals import SIGNALS
 from entrocraft.errors import UnknownNameError
 
 PREFIX = "entrocraft_"
@@ -20,6 +24,10 @@ HOMOGENEOUS = ("vanilla", "gspo", "sapo", "gpg", "cispo", "dppo_tv", "dppo_kl")
 """Losses that scale as their advantages do, so that an average can be made good there."""
 
 
+CLIPPING = ("vanilla", "gspo", "clip_cov")
+"""Losses that clip the ratio to `1 - clip_ratio_low ... 1 + clip_ratio_high`."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class VerlSettings:
     """Entropy control of a verl run, and what of verl's own settings bears on it."""
@@ -27,6 +35,9 @@ class VerlSettings:
     mode: str
     """Which of verl's trainers is controlled: one of `MODES`."""
     control: EntropyControl
+    """The settings, with a method that is named."""
+    method: Method
+    """Such a method, to be asked what it needs and turns; it decides nothing."""
     entropy_from_rollouts: bool
     """True if entropy is the mean of `-log p` of the sampled tokens, as the rollout engine gave it, and not measured."""
     aggregation: str
@@ -38,16 +49,26 @@ class VerlSettings:
         return "rollout_log_probs" if self.entropy_from_rollouts else "old_log_probs"
 
     @property
+    def drops(self) -> bool:
+        """True if the update's passes leave rollouts out."""
+        return self.control.drops(self.method)
+
+    @property
     def needs_scaling(self) -> bool:
         """True if what `normalize` asks for must go into the advantages, because verl divides by something else."""
-        control = self.control
-        if control.method != "rejection":
+        normalize = self.method.normalize
+        if not self.method.turns & {"rollouts", "tokens"}:
             return False
-        if control.rejected == "mask":
-            return control.normalize == "kept"
+        if not self.drops:
+            return normalize == "kept"
         if self.aggregation == TOKEN_MEAN:
-            return control.normalize == "all"
-        return self.aggregation == TOKEN_SUM and control.normalize == "kept"
+            return normalize == "all"
+        return self.aggregation == TOKEN_SUM and normalize == "kept"
+
+    @property
+    def needs_own_worker(self) -> bool:
+        """True if verl's workers must do what they cannot by themselves; see `worker`."""
+        return self.control.sees_whole_model or bool(self.method.turns & set(KNOBS))
 
     @classmethod
     def of(cls, config: DictConfig) -> "VerlSettings":
@@ -72,25 +93,67 @@ class VerlSettings:
             source = plain.pop("entropy_source", source)
         if source not in ("measured", "rollout"):
             raise UnknownNameError.of("entrocraft.entropy_source", source, ["measured", "rollout"])
+        control = EntropyControl.of(plain).settled(capabilities(config, mode, source == "rollout"))
         actor = config.actor_rollout_ref.actor
-        control = EntropyControl.of(plain)
-        if control.rule is None:
-            control = replace(control, rule=_fitting_rule(control, mode, config))
         return cls(
             mode=mode,
             control=control,
+            method=control.new_method(),
             entropy_from_rollouts=source == "rollout",
             # SAPO averages in its own way, whatever is asked for.
             aggregation=ROLLOUT_MEAN if loss_mode(actor) == "sapo" else str(actor.loss_agg_mode),
         )
 
 
-def _fitting_rule(control: EntropyControl, mode: str, config: DictConfig) -> str:
-    """Return the rule that fits the loss and the trainer, where the user has named none."""
+def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> Capabilities:
+    """Return what verl can carry out under a configuration, and which signals it can make.
+
+    Args:
+        config: verl's.
+        mode: Which of its trainers is controlled.
+        entropy_from_rollouts: Whether entropy is the mean of `-log p` over what was sampled.
+    """
+    loss, adv_estimator = loss_mode(config.actor_rollout_ref.actor), config.algorithm.adv_estimator
+    why_not = {
+        "temperature": "its samplers and its scoring passes each hold a copy of the temperature; choose another method",
+    }
+    if loss in RATIO_PER_ROLLOUT:
+        why_not["tokens"] = f"loss_mode={loss} weighs a rollout as a whole; use method 'budget', or name no method"
+    elif loss not in HOMOGENEOUS:
+        why_not["tokens"] = (
+            f"loss_mode={loss} does not scale as its advantages do; use method 'budget', or name no method"
+        )
+    if adv_estimator == "gae":
+        why_not["advantages"] = (
+            "algorithm.adv_estimator=gae gives each token an advantage of its own, and the method weighs whole rollouts; use "
+            "another, such as grpo"
+        )
+    if mode == "separate_async":
+        for knob in ("entropy_coef", "clip_high"):
+            why_not[knob] = (
+                "separate_async replaces the workers by its own, which take their settings from the configuration, once; use "
+                "another trainer mode, or entropy_bonus=0.0 and actor_rollout_ref.actor.entropy_coeff for a bonus throughout"
+            )
+    elif loss not in CLIPPING:
+        why_not["clip_high"] = f"loss_mode={loss} has no clip range; use one of {', '.join(CLIPPING)}"
+    if entropy_from_rollouts:
+        for signal in ("change", "visitation"):
+            why_not[signal] = (
+                "it is made of the entropy of each token, which entropy_source=rollout does not have; set "
+                "entrocraft.method=advantage"
+            )
     if decides_on_old_measurements(mode, config):
-        return "predicted"
-    loss = loss_mode(config.actor_rollout_ref.actor)
-    return "token" if loss in HOMOGENEOUS and loss not in RATIO_PER_ROLLOUT and not control.visitation else "budget"
+        why_not["fresh_entropy"] = (
+            "the method learns from what each update does to entropy, which separate_async measures only once in "
+            "parameter_sync_step updates; set entrocraft.method=predicted, or trainer.v1.separate_async.parameter_sync_step=1"
+        )
+    every = {"rollouts", "tokens", "advantages", *KNOBS}
+    return Capabilities(
+        engine=f"verl's {mode} trainer",
+        carries=frozenset(every - why_not.keys()),
+        offers=frozenset(SIGNALS.keys() - why_not.keys()),
+        why_not=why_not,
+    )
 
 
 def decides_on_old_measurements(mode: str, config: DictConfig) -> bool:

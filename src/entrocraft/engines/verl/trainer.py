@@ -4,7 +4,7 @@ Registered under the names of verl's own with `entrocraft_` before them; see `en
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import ray
 import torch
-import transfer_queue as tq
 from omegaconf import DictConfig, open_dict
 from tensordict import TensorDict
 from torch import Tensor
@@ -22,15 +21,26 @@ from verl.trainer.ppo.v1.trainer_base import KVBatchMeta, PPOTrainer, register_t
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
-from verl.workers.utils.padding import response_from_nested, response_to_nested
 
 from entrocraft import advantages as estimators
+from entrocraft.control.decision import Decision
+from entrocraft.dynamics import self_kernel_from_collision
 from entrocraft.engines.checkpoints import load_state, save_state
-from entrocraft.engines.decider import Decider, Rollouts, Ruling
+from entrocraft.engines.decider import Decider, Update
 from entrocraft.engines.ranks import OneRank
-from entrocraft.engines.tokens import Scores
+from entrocraft.engines.rollouts import Rollouts
+from entrocraft.engines.tokens import TokenStats
 from entrocraft.engines.verl.checks import checked_settings
-from entrocraft.engines.verl.mini_batches import Deal, deal, token_shares
+from entrocraft.engines.verl.fields import (
+    groups_of,
+    overwritten,
+    read,
+    read_responses,
+    real_rows,
+    without_a_mask,
+    write,
+)
+from entrocraft.engines.verl.mini_batches import Assignment, assign, token_shares
 from entrocraft.engines.verl.settings import (
     PREFIX,
     ROLLOUT_MEAN,
@@ -39,7 +49,7 @@ from entrocraft.engines.verl.settings import (
     optimizer_memory,
     rows_per_pass,
 )
-from entrocraft.engines.verl.worker import EXCESS, RISE, AligningWorker
+from entrocraft.engines.verl.worker import EXCESS, KNOB_FIELDS, RISE, ControlledWorker
 from entrocraft.entropy import entropy_sums
 
 
@@ -74,9 +84,9 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
 
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
-        if self.settings.control.aligned:
+        if self.settings.needs_own_worker:
             for role in {Role.ActorRollout, Role.ActorRolloutRef} & self.role_worker_mapping.keys():
-                self.role_worker_mapping[role] = ray.remote(AligningWorker)
+                self.role_worker_mapping[role] = ray.remote(ControlledWorker)
 
     # ---- decide --------------------------------------------------------------------------------------
 
@@ -84,34 +94,51 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         batch = super()._compute_advantage(batch, metrics)
         if self.settings.control.estimator is None:
             return batch
-        rows = _real_rows(batch)
-        own = _fields(batch, rows, ["rm_scores", "response_mask"])
+        rows = real_rows(batch)
+        own = read(batch, rows, ["rm_scores", "response_mask"])
         padded = own.to_padded_tensor()
         rewards_B = padded["rm_scores"].double().sum(-1)
-        groups_B = _groups(batch, rows)
+        groups_B = groups_of(batch, rows)
         advantages_B = estimators.estimate_by_group(self.settings.control.estimator, rewards_B, groups_B)
-        _write(batch, rows, own, {"advantages": advantages_B.float()[:, None] * padded["response_mask"]})
+        write(batch, rows, own, {"advantages": advantages_B.float()[:, None] * padded["response_mask"]})
         return batch
 
+    def _compute_old_log_prob(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
+        if not self._measures_collisions:
+            return super()._compute_old_log_prob(batch, metrics)
+        # verl's own pass also gives the sum over the vocabulary of squared probabilities, if it is told to.
+        batch.extra_info["calculate_sum_pi_squared"] = True
+        try:
+            return super()._compute_old_log_prob(batch, metrics)
+        finally:
+            batch.extra_info.pop("calculate_sum_pi_squared", None)
+
+    @property
+    def _measures_collisions(self) -> bool:
+        """True if the method needs sums of squared probabilities, and verl's kernels can give them."""
+        fused = self.config.actor_rollout_ref.model.get("use_fused_kernels", False)
+        return "visitation" in self.settings.method.needs and not fused
+
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
-        rows = _real_rows(batch)
-        own = _fields(batch, rows, ["advantages", "response_mask", *self._fields_to_score()]).to_padded_tensor()
-        ruling = self._decide(batch, rows, own)
+        rows = real_rows(batch)
+        own = read(batch, rows, ["advantages", "response_mask", *self._fields_to_score()]).to_padded_tensor()
+        update = self._decide(batch, rows, own)
         # A rollout of which the loss counts no token has nothing to teach, and could leave a mini-batch without any.
-        keep_B = ruling.keep_B & (own["loss_mask"].sum(-1) > 0)
-        drops = self.settings.control.drops
+        keep_B = update.keep_B & (own["loss_mask"].sum(-1) > 0)
+        drops = self.settings.drops
         skipped = not keep_B.any() and (drops or not self._has_other_terms)
-        metrics.update({f"entrocraft/{name}": value for name, value in ruling.decision.metrics.items()})
+        metrics.update({f"entrocraft/{name}": value for name, value in update.decision.metrics.items()})
         metrics["entrocraft/skipped"] = float(skipped)
         if skipped:
             return batch  # the weights, the optimizer and its schedule of learning rates stay as they are
-        if ruling.changes_nothing:
-            super()._update_actor(batch, metrics)  # verl's own step, untouched
-        elif drops:
-            kept = keep_B.nonzero().flatten().tolist()
-            self._update_kept(batch, rows, own, kept, ruling, metrics)
-        else:
-            self._update_masked(batch, rows, own, ruling, metrics)
+        with self._telling(_knob_settings(update.decision)):
+            if update.changes_nothing:
+                super()._update_actor(batch, metrics)  # verl's own step, untouched
+            elif drops:
+                kept = keep_B.nonzero().flatten().tolist()
+                self._update_kept(batch, rows, own, kept, update, metrics)
+            else:
+                self._update_masked(batch, rows, own, update, metrics)
         if "actor/grad_norm" in metrics:
             self.entropy_controller.note_gradient_norm(float(metrics["actor/grad_norm"]))
         return batch  # whole again: verl reads its metrics from it, and clears it
@@ -126,19 +153,25 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         fields = [self.settings.scored_by, "rm_scores", "loss_mask"]
         return fields if self.settings.entropy_from_rollouts else [*fields, "entropy"]
 
-    def _decide(self, batch: KVBatchMeta, rows: list[int], own: TensorDict) -> Ruling:
+    def _decide(self, batch: KVBatchMeta, rows: list[int], own: TensorDict) -> Update:
         mask_BT = own["response_mask"].long()
         log_probs_BT = own[self.settings.scored_by].float()
         # The mean of -log p is an estimate of entropy, without a pass of its own.
         entropy_BT = -log_probs_BT if self.settings.entropy_from_rollouts else own["entropy"].float()
         advantages_BT = own["advantages"].float() * mask_BT
+        stats = TokenStats(log_probs_BT, entropy_BT)
+        if self._measures_collisions:
+            collision_BT = read_responses(batch, rows, "sum_pi_squared", mask_BT)
+            stats.self_kernel_BT = self_kernel_from_collision(log_probs_BT, collision_BT)
         return self._decider.decide(
-            Rollouts(scores=Scores(log_probs_BT, entropy_BT), advantages=advantages_BT, mask_BT=mask_BT),
+            Rollouts(stats=stats, advantages=advantages_BT, mask_BT=mask_BT),
             step=(self.global_steps - 1) * self._decisions_per_step + self.local_trigger_step + 1,
             total_steps=self.total_training_steps * self._decisions_per_step,
-            groups=_groups(batch, rows),
+            groups=groups_of(batch, rows),
             rewards=own["rm_scores"].double().sum(-1),
-            rise=partial(self._rise, batch, rows, entropy_BT, mask_BT) if self.settings.control.aligned else None,
+            rise=partial(self._rise, batch, rows, entropy_BT, mask_BT)
+            if self.settings.control.sees_whole_model
+            else None,
         )
 
     def _rise(self, batch: KVBatchMeta, rows: list[int], entropy_BT: Tensor, mask_BT: Tensor, entropy: float) -> Tensor:
@@ -148,33 +181,31 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         excess_B = torch.zeros(len(batch), dtype=torch.float32)
         excess_B[rows] = (sums_B - entropy * counts_B).float()
         every_row = list(range(len(batch)))
-        every = _fields(batch, every_row, ["response_mask"])
+        every = read(batch, every_row, ["response_mask"])
         mask = every.to_padded_tensor()["response_mask"].float()
-        _write(batch, every_row, every, {EXCESS: excess_B[:, None] * mask})
+        write(batch, every_row, every, {EXCESS: excess_B[:, None] * mask})
         settings = {
             "calculate_entropy": True,
             "no_lora_adapter": False,
             "temperature": self.config.actor_rollout_ref.rollout.temperature,
             "step_length": float(actor.optim.lr),
             "entropy_per_rank": float(sums_B.sum()) / self._num_ranks,
-            "aligned_blocks": self.settings.control.aligned_blocks or 0,
+            "whole_model_blocks": self.settings.control.whole_model_blocks or 0,
         }
         self.actor_rollout_wg.compute_rise(
             replace(batch, fields=[*batch.fields, EXCESS], extra_info=batch.extra_info | settings)
         )
-        answer = _fields(batch, rows, [RISE, "response_mask"])
-        nested = response_from_nested(answer[RISE], answer["response_mask"])
-        return torch.nested.to_padded_tensor(nested, 0.0, output_size=tuple(mask_BT.shape)).to(mask_BT.device)
+        return read_responses(batch, rows, RISE, mask_BT)
 
     # ---- carry out -----------------------------------------------------------------------------------
 
     def _update_masked(
-        self, batch: KVBatchMeta, rows: list[int], own: TensorDict, ruling: Ruling, metrics: dict[str, Any]
+        self, batch: KVBatchMeta, rows: list[int], own: TensorDict, update: Update, metrics: dict[str, Any]
     ) -> None:
         """Update on the whole batch, in which what is rejected has no advantage."""
         by_tokens = self.settings.aggregation in (TOKEN_MEAN, TOKEN_SUM)
-        scale = ruling.decision.loss_scale(own["loss_mask"].sum(-1) if by_tokens else None)
-        with _overwritten(batch, rows, {"advantages": ruling.advantages * scale}):
+        scale = update.decision.loss_scale(own["loss_mask"].sum(-1) if by_tokens else None)
+        with overwritten(batch, rows, {"advantages": update.advantages * scale}):
             super()._update_actor(batch, metrics)
 
     def _update_kept(
@@ -183,12 +214,12 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         rows: list[int],
         own: TensorDict,
         kept: list[int],
-        ruling: Ruling,
+        update: Update,
         metrics: dict[str, Any],
     ) -> None:
         """Update on the kept rollouts alone; `kept` are their places among the rollouts."""
         kept_rows = [rows[index] for index in kept]
-        hand = deal(
+        assignment = assign(
             [tag["seq_len"] for tag in batch.tags],
             kept_rows,
             mini_batch_size=self._stock_rows,
@@ -196,21 +227,25 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
             rows_per_pass=rows_per_pass(self.config.actor_rollout_ref.actor),
         )
         tokens_of = dict(zip(rows, own["loss_mask"].sum(-1).tolist(), strict=True))
-        advantages_BT = ruling.advantages[kept] * self._scales(batch, hand, kept_rows, tokens_of, ruling)[:, None]
+        advantages_BT = update.advantages[kept] * self._scales(batch, assignment, kept_rows, tokens_of, update)[:, None]
         part = replace(
-            batch, keys=[batch.keys[row] for row in hand.order], tags=[batch.tags[row] for row in hand.order]
+            batch,
+            keys=[batch.keys[row] for row in assignment.order],
+            tags=[batch.tags[row] for row in assignment.order],
         )
-        by_kept = ruling.decision.normalize == "kept"
+        by_kept = update.decision.normalize == "kept"
         with ExitStack() as meanwhile:
-            if hand.fillers:
-                meanwhile.enter_context(_without_a_mask(batch, hand.fillers))
+            if assignment.fillers:
+                meanwhile.enter_context(without_a_mask(batch, assignment.fillers))
             if not torch.equal(advantages_BT, own["advantages"][kept].float()):
-                meanwhile.enter_context(_overwritten(batch, kept_rows, {"advantages": advantages_BT}))
-            divisor = len(kept) / len(hand.mini_batches) if by_kept else self._stock_rows
-            meanwhile.enter_context(self._mini_batches(hand.size, divisor))
+                meanwhile.enter_context(overwritten(batch, kept_rows, {"advantages": advantages_BT}))
+            divisor = len(kept) / len(assignment.mini_batches) if by_kept else self._stock_rows
+            # Mini-batches of another size than verl's, and losses that are divided by rows by another number of them.
+            told = {"mini_batch_size": assignment.size, "global_batch_size": divisor}
+            meanwhile.enter_context(self._telling(told))
             super()._update_actor(part, metrics)
-        metrics["entrocraft/trained_rows"] = float(len(hand.order))
-        metrics["entrocraft/filler_rows"] = float(len(hand.fillers))
+        metrics["entrocraft/trained_rows"] = float(len(assignment.order))
+        metrics["entrocraft/filler_rows"] = float(len(assignment.fillers))
 
     @property
     def _num_ranks(self) -> int:
@@ -223,25 +258,30 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         return int(self.config.actor_rollout_ref.actor.ppo_mini_batch_size * self.config.actor_rollout_ref.rollout.n)
 
     def _scales(
-        self, batch: KVBatchMeta, hand: Deal, kept_rows: list[int], tokens_of: dict[int, int], ruling: Ruling
+        self,
+        batch: KVBatchMeta,
+        assignment: Assignment,
+        kept_rows: list[int],
+        tokens_of: dict[int, int],
+        update: Update,
     ) -> Tensor:
         """Return what to multiply the advantages of the kept rows by, for the loss to be averaged over what was decided.
 
         verl divides by the rollouts that we tell it, or by the tokens of each mini-batch, or by nothing.
         """
-        aggregation, decision = self.settings.aggregation, ruling.decision
+        aggregation, decision = self.settings.aggregation, update.decision
         if aggregation == TOKEN_SUM:
             return torch.full((len(kept_rows),), decision.loss_scale(torch.tensor(list(tokens_of.values()))))
         if aggregation == TOKEN_MEAN and decision.normalize == "all":
-            share_of = token_shares(hand, tokens_of, len(batch) // self._stock_rows)
+            share_of = token_shares(assignment, tokens_of, len(batch) // self._stock_rows)
             return torch.tensor([share_of[row] for row in kept_rows])
         return torch.ones(len(kept_rows))
 
     @contextmanager
-    def _mini_batches(self, size: int, divisor: float) -> Iterator[None]:
-        """Have verl's update use mini-batches of `size` rows, and divide losses by `divisor` where it is by rows."""
+    def _telling(self, settings: dict[str, Any]) -> Iterator[None]:
+        """Have verl's update tell the workers other settings than its own."""
         workers = self.actor_rollout_wg
-        self.actor_rollout_wg = _WithMiniBatches(workers, size, divisor)
+        self.actor_rollout_wg = _Telling(workers, settings)
         try:
             yield
         finally:
@@ -267,64 +307,24 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         return Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
 
 
-class _WithMiniBatches:
-    """The actor's workers, which get told other mini-batches than verl's update is about to tell them."""
+class _Telling:
+    """The actor's workers, which get told other settings than verl's update is about to tell them."""
 
-    def __init__(self, workers: Any, size: int, divisor: float):
-        self._workers, self._told = workers, {"mini_batch_size": size, "global_batch_size": divisor}
+    def __init__(self, workers: Any, settings: dict[str, Any]):
+        self._workers, self._settings = workers, settings
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._workers, name)
 
     def update_actor(self, batch: KVBatchMeta) -> Any:
-        batch.extra_info.update(self._told)
+        batch.extra_info.update(self._settings)
         return self._workers.update_actor(batch)
 
 
-def _fields(batch: KVBatchMeta, rows: Sequence[int], names: list[str]) -> TensorDict:
-    """Return fields of some rows of a batch."""
-    return tq.kv_batch_get(keys=[batch.keys[row] for row in rows], partition_id=batch.partition_id, select_fields=names)
-
-
-def _write(batch: KVBatchMeta, rows: Sequence[int], own: TensorDict, new: dict[str, Tensor]) -> None:
-    """Give rows of a batch other fields: padded ones, of the responses that `own` has the mask of."""
-    nested = {name: response_to_nested(value, own["response_mask"]) for name, value in new.items()}
-    tq.kv_batch_put(
-        keys=[batch.keys[row] for row in rows],
-        partition_id=batch.partition_id,
-        fields=TensorDict(nested, batch_size=len(rows)),
-    )
-
-
-@contextmanager
-def _overwritten(batch: KVBatchMeta, rows: Sequence[int], new: dict[str, Tensor]) -> Iterator[None]:
-    """Give rows of a batch other fields, padded ones, for the duration."""
-    own = _fields(batch, rows, list({*new, "response_mask"}))
-    _write(batch, rows, own, {name: value.to(own[name].dtype) for name, value in new.items()})
-    try:
-        yield
-    finally:
-        keys = [batch.keys[row] for row in rows]
-        tq.kv_batch_put(keys=keys, partition_id=batch.partition_id, fields=own.select(*new))
-
-
-@contextmanager
-def _without_a_mask(batch: KVBatchMeta, rows: Sequence[int]) -> Iterator[None]:
-    """Have rows of a batch count for nothing for the duration; verl counts by one mask and averages by the other."""
-    masks = _fields(batch, rows, ["response_mask", "loss_mask"]).to_padded_tensor()
-    with _overwritten(batch, rows, {name: torch.zeros_like(mask) for name, mask in masks.items()}):
-        yield
-
-
-def _real_rows(batch: KVBatchMeta) -> list[int]:
-    """Return the rows that are rollouts, not what verl has filled the batch up with."""
-    return [row for row, tag in enumerate(batch.tags) if not tag.get("is_padding", False)]
-
-
-def _groups(batch: KVBatchMeta, rows: Sequence[int]) -> Tensor:
-    """Return the index of the prompt that each row answers; verl's keys are `{prompt}_{session}_{index}`."""
-    index: dict[str, int] = {}
-    return torch.tensor([index.setdefault(batch.keys[row].rsplit("_", 2)[0], len(index)) for row in rows])
+def _knob_settings(decision: Decision) -> dict[str, Any]:
+    """Return what the workers are to be told of the knobs that a decision turns."""
+    told: dict[str, Any] = {KNOB_FIELDS[name]: float(value) for name, value in decision.turned.items()}
+    return told | {"calculate_entropy": True} if "entropy_coef" in decision.turned else told
 
 
 def _controlled(mode: str, trainer_class: type[PPOTrainer]) -> type[PPOTrainer]:

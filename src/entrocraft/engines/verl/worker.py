@@ -1,26 +1,43 @@
-"""Predictor `aligned` on verl: the actor's workers tell how each token's log-probability rises with entropy.
+"""verl's workers with what entropy control may ask of them: knobs that turn from step to step, and predictor `whole_model`.
+
+The driver writes the knobs into the settings that come with each update. For predictions the workers tell how each token's
+log-probability rises with entropy.
 
 All passes are verl's own, in the micro-batches that the run is set to, with its offloading and recomputation.
 """
 
+from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
 from tensordict import TensorDict
 from torch import Tensor
-from verl.single_controller.base.decorator import make_nd_compute_dataproto_dispatch_fn, register
+from verl.single_controller.base.decorator import Dispatch, make_nd_compute_dataproto_dispatch_fn, register
 from verl.utils import tensordict_utils
 from verl.workers.engine_workers import ActorRolloutRefWorker
 from verl.workers.utils.padding import no_padding_2_padding
 
 from entrocraft.dynamics.whole_model import ascent_step, last_blocks, log_prob_change_by_shift
 
+KNOB_FIELDS = {"entropy_coef": "entrocraft_entropy_coef", "clip_high": "entrocraft_clip_high"}
+"""By knob: the setting beside a batch that turns it."""
+_TURNED = {"entropy_coef": "entropy_coeff", "clip_high": "clip_ratio_high"}
+"""By knob: the field of verl's configuration that its loss reads."""
+
 EXCESS, RISE = "entropy_excess", "log_prob_rise"
-"""The fields that the worker reads and writes: see `AligningWorker.compute_rise`."""
+"""The fields that the worker reads and writes: see `ControlledWorker.compute_rise`."""
 
 
-class AligningWorker(ActorRolloutRefWorker):
-    """verl's worker, which can also look at how the whole model's entropy hangs together with what it said."""
+class ControlledWorker(ActorRolloutRefWorker):
+    """verl's worker, whose loss turns knobs, and which can tell how the whole model's entropy answers to what it said."""
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def init_model(self) -> None:
+        """Build what verl builds, with a loss that listens to the driver."""
+        super().init_model()
+        if "actor" in self.role:
+            self.actor.set_loss_fn(partial(turned_loss, self.actor.loss_fn))
 
     @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="actor"))
     def compute_rise(self, data: TensorDict) -> TensorDict | None:
@@ -30,7 +47,7 @@ class AligningWorker(ActorRolloutRefWorker):
             data: This rank's rows, with `entropy_excess`: how far the summed entropy of a rollout lies above that of
                 as many average tokens, in nats, at each of its tokens. Beside the settings of verl's own passes it
                 holds `step_length`, the root mean square of the step, `entropy_per_rank`, the summed entropy of all rows
-                in nats over the number of ranks, and `aligned_blocks`, 0 for all weights.
+                in nats over the number of ranks, and `whole_model_blocks`, 0 for all weights.
 
         Returns:
             `log_prob_rise`, in nats, for all tokens of the sequences as verl's `log_probs`; None on ranks whose output
@@ -39,7 +56,7 @@ class AligningWorker(ActorRolloutRefWorker):
         actor, engine = self.actor, self.actor.engine
         length = float(tensordict_utils.pop(data, "step_length"))
         entropy_per_rank = float(tensordict_utils.pop(data, "entropy_per_rank"))
-        num_blocks = int(tensordict_utils.pop(data, "aligned_blocks")) or None
+        num_blocks = int(tensordict_utils.pop(data, "whole_model_blocks")) or None
         tensordict_utils.maybe_fix_3d_position_ids(data)
         with engine.train_mode():  # brings back weights and optimizer from where they are kept; clears gradients after
             parameters = last_blocks(engine.module, num_blocks)
@@ -61,6 +78,26 @@ class AligningWorker(ActorRolloutRefWorker):
             return None
         nested = torch.nested.nested_tensor_from_jagged(rise, outputs[0]["log_probs"].offsets())
         return tensordict_utils.get_tensordict({RISE: nested})
+
+
+def turned_loss(own: partial[Any], model_output: dict[str, Any], data: TensorDict, dp_group: Any = None) -> Any:
+    """Return verl's own loss, with the knobs turned that the driver has set beside the batch.
+
+    Args:
+        own: verl's loss, with its configuration.
+        model_output: What the engine's pass gave.
+        data: The micro-batch and its settings.
+        dp_group: The data-parallel ranks.
+    """
+    values = {knob: tensordict_utils.get_non_tensor_data(data, field, None) for knob, field in KNOB_FIELDS.items()}
+    values = {knob: value for knob, value in values.items() if value is not None}
+    if values:
+        config = copy(own.keywords["config"])  # its fields are frozen for everybody else
+        for knob, value in values.items():
+            base = config.entropy_coeff if knob == "entropy_coef" else 0.0  # beside the bonus of the configuration
+            object.__setattr__(config, _TURNED[knob], base + value)
+        own = partial(own.func, *own.args, **{**own.keywords, "config": config})
+    return own(model_output=model_output, data=data, dp_group=dp_group)
 
 
 def _passed_on(data: TensorDict, **settings: Any) -> TensorDict:

@@ -1,0 +1,137 @@
+"""What a method sees: the batch over all ranks, and this rank's tokens.
+
+Shapes: B rollouts of all ranks (of this rank in `Tokens`), T tokens.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from entrocraft.errors import InvalidValueError, MeasurementError
+
+_COLUMNS = ("rewards", "groups", "num_tokens", "change", "visitation")
+_SAID = {"change": "predicted changes", "visitation": "visitation changes"}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """The batch of rollouts that the next update is made from: numbers, and one row per rollout, rank after rank.
+
+    Everything in it is the same on every rank, so that all ranks decide alike without another exchange.
+
+    Raises:
+        InvalidValueError: Lengths differ, or the step or the number of ranks makes no sense.
+        MeasurementError: The entropy, its standard error, an advantage, a reward or a predicted change is not finite;
+            the message names the step and the rank.
+
+    Example:
+        >>> Batch(step=1, entropy=0.5, advantages=torch.tensor([1.0, -1.0])).advantages
+        tensor([ 1., -1.])
+    """
+
+    step: int
+    """The optimizer step about to be made, counted from 1."""
+    entropy: float
+    """Entropy of the policy on this batch, in nats per token."""
+    advantages: Tensor
+    """(B,) one advantage per rollout."""
+    entropy_stderr: float | None = None
+    """Standard error of `entropy` as a reading of the policy's, over prompts, in nats; see `entropy_standard_error`."""
+    rewards: Tensor | None = None
+    """(B,) raw rewards, before any baseline; NaN where no reward function scored a rollout."""
+    groups: Tensor | None = None
+    """(B,) index of the prompt that a rollout answers."""
+    num_tokens: Tensor | None = None
+    """(B,) tokens of a rollout that the loss counts."""
+    change: Tensor | None = None
+    """(B,) signal `change`: predicted entropy change of each rollout, in whatever unit its predictor has."""
+    visitation: Tensor | None = None
+    """(B,) signal `visitation`: the change that comes from visiting other contexts; see `dynamics.visitation`."""
+    reading: Any = None
+    """What the method's own `read` returned."""
+    num_ranks: int = 1
+    """Ranks that contributed rows, equally many each; used to name the culprit in errors."""
+
+    def __post_init__(self) -> None:
+        if self.step < 0:
+            raise InvalidValueError(f"expected step >= 0, got {self.step}")
+        object.__setattr__(self, "entropy", float(self.entropy))
+        if not math.isfinite(self.entropy):
+            raise MeasurementError(
+                f"step {self.step}: the entropy of the batch is {self.entropy}; look for NaN or infinite "
+                "logits: a learning rate too high, or half precision"
+            )
+        object.__setattr__(self, "advantages", torch.as_tensor(self.advantages))
+        if self.advantages.ndim != 1 or not len(self.advantages):
+            raise InvalidValueError(
+                f"advantages must be a vector with one entry per rollout, got shape {tuple(self.advantages.shape)}"
+            )
+        if self.num_ranks < 1 or len(self.advantages) % self.num_ranks:
+            raise InvalidValueError(
+                f"{len(self.advantages)} rollouts cannot come from {self.num_ranks} ranks, equally many each"
+            )
+        self._refuse_non_finite("advantages", self.advantages)
+        if self.entropy_stderr is not None and not 0.0 <= self.entropy_stderr < math.inf:
+            raise MeasurementError(
+                f"step {self.step}: the standard error of the entropy is {self.entropy_stderr}, expected a number of at "
+                "least 0, or None where it is not known"
+            )
+        for name in _COLUMNS:
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, self._checked(name, torch.as_tensor(value)))
+
+    @property
+    def mean_reward(self) -> float | None:
+        """Mean reward of the rollouts that were scored; None if there are no rewards."""
+        return None if self.rewards is None else self.rewards.double().nanmean().item()
+
+    def _checked(self, name: str, value: Tensor) -> Tensor:
+        if value.shape != self.advantages.shape:
+            raise InvalidValueError(
+                f"{name} must have one entry per advantage, got {tuple(value.shape)} for {tuple(self.advantages.shape)}"
+            )
+        # A rollout that no reward function scored has a reward of NaN, which is no mistake.
+        self._refuse_non_finite(name, value.nan_to_num(0.0, math.inf, -math.inf) if name == "rewards" else value)
+        return value
+
+    def _refuse_non_finite(self, name: str, value: Tensor) -> None:
+        broken = (~torch.isfinite(value)).nonzero().flatten().tolist()
+        if broken:
+            per_rank = len(value) // self.num_ranks
+            rank, row = divmod(broken[0], per_rank)
+            raise MeasurementError(
+                f"step {self.step}, rank {rank}: {len(broken)} of {len(value)} {_SAID.get(name, name)} are not finite, the "
+                f"first is {value[broken[0]].item()} (rollout {row} of that rank); check the rewards and the logits"
+            )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Tokens:
+    """This rank's sampled tokens, as the policy about to be updated sees them.
+
+    What lies beyond the mask is not meant to be read.
+    """
+
+    log_probs_BT: Tensor
+    """Log-probabilities of the sampled tokens, in nats."""
+    entropy_BT: Tensor
+    """Entropies of the distributions that they were sampled from, in nats."""
+    advantages_BT: Tensor
+    """Advantages, (B, 1) where all tokens of a rollout share one."""
+    mask_BT: Tensor
+    """1 where the loss counts a token."""
+    change_BT: Tensor | None = None
+    """Signal `change`: what each token's part in the update is predicted to change entropy by; 0 where the mask is."""
+    covariance_BT: Tensor | None = None
+    """Signal `covariance`: `(log p - mean)(A - mean)`, with the means over all counted tokens of all ranks."""
+    first_row: int = 0
+    """Place of this rank's first row among those of all ranks, for draws that do not depend on how rows are divided."""
+
+    @property
+    def surprisal_BT(self) -> Tensor:
+        """Signal `surprisal`: `-log p` of each sampled token, in nats."""
+        return -self.log_probs_BT

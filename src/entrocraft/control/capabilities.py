@@ -1,0 +1,64 @@
+"""What an engine can carry out and what it can tell, held against what a method asks: once, before anything loads."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from inspect import signature
+
+from entrocraft.control.methods import METHODS, Method
+from entrocraft.errors import InvalidValueError
+
+PREFERRED = ("token", "budget", "predicted")
+"""Methods that may be the default, the best first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What an engine, as a run has set it up, can do."""
+
+    engine: str
+    """The engine, in words."""
+    carries: frozenset[str]
+    """What decisions may set; see `Method.turns`."""
+    offers: frozenset[str]
+    """Signals that it can make; see `Method.needs`."""
+    why_not: Mapping[str, str] = field(default_factory=dict)
+    """For what it does not carry or offer: the reason, and what to do."""
+
+    def check(self, method: Method, name: str) -> None:
+        """Refuse a method that turns what the engine cannot carry out, or needs what it cannot tell.
+
+        Raises:
+            InvalidValueError: The message names the engine, what is missing, and what to do.
+        """
+        for asked, able, does in ((method.turns, self.carries, "sets"), (method.needs, self.offers, "needs")):
+            for missing in sorted(asked - able):
+                reason = self.why_not.get(missing, f"choose a method without, of {', '.join(self.fitting())}")
+                raise InvalidValueError(f"method {name!r} {does} {missing}, which {self.engine} cannot: {reason}")
+
+    def fitting(self) -> list[str]:
+        """Return the methods of this library that the engine can carry out with their default options."""
+        methods = {name: method() for name, method in METHODS.items()}
+        return [name for name, m in methods.items() if m.turns <= self.carries and m.needs <= self.offers]
+
+
+def default_method(capabilities: Capabilities | None = None, options: Collection[str] = ()) -> str:
+    """Return the method of a run that names none: the best one that has the options given and that the engine carries.
+
+    Example:
+        >>> default_method(), default_method(options=["visitation"])
+        ('token', 'budget')
+    """
+    candidates = [name for name in PREFERRED if capabilities is None or _fits(METHODS[name](), capabilities)] or [
+        *PREFERRED
+    ]
+    having = [name for name in candidates if set(options) <= signature(METHODS[name]).parameters.keys()]
+    return (having or candidates)[0]
+
+
+def _fits(method: Method, capabilities: Capabilities) -> bool:
+    """Return whether the engine carries the method, and measures entropy as often as the method counts on.
+
+    What else a method needs does not make another one the default: a person is told what to change.
+    """
+    is_fresh = "fresh_entropy" in capabilities.offers or "fresh_entropy" not in method.needs
+    return method.turns <= capabilities.carries and is_fresh

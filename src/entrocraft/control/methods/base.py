@@ -1,0 +1,69 @@
+"""The one interface of entropy control: a method reads a batch's tokens, decides for all ranks, and weighs its own tokens."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import Tensor
+
+from entrocraft.control.batch import Batch, Tokens
+from entrocraft.control.decision import Decision, Normalize
+from entrocraft.control.goal import Goal
+from entrocraft.errors import InvalidValueError
+
+Total = Callable[[Tensor], Tensor]
+"""Adds a tensor up over ranks; every rank calls it, with the same shape."""
+
+
+class Method(ABC):
+    """One way to keep entropy on its curve. To add one: a module, and a line in `methods.METHODS`.
+
+    Methods know nothing of engines. The options of a method are the arguments of its constructor, checked by their names
+    and types. An argument called `momentum` that nobody sets is filled in by the engine: the share of an update's effect
+    that the optimizer carries to the next decision.
+
+    Example:
+        >>> class Half(Method):
+        ...     def decide(self, batch, goal):
+        ...         keep = batch.advantages > 0 if goal.side(batch.entropy) > 0 else batch.advantages == batch.advantages
+        ...         return Decision.keeping(batch, keep)
+    """
+
+    needs: frozenset[str] = frozenset()
+    """Signals that decisions may depend on, beyond entropy and advantages; see `control.signals.SIGNALS`."""
+    turns: frozenset[str] = frozenset({"rollouts"})
+    """What decisions set: `rollouts` (which are kept, at their advantages times one factor), `tokens` (a factor on each token's advantage),
+    `advantages` (a new one for each rollout), and the knobs `entropy_coef`, `clip_high`, `temperature`."""
+    normalize: Normalize = "kept"
+    """What the loss is averaged over where something is left out; decisions say the same."""
+
+    def wants(self, batch: Batch, goal: Goal) -> frozenset[str]:
+        """Return which of `needs` this decision depends on; the engine makes them before it asks."""
+        return self.needs
+
+    def read(self, tokens: Tokens, total: Total) -> Any:
+        """Return what the tokens of all ranks say, handed back as `batch.reading`.
+
+        Ranks must exchange sums and counts, through `total`, never means.
+        """
+        return None
+
+    @abstractmethod
+    def decide(self, batch: Batch, goal: Goal) -> Decision:
+        """Return what the update may use: for the same state, batch and goal the same on every rank."""
+
+    def weigh(self, tokens: Tokens, decision: Decision) -> Tensor | None:
+        """Return a factor on each token's advantage (B, T) on this rank, 0 to leave it out; None for all alike."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs, as plain JSON data."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned; raises `InvalidValueError` if it is another method's."""
+        if state:
+            raise InvalidValueError(
+                f"controller state: {type(self).__name__} has none to restore, got {dict(state)!r:.200}; a method that returns "
+                "one from state_dict must read it in load_state_dict"
+            )

@@ -1,0 +1,71 @@
+"""As few rollouts less as the curve needs, planned ahead on a model of how entropy answers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from entrocraft.control.batch import Batch
+from entrocraft.control.decision import Decision, Normalize
+from entrocraft.control.goal import Goal
+from entrocraft.control.methods.rejecting import Rejecting
+from entrocraft.control.planning.fallback import is_stuck
+from entrocraft.control.planning.plan import PredictedNats, limits_for
+from entrocraft.control.planning.ranking import Ranking
+
+
+class Budget(Rejecting):
+    """Reject only as many rollouts as the wanted change of entropy needs, the most contrary first.
+
+    What is wanted, and what a rejection changes, comes from a model of the plant that is learnt on the way
+    (`EntropyPlant`); it acts before the band is left, and so inside it, too. A rollout that changes nothing is always kept.
+
+    Args:
+        normalize: What the loss is averaged over; see `Rejecting`.
+        fallback: What to do when no rollout moves entropy back; see `Fallback`.
+        min_kept: Share of the rollouts with a gradient that is kept at least, in (0, 1].
+        entropy_bonus: Coefficient of the entropy bonus that `escalate` may end in; 0 forbids it.
+        visitation: Add what the policy visits to the predicted change, each of the two with a gain of its own.
+        momentum: Share of an update's effect that the optimizer carries to the next decision, in [0, 1).
+
+    Raises:
+        UnknownNameError: There is no such normalisation or fallback.
+        InvalidValueError: A number is out of range, or of no use with the fallback.
+
+    Source: not in the paper; docs/control.md.
+
+    Example:
+        >>> change = torch.arange(-5.0, 5.0)
+        >>> batch = Batch(step=1, entropy=0.3, advantages=torch.ones(10), change=change)
+        >>> Budget().decide(batch, Goal(lower=0.48, target=0.5, upper=0.52)).keep  # far below: what lowers entropy goes
+        tensor([False, False, False, False, False,  True,  True,  True,  True,  True])
+    """
+
+    def __init__(
+        self,
+        normalize: Normalize = "kept",
+        fallback: str = "skip",
+        min_kept: float = 0.1,
+        entropy_bonus: float = 0.0,
+        visitation: bool = False,
+        momentum: float = 0.9,
+    ):
+        super().__init__(normalize, fallback, min_kept, entropy_bonus)
+        self._nats = PredictedNats(momentum, visitation=visitation)
+        self.needs = self._nats.needs
+
+    def decide(self, batch: Batch, goal: Goal) -> Decision:
+        side, change = goal.side(batch.entropy), self._nats.of(batch)
+        (low, high), metrics = limits_for(Ranking.of(change), self._nats.plant, goal, self.min_kept)
+        keep = (change == 0) | ((change >= low) & (change <= high))
+        decision = Decision.keeping(batch, keep, normalize=self.normalize, metrics=metrics)
+        decision = self._fallback.applied(decision, batch, change, side, stuck=is_stuck(change, side))
+        self._nats.advance(decision, batch)
+        return decision
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs, as plain JSON data."""
+        return super().state_dict() | {"plant": self._nats.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned; raises `InvalidValueError` if it is another method's."""
+        super().load_state_dict(state)
+        self._nats.load_state_dict(state["plant"])

@@ -1,0 +1,121 @@
+"""As few tokens less as the curve needs, planned ahead on a model of how entropy answers: the default."""
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from entrocraft.control.batch import Batch, Tokens
+from entrocraft.control.decision import Decision, Normalize
+from entrocraft.control.goal import Goal
+from entrocraft.control.methods.base import Total
+from entrocraft.control.methods.rejecting import Rejecting
+from entrocraft.control.planning.fallback import is_stuck
+from entrocraft.control.planning.plan import REJECTION_COST_OF_TOKENS, advance, limits_for
+from entrocraft.control.planning.plant import EntropyPlant
+from entrocraft.control.planning.ranking import EVERYTHING, Ranking, binned
+from entrocraft.errors import InvalidValueError, MeasurementError
+
+
+class Token(Rejecting):
+    """Leave out of the loss only as many tokens as the wanted change of entropy needs, the most contrary first.
+
+    `Budget`, with tokens for rollouts: many small choices instead of few large ones. Predicted changes are put into bins
+    that are the same on every rank, so that ranks exchange sums and counts alone.
+
+    Args:
+        normalize: What the loss is averaged over; see `Rejecting`.
+        fallback: What to do when no token moves entropy back; see `Fallback`.
+        min_kept: Share of the tokens with a gradient that is kept at least, in (0, 1].
+        entropy_bonus: Coefficient of the entropy bonus that `escalate` may end in; 0 forbids it.
+        momentum: Share of an update's effect that the optimizer carries to the next decision, in [0, 1).
+
+    Raises:
+        UnknownNameError: There is no such normalisation or fallback.
+        InvalidValueError: A number is out of range, or of no use with the fallback.
+
+    Source: not in the paper; docs/control.md.
+
+    Example:
+        >>> change = torch.arange(-5.0, 5.0)  # of ten tokens
+        >>> batch = Batch(step=1, entropy=0.3, advantages=torch.ones(2), change=torch.zeros(2), reading=binned(change))
+        >>> decision = Token().decide(batch, Goal(lower=0.48, target=0.5, upper=0.52))
+        >>> one_row = torch.zeros(1, 10)
+        >>> tokens = Tokens(log_probs_BT=one_row, entropy_BT=one_row, advantages_BT=one_row, mask_BT=one_row, change_BT=change[None])
+        >>> Token().weigh(tokens, decision)  # far below the band: what lowers entropy is left out
+        tensor([[0., 0., 0., 0., 0., 1., 1., 1., 1., 1.]])
+    """
+
+    needs = frozenset({"change", "fresh_entropy"})
+    rejects = "tokens"
+
+    def __init__(
+        self,
+        normalize: Normalize = "kept",
+        fallback: str = "skip",
+        min_kept: float = 0.1,
+        entropy_bonus: float = 0.0,
+        momentum: float = 0.9,
+    ):
+        super().__init__(normalize, fallback, min_kept, entropy_bonus)
+        self._plant = EntropyPlant(1, momentum, rejection_cost=REJECTION_COST_OF_TOKENS)
+
+    def read(self, tokens: Tokens, total: Total) -> Tensor:
+        """Return sums and counts (K, 2) of the predicted changes of all ranks' counted tokens, in bins."""
+        return total(binned(cast(Tensor, tokens.change_BT)[tokens.mask_BT.bool()]))
+
+    def decide(self, batch: Batch, goal: Goal) -> Decision:
+        plant, side = self._plant, goal.side(batch.entropy)
+        plant.observe(batch.entropy, batch.entropy_stderr)
+        changes = Ranking.of_bins(_checked_bins(batch))
+        # From the predictor's unit to nats: `unit` makes the effect of a whole batch about 1, the gain is learnt.
+        unit, gain = float(plant.unit(torch.tensor([changes.size()]))), float(plant.gains)
+        in_nats = changes.times(gain / unit)
+        limits, metrics = limits_for(in_nats, plant, goal, self.min_kept)
+        decision = Decision.everything(
+            batch,
+            note=None if limits == EVERYTHING else (limits[0] * unit / gain, limits[1] * unit / gain),
+            normalize=self.normalize,
+            kept_share=in_nats.count(limits) / max(in_nats.count(EVERYTHING), 1.0),
+            metrics=metrics,
+        )
+        stuck = is_stuck(changes.sums_K, side)
+        decision = self._fallback.applied(decision, batch, cast(Tensor, batch.change), side, stuck=stuck)
+        if decision.note is None:
+            limits = EVERYTHING  # nothing to leave out, or weakened instead
+        share = float(decision.advantages.abs().sum() / batch.advantages.abs().sum().clamp(min=1e-12))
+        advance(plant, decision, [share * in_nats.effect(limits) / gain])
+        return decision
+
+    def weigh(self, tokens: Tokens, decision: Decision) -> Tensor | None:
+        """Return 1 for the tokens within the limits that were decided, 0 for those outside."""
+        if decision.note is None:
+            return None
+        change_BT, (low, high) = cast(Tensor, tokens.change_BT), decision.note
+        return ((change_BT == 0) | ((change_BT >= low) & (change_BT <= high))).float()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed run needs, as plain JSON data."""
+        return super().state_dict() | {"plant": self._plant.state_dict()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore what `state_dict` returned; raises `InvalidValueError` if it is another method's."""
+        super().load_state_dict(state)
+        self._plant.load_state_dict(state["plant"])
+
+
+def _checked_bins(batch: Batch) -> Tensor:
+    """Return the batch's reading, if it is one that `Token.read` may have made."""
+    bins = batch.reading
+    if not isinstance(bins, Tensor) or bins.ndim != 2 or bins.shape[1] != 2:
+        got = "none" if bins is None else repr(bins) if not isinstance(bins, Tensor) else f"shape {tuple(bins.shape)}"
+        raise InvalidValueError(
+            f"method 'token' needs Batch.reading, sums and counts (K, 2) of the predicted changes of tokens, got {got}; "
+            "compute it with control.planning.ranking.binned, or use method 'budget'"
+        )
+    if not torch.isfinite(bins).all():
+        raise MeasurementError(
+            f"step {batch.step}: predicted changes of tokens are not finite; check the rewards and the logits"
+        )
+    return bins

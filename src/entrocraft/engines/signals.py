@@ -1,0 +1,90 @@
+"""Signals made from an engine's measurements: those that a decision depends on, and no others.
+
+Shapes: B rollouts of this rank, T tokens.
+"""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from entrocraft.control.batch import Batch, Tokens
+from entrocraft.control.goal import Goal
+from entrocraft.control.methods import Method
+from entrocraft.dynamics import estimated_self_kernel, visitation_entropy_change
+from entrocraft.engines.ranks import Ranks
+from entrocraft.engines.rollouts import RiseOfLogProbs, Rollouts
+
+
+class SignalMaker:
+    """Makes what a method wants to know of a batch; see `control.signals`.
+
+    Args:
+        method: The method that asks.
+        ranks: Among which the batch is divided.
+        by_rollout: True if the loss averages over each rollout's tokens before it averages over rollouts.
+    """
+
+    def __init__(self, method: Method, ranks: Ranks, *, by_rollout: bool):
+        self._method, self._ranks, self._by_rollout = method, ranks, by_rollout
+
+    def added(
+        self, batch: Batch, goal: Goal, rollouts: Rollouts, rise: RiseOfLogProbs | None = None
+    ) -> tuple[Batch, Tokens]:
+        """Return the batch and this rank's tokens, with the signals that this decision depends on.
+
+        Args:
+            batch: The batch over all ranks, as far as it is known.
+            goal: The stretch of the curve that the decision is about.
+            rollouts: This rank's, whose stats hold sensitivities, exact or estimated.
+            rise: For predictions that come from the whole model's response; otherwise they are made from the stats.
+        """
+        method, stats = self._method, rollouts.stats
+        wanted = method.wants(batch, goal)
+        change_BT = change = visitation = covariance_BT = None
+        if "change" in wanted:
+            change_BT = self._token_changes(rollouts, batch.entropy, rise)
+            change = self._ranks.gathered(change_BT.sum(-1))[0]
+        if "visitation" in wanted:
+            visitation = self._ranks.gathered(self._visitation_changes(rollouts, batch.entropy))[0]
+        if "covariance" in wanted:
+            covariance_BT = self._covariances(rollouts)
+        tokens = Tokens(
+            log_probs_BT=stats.log_probs_BT,
+            entropy_BT=stats.entropy_BT,
+            advantages_BT=rollouts.advantages.view(len(rollouts.mask_BT), -1),
+            mask_BT=rollouts.mask_BT,
+            change_BT=change_BT,
+            covariance_BT=covariance_BT,
+            first_row=self._ranks.index * len(rollouts.mask_BT),
+        )
+        reading = method.read(tokens, lambda values: self._ranks.summed(values.cpu()))
+        return replace(batch, reading=reading, change=change, visitation=visitation), tokens
+
+    def _token_changes(self, rollouts: Rollouts, entropy: float, rise: RiseOfLogProbs | None) -> Tensor:
+        """Return what each token's part in the update would change entropy by (B, T), 0 where the mask is."""
+        mask_BT, sensitivity_BT = rollouts.mask_BT, rollouts.stats.sensitivity_BT
+        assert sensitivity_BT is not None, "estimated, if it was not measured"
+        rise_BT = -sensitivity_BT if rise is None else rise(entropy)
+        rise_BT = rise_BT.masked_fill(~mask_BT.bool(), 0.0)  # what is masked may be NaN
+        weights_B = rollouts.loss_weights(by_rollout=self._by_rollout) / mask_BT.sum(-1).clamp(min=1)
+        return rollouts.advantages.view(len(mask_BT), -1) * rise_BT * weights_B[:, None]
+
+    def _visitation_changes(self, rollouts: Rollouts, entropy: float) -> Tensor:
+        """Return what visiting each rollout more or less often would change entropy by (B,)."""
+        stats, mask_BT = rollouts.stats, rollouts.mask_BT
+        kernel_BT = stats.self_kernel_BT
+        if kernel_BT is None:
+            kernel_BT = estimated_self_kernel(stats.log_probs_BT, stats.entropy_BT, mask_BT)
+        change_B = visitation_entropy_change(kernel_BT, stats.entropy_BT, rollouts.advantages_B, mask_BT, entropy)
+        return change_B * rollouts.loss_weights(by_rollout=self._by_rollout)
+
+    def _covariances(self, rollouts: Rollouts) -> Tensor:
+        """Return `(log p - mean)(A - mean)` of each token (B, T), with the means over the counted tokens of all ranks."""
+        counted_BT = rollouts.mask_BT.bool()
+        log_probs_BT = rollouts.stats.log_probs_BT.masked_fill(~counted_BT, 0.0)  # what is masked may be NaN
+        advantages_BT = rollouts.advantages.view(len(counted_BT), -1).expand_as(log_probs_BT)
+        sums = torch.stack([(column * counted_BT).cpu().double().sum() for column in (log_probs_BT, advantages_BT)])
+        table = self._ranks.summed(torch.cat([sums, counted_BT.sum().cpu().double().view(1)]))
+        mean_log_prob, mean_advantage = (table[:2] / table[2].clamp(min=1)).tolist()
+        return (log_probs_BT - mean_log_prob) * (advantages_BT - mean_advantage) * counted_BT

@@ -1,0 +1,73 @@
+"""What TRL's own arguments rule out: refused before the model loads, with what to set instead."""
+
+from typing import Any
+
+from entrocraft.control import EntropyControl
+from entrocraft.control.methods import Method
+from entrocraft.engines.trl.settings import (
+    KNOWN_SCALING,
+    LOSS_DENOMINATOR,
+    capabilities,
+    loss_type_of,
+    optimizer_name,
+    top_entropy_quantile,
+)
+from entrocraft.errors import InvalidValueError
+
+
+def checked_control(control: EntropyControl, trainer_args: Any) -> EntropyControl:
+    """Return the settings with the method that fits the loss, if the user has named none, after checking them.
+
+    Raises:
+        InvalidValueError: The settings cannot be right under TRL's arguments.
+    """
+    settled = control.settled(capabilities(trainer_args))
+    check_trainer_args(settled, settled.new_method(), settled.method_name or "", trainer_args)
+    return settled
+
+
+def check_trainer_args(control: EntropyControl, method: Method, name: str, trainer_args: Any) -> None:
+    """Raise `InvalidValueError` if `control` with this method cannot be right under TRL's arguments.
+
+    Args:
+        control: The settings.
+        method: The method that decides, which may be another than the settings name.
+        name: Its name, for messages.
+        trainer_args: A GRPOConfig or RLOOConfig.
+    """
+    loss_type = loss_type_of(trainer_args)
+    drops = control.drops(method)
+    if drops:
+        if loss_type not in LOSS_DENOMINATOR:
+            raise InvalidValueError(
+                f"dropping rollouts is not known to be right for loss_type={loss_type!r}; known: "
+                f"{', '.join(sorted(LOSS_DENOMINATOR))}. Use EntropyControl(rejected='mask')."
+            )
+        if getattr(trainer_args, "use_adaptive_entropy", False):
+            raise InvalidValueError(
+                "use_adaptive_entropy would adapt to the kept rollouts alone, and is a second controller of the same "
+                "entropy; turn it off, or use EntropyControl(rejected='mask')"
+            )
+        if top_entropy_quantile(trainer_args) < 1.0:
+            raise InvalidValueError(
+                "top_entropy_quantile would take its quantile over the kept rows alone; set it to 1.0, or use "
+                "EntropyControl(method='budget', rejected='mask')"
+            )
+    capabilities(trainer_args).check(method, name)
+    if control.sees_whole_model and optimizer_name(trainer_args) not in KNOWN_SCALING:
+        raise InvalidValueError(
+            f"predictor 'whole_model' must know how the optimizer scales gradients, and does not for optim="
+            f"{optimizer_name(trainer_args)!r}; use one of {', '.join(KNOWN_SCALING)}, or another predictor"
+        )
+    makes_advantages_of_rewards = control.estimator is not None or (
+        "rewards" in method.needs and "advantages" in method.turns
+    )
+    if (
+        loss_type == "rloo"
+        and makes_advantages_of_rewards
+        and (trainer_args.beta != 0.0 or trainer_args.reward_clip_range)
+    ):
+        raise InvalidValueError(
+            "RLOOTrainer puts its KL penalty and reward clipping into the advantages, which `estimator` and method "
+            "'reward' replace by the raw rewards; set beta=0.0 and reward_clip_range=None, or use GRPOTrainer"
+        )

@@ -1,0 +1,35 @@
+"""Knobs of TRL's loss that decisions may turn."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+KNOB_KEYS = {"entropy_coef": "entrocraft_entropy_coef", "clip_high": "entrocraft_clip_high"}
+"""By knob: the entry of a batch that carries its value through TRL's shuffle and split."""
+
+
+@contextmanager
+def turned(trainer: Any, knobs: Mapping[str, float]) -> Iterator[None]:
+    """Turn knobs of a trainer for the duration: TRL's loss reads them anew each time.
+
+    Args:
+        trainer: A GRPOTrainer or RLOOTrainer.
+        knobs: By name: `entropy_coef` comes on top of the coefficient that the user's arguments ask for, `clip_high` takes
+            the place of `epsilon_high`.
+    """
+    values: dict[str, Any] = {}
+    if "entropy_coef" in knobs:
+        values |= {"entropy_coef": trainer.entropy_coef + knobs["entropy_coef"], "_entropy_bonus_enabled": True}
+    if "clip_high" in knobs:
+        values["epsilon_high"] = knobs["clip_high"]
+    own = {name: getattr(trainer, name) for name in values}
+    _set(trainer, values)
+    try:
+        yield
+    finally:
+        _set(trainer, own)
+
+
+def _set(trainer: Any, values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        setattr(trainer, name, value)
