@@ -8,7 +8,7 @@ from typing import Any
 import sympy
 from math_verify import parse, verify
 
-# It warns at every call that it has no time limit: `time_limit` is one.
+# math-verify warns at every call that it has no time limit; `time_limit` sets one.
 logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 
@@ -16,8 +16,8 @@ def is_equal(answer: str, completion: str) -> bool:
     r"""Return whether what `completion` ends in, or boxes, equals the right answer.
 
     Args:
-        answer: LaTeX or plain text, `\boxed`, in dollars or bare.
-        completion: What the model wrote.
+        answer: The right answer, LaTeX or plain text, `\boxed`, in dollars or bare.
+        completion: Text that the model wrote.
 
     A right answer that is no mathematics, such as `Evelyn`, must stand in the last box as it is.
 
@@ -44,7 +44,7 @@ def normal_form(completion: str) -> str | None:
         ('3', 'x**2 + 2*x + 1', 'evelyn')
     """
     words = re.sub(r"\\(?:text|mathrm|mbox)\{([^{}]*)\}", r"\1", _last_box(completion) or "").strip()
-    if re.fullmatch(r"[A-Za-z][A-Za-z ]{2,}", words):  # which would be read as a product of letters
+    if re.fullmatch(r"[A-Za-z][A-Za-z ]{2,}", words):  # a name would be read as a product of its letters
         return words.casefold()
     found = _last_parsed(completion)
     value = next((each for each in found if isinstance(each, sympy.Basic)), None)
@@ -70,12 +70,12 @@ def _last_box(completion: str) -> str | None:
 
 
 def _last_parsed(completion: str) -> list[Any]:
-    """Read what a completion answers: its last box, of which math-verify would take all together."""
+    """Read what a completion answers: from its last box on, for of several math-verify takes all together."""
     return parse(completion[max(completion.rfind("\\boxed"), 0) :], parsing_timeout=None)
 
 
 def _parsed(answer: str) -> list[Any]:
-    """Read a right answer, which is LaTeX without dollars in most data sets, but for those that are money."""
+    """Read a right answer. In most data sets it is LaTeX without dollars around it; dollars with a `\\` are money."""
     answer = answer.replace("\\$", "")
     bare = "$" not in answer and "\\boxed" not in answer
     return (parse(f"${answer}$", parsing_timeout=None) if bare else []) or parse(answer, parsing_timeout=None)

@@ -1,4 +1,4 @@
-"""Answers by regular expression; on a user's pattern, runs in the processes of `time_limit`."""
+"""Answers by regular expression; a user's own runs in the processes of `time_limit`."""
 
 import re
 
@@ -6,10 +6,10 @@ from entrocraft.errors import InvalidValueError
 
 
 def check_pattern(pattern: str) -> None:
-    """Refuse what is no regular expression.
+    """Refuse a pattern that is no regular expression.
 
     Raises:
-        InvalidValueError: It is none.
+        InvalidValueError: Python cannot compile the pattern.
     """
     try:
         re.compile(pattern)

@@ -1,4 +1,4 @@
-"""Rewards of the user's own, in TRL's signature, checked at each call."""
+"""Rewards of a user's own: functions in TRL's signature, checked at each call."""
 
 import inspect
 import json
@@ -15,11 +15,14 @@ from entrocraft.grading.time_limit import time_limited
 from entrocraft.registry import build_with, load_function, name_and_options
 
 _PATIENCE_SECONDS = 60.0
-"""A reward without a time limit is said to take long after this time, once."""
+"""Time after which a call of a reward without a time limit is warned of."""
 
 
 def own_reward(spec: str | Mapping[str, Any]) -> "OwnReward | None":
-    """Return the reward that `package.module:function`, or a mapping with that as its `name`, names; None of another name.
+    """Return the reward that an import path names; None if `spec` is no import path but the name of a verifier.
+
+    Args:
+        spec: Import path, `package.module:function`, or a mapping of that, as `name`, and options of `OwnReward`.
 
     Raises:
         InvalidValueError: There is no such function, or an option cannot be used.
@@ -31,19 +34,20 @@ def own_reward(spec: str | Mapping[str, Any]) -> "OwnReward | None":
 
 
 class OwnReward:
-    """A function `reward(completions, **columns) -> list of numbers`, named `package.module:function`.
+    """A function `reward(completions, **columns) -> list of numbers` of a user's own.
 
     What it raises or returns amiss is said with the sample that is to blame.
 
     Args:
-        spec: Names the function.
-        seconds: Time for one completion. The function then runs in processes of its own, for one completion at a time, with
-            what JSON can hold of its columns; it can write no files and open no connections. A completion that takes longer
-            scores 0, which is warned of once and counted. By default it runs here, on whole batches, however long it takes.
+        spec: Import path of the function, `package.module:function`.
+        seconds: Time for one completion. The function then runs in processes of its own, for one completion at a time,
+            with what JSON can hold of its columns; it can write no files and open no connections. A completion that
+            takes longer scores 0, which is warned of once and counted. By default it runs in this process, on whole
+            batches, however long it takes.
 
     Raises:
         InvalidValueError: There is no such function, or `seconds` is not positive and finite.
-        RewardError: At a call, it raised, or did not return one finite number per completion.
+        RewardError: At a call, the function raised, or did not return one finite number per completion.
     """
 
     def __init__(self, spec: str, seconds: float | None = None):
@@ -67,12 +71,13 @@ class OwnReward:
             )
         if not isinstance(rewards, list):
             raise RewardError(
-                f"reward {self.spec!r} must return a list of numbers, got {rewards!r:.80} for {_first(completions, columns)}"
+                f"reward {self.spec!r} must return a list of numbers, got {rewards!r:.80} for "
+                f"{_first(completions, columns)}"
             )
         if len(rewards) != len(completions):
             raise RewardError(
-                f"reward {self.spec!r} must return one number per completion, got {len(rewards)} for {len(completions)}, "
-                f"the first of which is {_first(completions, columns)}"
+                f"reward {self.spec!r} must return one number per completion, got {len(rewards)} for "
+                f"{len(completions)}, the first of which is {_first(completions, columns)}"
             )
         for i, reward in enumerate(rewards):
             if not _is_number(reward):
@@ -83,7 +88,9 @@ class OwnReward:
         return [float(reward) for reward in rewards]
 
     def _one_by_one(self, completions: Sequence[Any], columns: dict[str, Any]) -> list[float]:
+        """Return the rewards, each from a call of its own with a time limit."""
         assert self._limited is not None
+        # Of what TRL gives, only columns reach the other process: one value for each completion.
         per_sample = {name: values for name, values in columns.items() if _is_column(values, len(completions))}
         calls = [
             {"completions": [completion]} | {name: [values[i]] for name, values in per_sample.items()}
@@ -96,24 +103,24 @@ class OwnReward:
             if not unwritten:
                 raise
             raise RewardError(
-                f"reward {self.spec!r} has a time limit, and is given what JSON can hold: column {unwritten[0]!r} is more "
-                f"({error}). Leave out the column, or `seconds`"
+                f"reward {self.spec!r} has a time limit, and is given what JSON can hold: column {unwritten[0]!r} is "
+                f"more ({error}). Leave out the column, or `seconds`"
             ) from error
         for i, reward in enumerate(rewards):
             if not isinstance(reward, list) or len(reward) != 1 or not _is_number(reward[0]):
                 raise RewardError(
-                    f"reward {self.spec!r} must return a list of one finite number for one completion, got {reward!r:.80} "
-                    f"for {_sample(completions, columns, i)}"
+                    f"reward {self.spec!r} must return a list of one finite number for one completion, got "
+                    f"{reward!r:.80} for {_sample(completions, columns, i)}"
                 )
         return [float(reward) for (reward,) in rewards]
 
     @contextmanager
     def _impatience(self, completions: Sequence[Any], columns: dict[str, Any]) -> Iterator[None]:
-        """Say that it takes long, lest a run hang without a word."""
+        """Warn within this context of a call that takes long, lest a run hang without a word."""
         message = (
-            f"reward {self.spec!r} has been at work for {_PATIENCE_SECONDS:g} s on {len(completions)} completions, the first "
-            f"of which is {_first(completions, columns)}. If it hangs: `reward: {{name: '{self.spec}', seconds: 5}}` gives "
-            "each completion a time limit"
+            f"reward {self.spec!r} has been at work for {_PATIENCE_SECONDS:g} s on {len(completions)} completions, the "
+            f"first of which is {_first(completions, columns)}. If it hangs: "
+            f"`reward: {{name: '{self.spec}', seconds: 5}}` gives each completion a time limit"
         )
         timer = Timer(_PATIENCE_SECONDS, warnings.warn, (message,))
         timer.daemon = True
@@ -124,7 +131,7 @@ class OwnReward:
             timer.cancel()
 
     def _blame(self, completions: Sequence[Any], columns: dict[str, Any]) -> str:
-        """Return which sample makes the function raise on its own, if one does."""
+        """Return a message that names the first sample on which the function raises alone, if there is one."""
         for i in range(len(completions)):
             one = {
                 name: values[i : i + 1] if _is_column(values, len(completions)) else values

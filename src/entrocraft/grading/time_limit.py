@@ -1,9 +1,9 @@
-"""Calls that may take too long, in processes that can be ended.
+"""Time limits for graders: calls that may take too long, in processes that can be ended.
 
-A signal cannot do it: it does not interrupt arithmetic on huge integers, and works in the main thread only.
-Forking a process that holds torch is fragile, and Python's own spawning would run a user's script again. So
-each worker is a fresh interpreter that reads calls and writes results, one JSON line each. It is kept from writing files,
-starting processes and opening connections, because some graders evaluate what a model wrote.
+A signal cannot end such a call: it does not interrupt arithmetic on huge integers, and works in the main thread only.
+Forking a process that holds torch is fragile, and Python's own spawning would run a user's script again. So each worker
+is a fresh interpreter, `grading.worker`, that reads calls and writes results, one JSON line each. It is kept from
+writing files, starting processes and opening connections, because some graders evaluate what a model wrote.
 """
 
 import json
@@ -23,10 +23,11 @@ from typing import Any
 from entrocraft.errors import InvalidValueError, MissingDependencyError, RewardError
 
 Call = Sequence[Any] | Mapping[str, Any]
+"""Arguments of one call: by position, or by name."""
 
-_START_SECONDS = 120.0  # imports, on a machine that is busy
-_LATE = object()
-_all: "weakref.WeakSet[TimeLimited]" = weakref.WeakSet()
+_START_SECONDS = 120.0  # until a worker's imports are done, on a machine that is busy
+_LATE = object()  # in the place of a result that never came
+_all: "weakref.WeakSet[TimeLimited]" = weakref.WeakSet()  # of this process
 
 
 def total_late() -> int | None:
@@ -35,17 +36,18 @@ def total_late() -> int | None:
 
 
 class TimeLimited:
-    """One function, called in other processes, each call for so long and no longer.
+    """A function that is called in other processes, where a call that takes too long is ended.
 
     Args:
-        function: `package.module:function`; what it takes and returns must be JSON, but for what `float` takes.
+        function: Import path, `package.module:function`. It must take and return what JSON can hold; of other values
+            that it returns, `float` is taken.
         seconds: Time for one call.
-        num_workers: Processes.
-        package: What to install if its module is missing.
+        num_workers: Number of processes, each of which works on one call at a time.
+        package: Package that the function needs, named where it is not installed.
 
     Raises:
         InvalidValueError: `seconds` is not positive and finite.
-        MissingDependencyError: The package is missing.
+        MissingDependencyError: The package is not installed.
 
     Example:
         >>> slow = TimeLimited("time:sleep", seconds=0.2, num_workers=1)
@@ -64,7 +66,7 @@ class TimeLimited:
             raise MissingDependencyError(f"{package} is needed here: pip install 'entrocraft[tasks]'")
         self.function, self.seconds = function, seconds
         self.num_late = 0
-        """Calls that have taken too long so far."""
+        """Number of calls that have taken too long so far."""
         self._workers = [_Worker(function, seconds) for _ in range(num_workers)]
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         for worker in self._workers:
@@ -73,12 +75,18 @@ class TimeLimited:
         _all.add(self)
 
     def map(self, calls: Sequence[Call], late: Any) -> list[Any]:
-        """Return what the function returns for each call, a tuple or a mapping of arguments, and `late` where it took too long.
+        """Return what the function returns for each call, and `late` for each that took too long.
+
+        Args:
+            calls: Arguments of each call.
+            late: Value in the place of a result that did not come in time, or of a process that died. The first one is
+                warned of, and all are counted in `num_late`.
 
         Raises:
-            RewardError: The function raised.
+            RewardError: The function raised, or cannot be loaded.
             TypeError, ValueError: Arguments are no JSON.
         """
+        # A thread for each worker: it waits for the worker's answer, and for nothing else.
         futures = [self._threads.submit(self._call, call) for call in calls]
         try:
             results = [future.result() for future in futures]
@@ -100,6 +108,7 @@ class TimeLimited:
         return [late if result is _LATE else result for result in results]
 
     def _call(self, arguments: Call) -> Any:
+        """Give one call to a worker that is idle; there are as many threads as workers, so that one always is."""
         worker = self._idle.get()
         try:
             return worker.call(arguments)
@@ -109,22 +118,29 @@ class TimeLimited:
 
 @cache
 def time_limited(function: str, seconds: float, package: str | None = None) -> TimeLimited:
-    """Return the `TimeLimited` of these arguments that all of this process share; its workers stay for later calls."""
+    """Return the one `TimeLimited` of this process for these arguments, whose workers stay for later calls."""
     return TimeLimited(function, seconds, package=package)
 
 
 class _Worker:
-    """One interpreter; started when it is first needed, and again after it was ended."""
+    """An interpreter that makes calls; started when it is first needed, and again after it was ended.
+
+    Args:
+        function: Import path of the function.
+        seconds: Time for one call.
+    """
 
     def __init__(self, function: str, seconds: float):
         self._function, self._seconds = function, seconds
         self._process: subprocess.Popen[str] | None = None
-        self._reader = ThreadPoolExecutor(1)
+        self._reader = ThreadPoolExecutor(1)  # so that waiting for a line can have an end
 
     def call(self, arguments: Call) -> Any:
+        """Return what the function returns, or `_LATE`."""
         try:
             answer = self._answer(arguments)
-            if answer is None:  # somebody else ended it, or the call itself did
+            # It died: somebody else may have ended it, so the call has another try; if the call did, it dies again.
+            if answer is None:
                 answer = self._answer(arguments)
         except TimeoutError:
             self.end()
@@ -136,10 +152,10 @@ class _Worker:
         return answer["result"]
 
     def _answer(self, arguments: Call) -> dict[str, Any] | None:
-        """Return the worker's answer; None if it died.
+        """Return the worker's answer to one call; None if the worker died.
 
         Raises:
-            TimeoutError: It took too long.
+            TimeoutError: The call took too long.
             TypeError, ValueError: The arguments are no JSON.
         """
         line = json.dumps(arguments) + "\n"
@@ -149,7 +165,7 @@ class _Worker:
             process.stdin.write(line)
             process.stdin.flush()
             answer = self._read(process, self._seconds)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError) as error:  # the pipe is broken or closed, or half a line came through it
             if isinstance(error, TimeoutError):
                 raise
             answer = None
@@ -158,6 +174,7 @@ class _Worker:
         return answer
 
     def _start(self) -> "subprocess.Popen[str]":
+        """Start the interpreter, and wait until it has loaded the function."""
         self._process = process = subprocess.Popen(
             [sys.executable, "-m", "entrocraft.grading.worker", self._function, str(self._seconds)],
             stdin=subprocess.PIPE,
@@ -178,7 +195,7 @@ class _Worker:
         return process
 
     def _read(self, process: "subprocess.Popen[str]", seconds: float) -> dict[str, Any] | None:
-        """Return the next line; None if the process died."""
+        """Return what the next line says; None if the process died, `TimeoutError` if nothing comes in time."""
         assert process.stdout is not None
         line = self._reader.submit(process.stdout.readline).result(timeout=seconds)
         return json.loads(line) if line else None
@@ -191,6 +208,7 @@ class _Worker:
 
 
 def _ended(process: "subprocess.Popen[str]") -> None:
+    """End a process and close its pipes; no method of the worker, which may be gone when this runs."""
     process.kill()
     for pipe in (process.stdin, process.stdout):
         with suppress(OSError):  # what was written and never read

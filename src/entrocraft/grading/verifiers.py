@@ -1,4 +1,4 @@
-"""Verifiers by name: what a completion answers, and whether that is right."""
+"""Verifiers by name: they read what a completion answers, and say whether it is right."""
 
 import re
 from abc import ABC, abstractmethod
@@ -18,22 +18,22 @@ _NUMBER = re.compile(
     (?:[eE][-+]?\d+)?""",
     re.VERBOSE,
 )
-_MAX_EXPONENT = 1000
+_MAX_EXPONENT = 1000  # of ten, up or down; numbers are written out in full, and beyond that are no answers
 
 
 class Verifier(ABC):
-    """Compares what completions answer with the right answers.
+    """A comparison of what completions answer with the right answers.
 
-    A subclass says what text answers; a completion is right if that is the same as of the right answer.
+    A subclass reads the answer out of text; a completion is right if its answer is that of the right answer's text.
     """
 
     def answers_of(self, completions: Sequence[str]) -> list[str | None]:
-        """Return what each completion answers, equal text for equal answers; None if nothing."""
+        """Return what each completion answers, equal text for equal answers; None where it answers nothing."""
         return [self.answer_of(completion) for completion in completions]
 
     @abstractmethod
     def answer_of(self, completion: str) -> str | None:
-        """Return what one completion answers."""
+        """Return what one completion answers, equal text for equal answers; None if it answers nothing."""
 
     def expected(self, answer: Any) -> str | None:
         """Return the right answer in the form of `answer_of`."""
@@ -48,7 +48,10 @@ class Verifier(ABC):
 
 
 class Exact(Verifier):
-    """The whole completion is the answer, but for white space around it.
+    """The verifier for which the whole completion is the answer, but for white space around it.
+
+    Args:
+        ignore_case: Whether capital and small letters are the same.
 
     Example:
         >>> Exact().scores([" Paris ", "paris"], ["Paris", "Paris"])
@@ -66,7 +69,7 @@ class Exact(Verifier):
 
 
 class Number(Verifier):
-    """The last number is the answer; the right answer's last number counts, too, as in GSM8K's `#### 42`.
+    """The verifier for which the last number is the answer, of a right answer, too, as in GSM8K's `#### 42`.
 
     Commas group thousands. A minus belongs to a number where nothing that could be subtracted from stands before it.
 
@@ -83,19 +86,22 @@ class Number(Verifier):
         if not value:
             return "0"
         if abs(value.adjusted()) > _MAX_EXPONENT:
-            return None  # it would be written out in full
+            return None
         text = f"{value:f}"
         return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 class Regex(Verifier):
-    """The last match of a regular expression is the answer: its first group, or all of it if it has none.
+    """The verifier for which the last match of a regular expression is the answer: its first group, or all of it.
 
     Matching runs in processes of its own, which are ended where an expression takes too long on what a model wrote.
 
     Args:
         pattern: The expression, in Python's syntax; begin it with `(?s)` for a dot that matches line breaks.
         seconds: Time for one completion.
+
+    Raises:
+        InvalidValueError: The pattern is no regular expression.
 
     Example:
         >>> Regex("<answer>(.*?)</answer>").scores(["<answer> 4 </answer>", "4"], ["4", "4"])
@@ -114,12 +120,12 @@ class Regex(Verifier):
         return limited.map([(self.pattern, completion) for completion in completions], late=None)
 
     def expected(self, answer: Any) -> str | None:
-        """Return what a right answer says: its own last match, as in GSM8K's `#### 42`, or all of it."""
+        """Return what a right answer says: its own last match, as in GSM8K's `#### 42`, or all of it without one."""
         return last_match(self.pattern, str(answer)) or str(answer).strip() or None
 
 
 class Tagged(Regex):
-    """The answer stands between `<answer>` tags, the last of them.
+    """The verifier for which the answer stands between the last pair of `<answer>` tags.
 
     Example:
         >>> Tagged().answer_of("<answer>3</answer>, no: <answer> 4 </answer>")
@@ -130,15 +136,16 @@ class Tagged(Regex):
         super().__init__("(?s)<answer>(.*?)</answer>")
 
     def answers_of(self, completions: Sequence[str]) -> list[str | None]:
-        return [last_match(self.pattern, completion) for completion in completions]  # takes no long time on anything
+        # In this process: unlike a user's, this pattern takes time in proportion to the text.
+        return [last_match(self.pattern, completion) for completion in completions]
 
 
 class Math(Verifier):
-    r"""The answer is a mathematical expression, boxed or last, and equal is what math-verify proves equal.
+    r"""The verifier for which the answer is a mathematical expression, boxed or last, and right if math-verify says so.
 
     Grading runs in processes of its own, which are ended where they take too long: a completion such as
-    `9^{9^{9}}` cannot hang a run. It then scores 0, which is warned of once. Of a right answer with a `####`, as in GSM8K,
-    what follows counts.
+    `9^{9^{9}}` cannot hang a run. It then scores 0, which is warned of once. Of a right answer with a `####`, as in
+    GSM8K, what follows counts.
 
     Args:
         seconds: Time for one completion.
@@ -182,7 +189,7 @@ def build(spec: str | Mapping[str, Any]) -> Verifier:
 
     Raises:
         UnknownNameError: No verifier has that name.
-        InvalidValueError: An option is unknown or cannot be used.
+        InvalidValueError: An option is missing, of another type or cannot be used.
 
     Example:
         >>> build({"name": "exact", "ignore_case": True}).answer_of(" Yes ")

@@ -1,4 +1,4 @@
-"""The other side of `time_limit`: reads arguments and writes results, one JSON line each.
+"""The process on the other side of `time_limit`: it reads arguments and writes results, one JSON line each.
 
 python -m entrocraft.grading.worker package.module:function seconds
 """
@@ -16,11 +16,11 @@ from typing import Any
 from entrocraft.registry import load_function
 
 _MAX_BYTES = 4 * 2**30
-"""Memory of a call: one that wants more is ended as one that takes too long is."""
+"""Memory that a call may take: one that wants more is ended as one that takes too long is."""
 _GRACE_SECONDS = 10.0  # after which a worker ends by itself, if whoever called is gone
 
-# What graders need not do, and answers of a model that reach an `eval` in them must not. It keeps what models write by
-# chance from doing harm; it is no prison for code that means it.
+# Audit events of what graders need not do, and of what an answer that reaches an `eval` in them must not do. This keeps
+# what models write by chance from doing harm; it is no prison for code that means it.
 _REFUSED = (
     "ctypes.dlopen",
     "os.chmod",
@@ -51,7 +51,7 @@ _REFUSED = (
     "tempfile.",
     "webbrowser.",
 )
-# The same of what raises no audit event.
+# Functions of the same kind that raise no audit event.
 _REMOVED = (("_posixsubprocess", "fork_exec"), ("os", "mkfifo"), ("os", "mknod"))
 
 
@@ -59,7 +59,7 @@ def main() -> None:
     """Answer calls until standard input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever called
     sys.dont_write_bytecode = True
-    # Whatever the function prints must not be taken for a result.
+    # Results go to a copy of standard output, and what the function prints goes nowhere: it is no result.
     results = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
@@ -82,14 +82,14 @@ def main() -> None:
             call = json.loads(line)
             say({"result": function(**call) if isinstance(call, dict) else function(*call)})
         except MemoryError:
-            raise
+            raise  # which ends this process: what is left of its memory is not to be relied on
         except Exception as error:
             say({"error": f"{type(error).__name__}: {error}"})
         _end_after(0)
 
 
 def _lock() -> None:
-    """From here on write no files, start no processes, open no connections."""
+    """Keep this process, from here on, from writing files, starting processes and opening connections."""
     for module, name in _REMOVED:
         with suppress(ImportError):
             setattr(importlib.import_module(module), name, _removed)
@@ -105,7 +105,7 @@ def _removed(*args: Any, **kwargs: Any) -> Any:
 
 
 def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
-    """Refuse to write files, start processes or open connections from here on."""
+    """Raise `PermissionError` at an audit event of writing a file, starting a process or opening a connection."""
     if event == "open":
         _, mode, flags = arguments
         writes = any(letter in mode for letter in "wax+") if isinstance(mode, str) else False
@@ -116,7 +116,7 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _end_after(seconds: float) -> None:
-    """Have the system end this process after so many seconds, even within one operation; 0 calls it off."""
+    """Have the system end this process after so many seconds, even within one operation; 0 takes that back."""
     if hasattr(signal, "setitimer"):
         signal.setitimer(signal.ITIMER_REAL, seconds)
 

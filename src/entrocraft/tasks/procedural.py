@@ -27,8 +27,8 @@ class ReasoningGym(Task):
     Args:
         dataset: Name of the data set, such as `basic_arithmetic`.
         options: Options of the data set's own configuration, such as `{min_digits: 1}`.
-        level: Level of the data set's curriculum, 0 the easiest: one for all attributes, each of which takes its highest
-            where that is lower; or one for each attribute that is named. Options come on top.
+        level: Level of the data set's curriculum, 0 the easiest: one for all attributes, each of which takes its
+            highest where that is lower; or one for each attribute that is named. Options come on top.
         instruction: Text that follows each question; by default, for `tags`, how to mark the answer.
         chat: Whether to give the prompt as a user's message, for models with a chat template.
         extract: Part of a completion that is its answer: what stands between `<answer>` `tags`, the last `number`, or
