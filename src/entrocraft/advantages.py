@@ -184,8 +184,8 @@ def estimate(name: Estimator, rewards_PG: Tensor, **options: Any) -> Tensor:
     """Return the advantages of an estimator.
 
     Args:
-        name: One of `available()`, an import path `package.module:function`, or a mapping of either, as `name`, and
-            its options.
+        name: Name of an estimator, one of `available()`; its import path, `package.module:function`; or a mapping of
+            either, as `name`, and options.
         rewards_PG: Rewards, one row per prompt.
         options: Options of the estimator, such as `eps` or `positive_weight`; they come before those of a mapping.
 
@@ -228,8 +228,8 @@ def check_estimator(spec: Estimator, **options: Any) -> None:
     also tried on rewards of two prompts, so that a value out of range or a function that raises is found here.
 
     Args:
-        spec: As `name` of `estimate`.
-        options: As in `estimate`.
+        spec: Name, import path or mapping of an estimator, as `estimate` takes it.
+        options: Options of the estimator; they come before those of a mapping.
 
     Raises:
         UnknownNameError: No estimator has that name, or it has no such option.
@@ -253,10 +253,10 @@ def estimate_by_group(name: Estimator, rewards_B: Tensor, groups_B: Tensor, **op
     """Return the advantages of an estimator where prompts need not have equally many rollouts.
 
     Args:
-        name: As in `estimate`.
+        name: Name, import path or mapping of an estimator, as `estimate` takes it.
         rewards_B: Rewards, one per rollout, in any order.
         groups_B: Index of the prompt that each rollout answers.
-        options: As in `estimate`.
+        options: Options of the estimator; they come before those of a mapping.
 
     Returns:
         Advantages (B,), in float32 or better. `reinforce_plus_plus` is taken over the whole batch; any other estimator

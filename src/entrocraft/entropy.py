@@ -167,7 +167,7 @@ def entropy_from_sums(sums_B: Tensor, counts_B: Tensor, aggregation: Aggregation
     Args:
         sums_B: Sum of counted token entropies of each rollout, in nats.
         counts_B: Number of counted tokens of each rollout.
-        aggregation: How they become one number.
+        aggregation: Rule by which they become one number; see `batch_entropy`.
 
     Raises:
         MeasurementError: No token counts, or a sum is NaN or infinite.

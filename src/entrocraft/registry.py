@@ -44,8 +44,8 @@ def load_object(path: str, what: str) -> Any:
     """Import what `package.module:name` names; modules in the working directory are found, too.
 
     Args:
-        path: The module, a colon and the name in it, which may have dots: `package.module:Class.method`.
-        what: What is named, for messages: `method`.
+        path: Module, a colon and the name in it, which may have dots: `package.module:Class.method`.
+        what: Kind of thing that is named, for messages: `method`.
 
     Raises:
         InvalidValueError: It is not of that shape, there is no such module, the module raises, or it has no such name.
@@ -115,7 +115,7 @@ def check_options(builder: Callable[..., Any], options: Mapping[str, Any], what:
     Args:
         builder: A class or function, or a partial of one; what is not annotated may have any type.
         options: Its keyword arguments.
-        what: What is built, for messages: `task 'countdown'`.
+        what: Name of what is built, for messages: `task 'countdown'`.
         num_given: Number of leading arguments that the caller fills in itself, which are no options.
 
     Raises:
@@ -146,7 +146,7 @@ def build_with(builder: Callable[..., T], options: Mapping[str, Any], what: str)
     Args:
         builder: A class or function, or a partial of one; see `check_options`.
         options: Its keyword arguments.
-        what: What is built, for messages: `task 'countdown'`.
+        what: Name of what is built, for messages: `task 'countdown'`.
 
     Raises:
         UnknownNameError: It takes no such option; the message names the nearest one.

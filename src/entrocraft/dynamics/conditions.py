@@ -53,7 +53,7 @@ def token_condition(log_probs_BT: Tensor, baseline_BT: Tensor) -> Tensor:
 
     Args:
         log_probs_BT: Log-probabilities of the sampled tokens, in nats.
-        baseline_BT: From `output_space_baseline`, of the same (tempered) distribution.
+        baseline_BT: Baselines from `output_space_baseline`, of the same (tempered) distribution.
 
     Returns:
         Booleans (B, T). As p_y goes to 1 it holds, while the change itself vanishes; as p_y goes to 0 it fails.
@@ -78,7 +78,7 @@ def sequence_condition(log_probs_BT: Tensor, baseline_BT: Tensor, mask_BT: Tenso
 
     Args:
         log_probs_BT: Log-probabilities of the sampled tokens, in nats.
-        baseline_BT: From `output_space_baseline`, of the same (tempered) distribution.
+        baseline_BT: Baselines from `output_space_baseline`, of the same (tempered) distribution.
         mask_BT: True where a token counts.
 
     Returns:

@@ -56,7 +56,7 @@ def quadrants(sensitivity_BT: Tensor, advantages_B: Tensor, mask_BT: Tensor, kee
     """Return the share of tokens and the contribution `-A * S` of each of the four quadrants.
 
     Args:
-        sensitivity_BT: From `entropy_sensitivity` or an estimate, in nats per unit of `eta * A`.
+        sensitivity_BT: Sensitivities from `entropy_sensitivity` or an estimate, in nats per unit of `eta * A`.
         advantages_B: One advantage per rollout.
         mask_BT: True where a token counts.
         keep_B: True for rollouts in the update, by default all; the tokens of others do not count at all.

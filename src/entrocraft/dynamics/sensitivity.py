@@ -47,7 +47,7 @@ def rollout_entropy_change(sensitivity_BT: Tensor, advantages_B: Tensor, mask_BT
     """Return each rollout's predicted local entropy change, `-A * mean_t S_t` over its counted tokens.
 
     Args:
-        sensitivity_BT: From `entropy_sensitivity` or its estimate.
+        sensitivity_BT: Sensitivities from `entropy_sensitivity` or an estimate, in nats per unit of `eta * A`.
         advantages_B: One advantage per rollout.
         mask_BT: True where a token counts; a rollout with none changes nothing.
 

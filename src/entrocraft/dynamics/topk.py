@@ -59,7 +59,7 @@ def topk_self_kernel(topk_log_probs_BTK: Tensor, log_probs_BT: Tensor, entropy_B
     """Estimate `K_t = 1 - 2 p_y + sum_v p_v^2` from the k largest log-probabilities.
 
     Args:
-        topk_log_probs_BTK: As in `topk_entropy_sensitivity`.
+        topk_log_probs_BTK: The K largest log-probabilities at each position, in nats; see `topk_entropy_sensitivity`.
         log_probs_BT: Log-probabilities of the sampled tokens, in nats.
         entropy_BT: Token entropies, in nats.
         mask_BT: True where a token counts.

@@ -101,7 +101,7 @@ def visitation_entropy_change(
     change of the entropy of the batch, importance-weighted to the new policy.
 
     Args:
-        self_kernel_BT: From `self_kernel`, `self_kernel_from_collision` or an estimate.
+        self_kernel_BT: Kernels from `self_kernel`, `self_kernel_from_collision` or an estimate.
         entropy_BT: Token entropies, in nats.
         advantages_B: One advantage per rollout.
         mask_BT: True where a token counts; a rollout with none changes nothing.

@@ -92,10 +92,10 @@ def entropy_gradient(
     adds up.
 
     Args:
-        read: See `ReadRows`.
+        read: Reader of the logits and tokens of rows; see `ReadRows`.
         row_batches: Rows to use, in batches that fit a backward pass.
         model: The model that `read` is to call.
-        parameters: What to differentiate by.
+        parameters: Parameters to differentiate by.
         mask_BT: 1 where a token counts.
         sums_B: Sum of counted token entropies of each rollout, in nats.
         counts_B: Counted tokens of each rollout.
@@ -140,7 +140,7 @@ def ascent_step(
     that optimizer's bias-corrected v; for any other, or before its first step, the gradient itself.
 
     Args:
-        gradients: From `entropy_gradient`, the same on all ranks (or their shards).
+        gradients: Gradients from `entropy_gradient`, the same on all ranks (or their shards).
         parameters: The parameters that the gradients are by, in the same order.
         optimizer: The optimizer that trains the parameters, for its second moments; None scales nothing.
         length: Root mean square over all entries of the step, such as the learning rate.
@@ -206,11 +206,11 @@ def log_prob_change(
     """Return how each token's log-probability changes, to first order, when the weights move by `steps`.
 
     Args:
-        read: See `ReadRows`.
+        read: Reader of the logits and tokens of rows; see `ReadRows`.
         row_batches: All rows, in batches that fit a forward pass, in order.
         model: The model that `read` is to call.
         parameters: The parameters that would move.
-        steps: How far each would move, in the parameter's unit.
+        steps: Distance that each would move, in the parameter's unit.
 
     Returns:
         Changes (B, T), in nats.
@@ -277,7 +277,7 @@ def log_prob_change_by_shift(
         log_probs: Function that returns the log-probabilities of all tokens under the model as it is when called.
         model: The model that `log_probs` reads.
         parameters: The parameters to move.
-        steps: How far each parameter moves for the changes that are returned, in the parameter's unit.
+        steps: Distance that each parameter moves for the changes that are returned, in its unit.
         gradients: Gradients of the batch's summed entropy by the parameters, from `entropy_gradient`.
         summed_entropy: Summed entropy of the batch, in nats; under FSDP, whose gradients are means over the ranks, the
             mean over the ranks.

@@ -26,7 +26,7 @@ def evaluate(
         sampler: Function that loads the model; called once, and only if there is anything to draw.
         task: The task, which scores answers.
         problems: Problems of the task to be answered.
-        config: How answers are drawn.
+        config: Settings by which answers are drawn.
         max_tokens: Tokens after which an answer is cut; by default as many as the task says.
         seed: Seed of the random draws.
         with_answers: Whether to read what each completion answers, for majorities and diversity.

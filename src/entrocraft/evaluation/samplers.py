@@ -44,7 +44,7 @@ class Sampler(ABC):
 
         Args:
             prompts: Prompts, each text or chat messages; one that is to be answered twice stands there twice.
-            config: How answers are drawn.
+            config: Settings by which answers are drawn.
             max_tokens: Tokens after which an answer is cut.
             seed: Seed of the random draws.
         """

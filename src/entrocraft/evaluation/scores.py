@@ -48,7 +48,7 @@ def majority_at_k(
     answer nothing have no vote. Of several answers that are equally frequent, one is taken by lot.
 
     Args:
-        answers: What each sample answers, equal text for equal answers; None for nothing.
+        answers: Answer of each sample, equal text for equal answers; None for nothing.
         correct: Whether each sample is right.
         k: Samples that vote, at most as many as there are.
         num_draws: Number of subsets to draw.

@@ -31,7 +31,7 @@ def build(name: str, **options: Any) -> Task:
     """Build the task `name`.
 
     Args:
-        name: One of `available()`; `reasoning-gym/NAME` is `reasoning-gym` with that data set.
+        name: Name of a task, one of `available()`; `reasoning-gym/NAME` is `reasoning-gym` with that data set.
         options: Options of the task, the arguments of its constructor.
 
     Raises:
