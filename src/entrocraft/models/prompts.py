@@ -32,9 +32,9 @@ def check_prompts(
     """Refuse prompts that a model cannot take, or that leave no room for an answer.
 
     Args:
-        task: Says where a problem stands.
-        problems: Of the task.
-        tokenizer: The model's.
+        task: The task, which says where a problem stands.
+        problems: Problems of the task.
+        tokenizer: The model's tokenizer.
         context_length: Tokens that the model can take, prompt and answer; None if there is no limit.
         max_completion_tokens: Tokens of an answer, at most.
 
@@ -64,6 +64,7 @@ def check_prompts(
 
 
 def _text(task: Task, problem: Problem, tokenizer: Any) -> str:
+    """Return a problem's prompt as text; what is wrong with it is said with the place of the problem."""
     try:
         return prompt_text(tokenizer, problem["prompt"])
     except InvalidValueError as error:
@@ -71,6 +72,7 @@ def _text(task: Task, problem: Problem, tokenizer: Any) -> str:
 
 
 def _is_read(tokenizer: Any, text: str) -> bool:
+    """Return whether the tokenizer knows what to do with every character of `text`."""
     try:
         tokenizer(text)
     except Exception:

@@ -30,7 +30,7 @@ class Answers:
     truncated_B: Tensor
     """True where no end token came."""
     entropy_BT: Tensor
-    """Of the policy at the sampling temperature, in nats; meaningless where the mask is 0."""
+    """Entropy of the policy at the sampling temperature, in nats per token; meaningless where the mask is 0."""
 
 
 def sample_answers(
@@ -42,11 +42,11 @@ def sample_answers(
 
     Args:
         model: A causal language model of transformers.
-        tokenizer: Its tokenizer.
-        problems: With a `prompt` each, text or chat messages.
+        tokenizer: The model's tokenizer.
+        problems: Problems, each with a `prompt`: text or chat messages.
         config: How to draw.
-        max_tokens: Where an answer is cut.
-        seed: Of the draws.
+        max_tokens: Tokens after which an answer is cut.
+        seed: Seed of the random draws.
 
     Yields:
         The batches, of `config.rows(max_tokens)` answers at most.
@@ -79,7 +79,7 @@ def sample_batch(
         return_token_type_ids=False,
         add_special_tokens=isinstance(prompts[0], str),  # a chat template brings its own
     ).to(model.device)
-    seen = _EntropySeen(config.temperature)
+    recorder = _EntropyRecorder(config.temperature)
     was_training, own = model.training, model.generation_config
     model.eval()
     model.generation_config = GenerationConfig()  # a repetition penalty of its own would make it another policy
@@ -95,7 +95,7 @@ def sample_batch(
                 top_k=config.top_k,
                 eos_token_id=ends or None,
                 pad_token_id=tokenizer.pad_token_id,
-                logits_processor=[seen],
+                logits_processor=[recorder],
             )
     finally:
         model.generation_config = own
@@ -107,20 +107,23 @@ def sample_batch(
         prompt_ids_BL=inputs["input_ids"],
         prompt_mask_BL=inputs["attention_mask"],
         completion_ids_BT=completions,
+        # No end token strictly before this one: the first of them still belongs to the answer.
         completion_mask_BT=(is_end_BT.cumsum(-1) - is_end_BT.long() == 0).long(),
         truncated_B=~is_end_BT.any(-1),
-        entropy_BT=torch.stack(seen.columns, dim=1),
+        entropy_BT=torch.stack(recorder.columns, dim=1),
     )
 
 
-class _EntropySeen:
+class _EntropyRecorder:
     """A logits processor that notes the entropy of each distribution, before `top_p` and `top_k` cut it."""
 
     def __init__(self, temperature: float):
         self._temperature = temperature
         self.columns: list[Tensor] = []
+        """Entropies (B,) of each token that was drawn, one after the other."""
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        # transformers asks the processors it is given before its own temperature, top-k and top-p.
         self.columns.append(token_entropy(scores[:, None] / self._temperature)[:, 0])
         return scores
 

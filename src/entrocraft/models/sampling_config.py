@@ -17,11 +17,11 @@ class SamplingConfig:
     num_samples: int = 32
     """Answers to each problem."""
     temperature: float = 1.0
-    """Divides the logits; above 0."""
+    """What logits are divided by before a token is drawn; above 0."""
     top_p: float = 1.0
-    """Draws from the likeliest tokens that together have this probability; 1 for all."""
+    """Probability that the likeliest tokens, from which alone is drawn, have together; 1 for all tokens."""
     top_k: int = 0
-    """Draws from so many likeliest tokens; 0 for all."""
+    """Number of likeliest tokens from which alone is drawn; 0 for all tokens."""
     batch_size: int | None = None
     """Sequences generated at once; by default as many as together hold 2^16 tokens of answers, 1024 at most."""
 

@@ -50,12 +50,12 @@ def evaluate_models(
     Args:
         models: Models or runs.
         ks: The k of pass@k and majority@k.
-        output: Where samples, scores and the picture go; nothing is kept if None.
-        task_name: See `config.task_from`; by default the task of the first run.
+        output: Folder for samples, scores and the picture; nothing is kept if None.
+        task_name: Name of the task, see `config.task_from`; by default the task of the first run.
         num_problems: Held-out problems; by default 200, or all there are.
-        max_tokens: Where an answer is cut; by default where the task says.
+        max_tokens: Tokens after which an answer is cut; by default what the task's longest right answer needs.
         backend: `transformers` or `vllm`.
-        seed: Of the draws.
+        seed: Seed of the random draws.
         sampling: Fields of `SamplingConfig`; what is None is as the task wants it, or the default.
 
     Raises:
@@ -94,7 +94,7 @@ def evaluate_models(
             for name, model, source in zip(names, models, sources, strict=True)
         ]
         for name, source, file in zip(names, sources, files, strict=True):
-            with _progress(name) as advance:
+            with _ProgressBar(name) as advance:
                 samples = evaluate(
                     partial(make, source),  # one model at a time is held
                     task,
@@ -107,7 +107,7 @@ def evaluate_models(
                 )
             values[name] = measures_of(samples, ks)
             gc.collect()
-    text = _text(task, len(problems), config, values)
+    text = _report(task, len(problems), config, values)
     if output is not None:
         _write(output, settings, values, text)
         text += f"\nwrote {output}"
@@ -129,7 +129,7 @@ def _refuse_early(output: Path | None) -> None:
 
 
 def _task(name: str | None, model: str) -> tuple[Task, dict[str, Any]]:
-    """Return the task, and what it is, of a name, a configuration, or else a run."""
+    """Return the task that a name, a configuration or else a run says, and the settings that tell which it was."""
     if name is not None and not name.endswith((".yaml", ".yml")):
         return tasks.build(name), {"task": name}
     run = RunDirectory(Path(model))
@@ -155,7 +155,8 @@ def _short_names(models: Sequence[str]) -> list[str]:
     return names
 
 
-def _text(task: Task, num_problems: int, config: SamplingConfig, values: Mapping[str, dict[str, list[float]]]) -> str:
+def _report(task: Task, num_problems: int, config: SamplingConfig, values: Mapping[str, dict[str, list[float]]]) -> str:
+    """Return the scores of each model, and its differences from the first, in words and tables."""
     cut = f", top-k {config.top_k}" if config.top_k else ""
     lines = [
         f"{task.name}: {num_problems} held-out problems, {config.num_samples} samples each, temperature "
@@ -170,6 +171,7 @@ def _text(task: Task, num_problems: int, config: SamplingConfig, values: Mapping
 
 
 def _rows(metrics: Mapping[str, float], sign: str = "") -> list[str]:
+    """Return a line for each measure, with its interval; `sign` is "+" where differences are shown."""
     return [
         f"  {name:<12} {metrics[name]:{sign}.3f}  [{metrics[f'{name}/low']:{sign}.3f}, {metrics[f'{name}/high']:{sign}.3f}]"
         for name in metrics
@@ -178,6 +180,7 @@ def _rows(metrics: Mapping[str, float], sign: str = "") -> list[str]:
 
 
 def _write(output: Path, settings: Mapping[str, Any], values: Mapping[str, dict[str, list[float]]], text: str) -> None:
+    """Write scores as data, the report as text and pass@k as a picture."""
     from entrocraft.reports.plots.scores import draw_pass_at_k
     from entrocraft.reports.plots.style import write_picture
 
@@ -192,7 +195,7 @@ def _write(output: Path, settings: Mapping[str, Any], values: Mapping[str, dict[
     write_picture(draw_pass_at_k(values), output / "pass_at_k.png")
 
 
-class _progress:
+class _ProgressBar:
     """A bar on standard error while answers are drawn; none where nobody watches."""
 
     def __init__(self, name: str):

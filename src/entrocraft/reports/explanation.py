@@ -25,6 +25,7 @@ def describe(explanation: Explanation) -> str:
 
 
 def _verdict(e: Explanation) -> str:
+    """Return how far the rows above can be trusted."""
     if e.gain <= 0:
         return (
             "The gain is not positive: entropy went against what the kept tokens predict. The rows of the quadrants "
@@ -41,6 +42,7 @@ def _verdict(e: Explanation) -> str:
 
 
 def _filter(e: Explanation, added: float) -> str:
+    """Return what would have happened if all tokens had been kept."""
     if e.gain <= 0:
         return "Nor can be said what the filter did about it."
     return (
@@ -50,6 +52,8 @@ def _filter(e: Explanation, added: float) -> str:
 
 
 def _band(e: Explanation) -> str:
+    """Return how many steps lay outside of the band, and how much was kept at these."""
+
     def side(name: str, steps: OutOfBand) -> str:
         kept = "" if steps.kept_fraction is None else f" ({steps.kept_fraction:.0%} of the tokens kept then)"
         return f"{steps.num_steps} steps {name} the band{kept}"

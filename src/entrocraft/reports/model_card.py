@@ -24,8 +24,8 @@ def export(run: RunDirectory, folder: Path) -> None:
     Adapters are merged into the model they were trained on.
 
     Args:
-        run: The run.
-        folder: Where to; it must be new or empty.
+        run: The run whose model is written.
+        folder: Folder to write to, which must be new or empty.
 
     Raises:
         EntrocraftError: There is no run or no checkpoint, or the folder holds something.
@@ -85,12 +85,14 @@ def model_card(run: RunDirectory) -> ModelCard:
 
 
 def _card_data(model: str) -> dict[str, Any]:
+    """Return what the hub reads at the head of a card."""
     # The hub follows base_model as a link: only a hub id can be one.
     base = {"base_model": model} if model.count("/") == 1 and not Path(model).exists() else {}
     return {"library_name": "transformers", "tags": ["entrocraft", "reinforcement-learning"], **base}
 
 
 def _versions() -> dict[str, str]:
+    """Return the versions of the packages that had a part in the run, of those that are installed."""
     versions = {}
     for name in _PACKAGES:
         try:

@@ -14,7 +14,12 @@ def write_report(run: RunDirectory) -> None:
     lines = run.step_metrics()
     if not lines:
         return
-    sections = [f"# {run.path.name}", _progress(run, lines), entropy_section(lines), scores_section(run.eval_metrics())]
+    sections = [
+        f"# {run.path.name}",
+        _what_was_run(run, lines),
+        entropy_section(lines),
+        scores_section(run.eval_metrics()),
+    ]
     try:
         from entrocraft.reports.plots.runs import draw_runs
 
@@ -25,7 +30,8 @@ def write_report(run: RunDirectory) -> None:
     run.write(run.report_file, "\n\n".join(section for section in sections if section) + "\n")
 
 
-def _progress(run: RunDirectory, lines: list[dict[str, Any]]) -> str:
+def _what_was_run(run: RunDirectory, lines: list[dict[str, Any]]) -> str:
+    """Return what was trained on what, how far it came and how long that took."""
     config = run.config()
     done, total = lines[-1]["step"], config["train"]["steps"]
     seconds = sum(line["seconds"] for line in lines)
@@ -65,6 +71,7 @@ def entropy_section(lines: list[dict[str, Any]]) -> str:
 
 
 def _verdict(tracking: TrackingSummary, lines: list[dict[str, Any]]) -> str:
+    """Return whether the curve was followed, as surely as one step's reading of the entropy allows to say."""
     half_width = max((lines[-1]["upper"] - lines[-1]["lower"]) / 2, 0.01)
     if tracking.mean_error <= half_width:
         return "The curve was followed: on average entropy stayed within the band."

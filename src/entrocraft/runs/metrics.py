@@ -212,6 +212,7 @@ _VARYING = {
 
 
 def _pattern(name: str) -> re.Pattern[str]:
+    """Return what the names of a column look like, with something in place of each `<...>`."""
     literal_and_varying = re.split(r"<(\w+)>", name)  # in turns
     return re.compile(
         "".join(f"(?:{_VARYING[part]})" if i % 2 else re.escape(part) for i, part in enumerate(literal_and_varying))

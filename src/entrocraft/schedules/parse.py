@@ -151,6 +151,7 @@ _BUILDERS: dict[str, Callable[..., Schedule]] = {
 
 
 def _build(name: object, args: list[Any], options: dict[str, Any]) -> Schedule:
+    """Call the builder of that name; what its signature refuses is a user's mistake."""
     if not isinstance(name, str) or name not in _BUILDERS:
         raise UnknownNameError.of("schedule", name, _BUILDERS)
     try:

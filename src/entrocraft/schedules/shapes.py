@@ -16,7 +16,7 @@ _MOST_CYCLES = 1_000_000  # more than any run has steps
 
 @dataclass(frozen=True)
 class Constant(Schedule):
-    """The same value throughout."""
+    """A schedule that holds one value throughout."""
 
     value: float
 
@@ -30,7 +30,7 @@ class Constant(Schedule):
 
 @dataclass(frozen=True)
 class _Transition(Schedule):
-    """From `start` to `end` along the shape that `_fraction` gives."""
+    """A schedule from `start` to `end` along the shape that `_fraction` gives."""
 
     start: float
     end: float
@@ -52,7 +52,7 @@ class _Transition(Schedule):
 
 @dataclass(frozen=True)
 class Linear(_Transition):
-    """A straight line."""
+    """A straight line from `start` to `end`."""
 
     def _fraction(self, progress: float) -> float:
         return progress
@@ -60,7 +60,7 @@ class Linear(_Transition):
 
 @dataclass(frozen=True)
 class Cosine(_Transition):
-    """Half a cosine wave: slow, fast, slow."""
+    """Half a cosine wave from `start` to `end`: slow, fast, slow."""
 
     def _fraction(self, progress: float) -> float:
         return 0.5 * (1.0 - math.cos(math.pi * progress))
@@ -68,7 +68,7 @@ class Cosine(_Transition):
 
 @dataclass(frozen=True)
 class Polynomial(_Transition):
-    """`end + (start - end) * (1 - progress) ** power`."""
+    """A power of what is left of the run: `end + (start - end) * (1 - progress) ** power`."""
 
     power: float = 2.0
 
@@ -83,7 +83,7 @@ class Polynomial(_Transition):
 
 @dataclass(frozen=True)
 class Exponential(_Transition):
-    """`start * (end / start) ** progress`: the same factor every step."""
+    """A geometric decay or growth, by the same factor every step: `start * (end / start) ** progress`."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -96,15 +96,14 @@ class Exponential(_Transition):
     def _fraction(self, progress: float) -> float:
         if self.start == self.end:
             return progress
-        value = math.exp(
-            (1.0 - progress) * math.log(self.start) + progress * math.log(self.end)
-        )  # no ratio to overflow
+        # Interpolated between logarithms, where there is no ratio to overflow.
+        value = math.exp((1.0 - progress) * math.log(self.start) + progress * math.log(self.end))
         return (value - self.start) / (self.end - self.start)
 
 
 @dataclass(frozen=True)
 class Cyclic(_Transition):
-    """From `start` to `end` and back, `num_cycles` times, along cosine waves."""
+    """Cosine waves from `start` to `end` and back, `num_cycles` times."""
 
     num_cycles: float = 4.0
 
@@ -121,7 +120,7 @@ class Cyclic(_Transition):
 
 @dataclass(frozen=True)
 class Piecewise(Schedule):
-    """Values at knots, `(fraction of the run, value)`, and a way to go from one to the next."""
+    """A curve through knots, `(fraction of the run, value)`, and a way to go from one to the next."""
 
     knots: Knots
     kind: Interpolation = "linear"
@@ -154,7 +153,7 @@ class Piecewise(Schedule):
         t = (progress - times[i]) / span
         if self.kind == "monotone":
             slopes = _monotone_slopes(times, values)
-            # The cubic Hermite basis.
+            # The cubic that has the values and the slopes of both knots, in the Hermite basis.
             return (
                 (1 + 2 * t) * (1 - t) ** 2 * values[i]
                 + t * (1 - t) ** 2 * span * slopes[i]
@@ -170,7 +169,7 @@ class Piecewise(Schedule):
 
 
 def _monotone_slopes(times: list[float], values: list[float]) -> list[float]:
-    """Slopes at the knots of the shape-preserving cubic (Fritsch and Butland, 1984).
+    """Return the slopes at the knots of the shape-preserving cubic (Fritsch and Butland, 1984).
 
     The interpolant never leaves the range of two neighbouring knots: a curve drawn above zero stays
     above zero, which an ordinary spline does not promise.
@@ -181,6 +180,7 @@ def _monotone_slopes(times: list[float], values: list[float]) -> list[float]:
         return rises * 2
 
     def end_slope(h0: float, h1: float, d0: float, d1: float) -> float:
+        """Return the slope of the parabola through the outermost three knots, cut so that no knot is overshot."""
         slope = ((2 * h0 + h1) * d0 - h0 * d1) / (h0 + h1)
         if slope * d0 <= 0:
             return 0.0
@@ -188,6 +188,7 @@ def _monotone_slopes(times: list[float], values: list[float]) -> list[float]:
 
     inner = []
     for h0, h1, d0, d1 in zip(spans, spans[1:], rises, rises[1:], strict=False):
+        # A weighted harmonic mean of the two rises, or 0 at a peak or a valley.
         w0, w1 = 2 * h1 + h0, h1 + 2 * h0
         inner.append(0.0 if d0 * d1 <= 0 else (w0 + w1) / (w0 / d0 + w1 / d1))
     first = end_slope(spans[0], spans[1], rises[0], rises[1])

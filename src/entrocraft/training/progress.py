@@ -53,6 +53,7 @@ class Progress:
         self._live.update(table, refresh=True)
 
     def _cells(self, line: Mapping[str, Any]) -> dict[str, str]:
+        """Return what is shown of a step, by its heading."""
         step = int(line["step"])
         per_step = (time.perf_counter() - self._begun) / max(step - self._start, 1)
         left = int(per_step * (self._total - step))

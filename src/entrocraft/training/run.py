@@ -36,8 +36,8 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outc
     it at once. Resuming a run that was killed repeats the steps since its last checkpoint exactly.
 
     Args:
-        config: The configuration.
-        run: Where results go.
+        config: What to train, on what and how.
+        run: The directory that results go to.
         resume: Go on with the run that is there, if there is one.
 
     Returns:
@@ -57,7 +57,7 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outc
         step = checkpoint[0] if checkpoint else 0
         run.rewind_to(step)
         if checkpoint and step == config.train.steps:
-            # Otherwise TRL does, after it has copied the reference
+            # Nothing is left to train. Otherwise TRL loads the checkpoint, after it has copied the reference.
             model = load_model(str(checkpoint[1])).to(best_device())
         progress = Progress(config.train.steps, step)
         evaluator = Evaluator(plan, run, model, tokenizer, progress)
@@ -78,6 +78,7 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outc
 
 
 def _build_trainer(plan: Plan, model: Any, tokenizer: Any, run: RunDirectory) -> Any:
+    """Return TRL's trainer for the plan, with entropy control if it asks for that."""
     config = plan.config
     trainer_class: Any = TRAINERS[config.train.algorithm][0]
     options = {}

@@ -1,4 +1,4 @@
-"""A run that is asked to stop does so where it can be resumed."""
+"""Signals that ask a run to stop, and the callback that stops it where it can be resumed."""
 
 import signal
 from types import FrameType

@@ -42,13 +42,17 @@ class Diagnosis:
     """What was found; see `diagnose`."""
 
     num_prompts: int
+    """Problems that were asked."""
     num_rollouts: int
+    """Answers to each of them."""
     num_tokens: int
+    """Tokens of all answers."""
     entropy: float
-    """In nats per token."""
+    """Entropy of the policy, in nats per token."""
     entropy_stderr: float
     """The noise floor: standard error of the entropy over `num_prompts` prompts, in nats per token."""
     mean_score: float
+    """Mean score of the answers."""
     mixed_groups: float
     """Share of prompts whose rollouts differ in score: the others give no gradient in GRPO."""
     mean_length: float
@@ -56,17 +60,21 @@ class Diagnosis:
     truncated: float
     """Share of rollouts without an end."""
     conditions: dict[str, Conditions]
-    """By correctness: `correct`, `wrong`, `all`."""
+    """How often the paper's conditions hold, among `correct`, `wrong` and `all` rollouts."""
     agreement: dict[str, Agreement]
-    """By predictor: `advantage` (-A) and `estimate` (log-probability and entropy). Empty if no rollout changes anything."""
+    """How well predictors see the exact change: `advantage` (-A) and `estimate` (from log-probability and entropy).
+    Empty if no rollout changes anything."""
     parts: Parts
+    """The batch's predicted change, local and by visitation."""
     likelihood: dict[str, Likelihood]
-    """By correctness: `correct`, `wrong`."""
+    """How likely the policy finds its rollouts, among `correct` and `wrong` ones."""
     quadrants: Quadrants
+    """Where the local change comes from."""
     rollouts: dict[str, list[float]]
     """One value per rollout: `score`, `advantage`, `log_likelihood` and `baseline` (means per token), and the changes
     `exact`, `estimate` and `visitation` (its part of the batch's, in nats per token per unit step)."""
     recommendation: Recommendation
+    """Settings to begin with."""
 
     def floor(self, num_prompts: int) -> float:
         """Return the noise floor of a batch of `num_prompts` prompts, in nats: it goes as 1 / sqrt(prompts)."""
@@ -113,15 +121,15 @@ def diagnose(
 
     Args:
         model: A causal language model of transformers. It is left as it was.
-        tokenizer: Its tokenizer.
-        task: Where problems and scores come from.
+        tokenizer: The model's tokenizer.
+        task: The task that problems and scores come from.
         num_prompts: Problems, at least 2: their spread is the noise floor.
         num_rollouts: Answers to each, at least 2: advantages compare them.
-        max_tokens: Where an answer is cut; by default what the task's longest right answer needs.
-        temperature: Of the sampling; entropy and all else is that of the tempered policy.
+        max_tokens: Tokens after which an answer is cut; by default what the task's longest right answer needs.
+        temperature: Sampling temperature; entropy and all else is that of the policy at it.
         batch_size: Answers generated at once. The pass for logits takes as many or fewer, so that it holds
             no more than 2^27 logits.
-        seed: Of problems and answers.
+        seed: Seed of the choice of problems and of the answers drawn.
 
     Returns:
         The diagnosis.
@@ -163,7 +171,7 @@ def diagnosis_of(rollouts: ScoredRollouts) -> Diagnosis:
     entropy, standard_error = entropy_from_sums(sums_B, counts_B), entropy_standard_error(sums_B, counts_B, groups_B)
     assert standard_error is not None, "there are two prompts at least"
 
-    weights_B = counts_B / counts_B.sum()
+    weights_B = counts_B / counts_B.sum()  # n_i / N: what a rollout's mean over its tokens weighs in the batch's
     estimated_BT = estimated_entropy_sensitivity(r.log_probs_BT, r.entropy_BT, r.mask_BT)
     changes = {
         "exact": weights_B * rollout_entropy_change(r.sensitivity_BT, advantages_B, r.mask_BT),

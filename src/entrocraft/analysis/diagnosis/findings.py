@@ -19,11 +19,11 @@ class Conditions:
 
     num_rollouts: int
     sequence_condition: float | None
-    """Of rollouts: Theorem 2 as stated, which weighs all tokens alike and so says little."""
+    """Share of rollouts that meet Theorem 2 as stated, which weighs all tokens alike and so says little."""
     mean_sensitivity: float | None
-    """Of rollouts: mean S > 0, the sign that decides to first order."""
+    """Share of rollouts with a mean sensitivity S above 0, the sign that decides to first order."""
     token_condition: float | None
-    """Of tokens: Theorem 1."""
+    """Share of tokens that meet Theorem 1."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,9 @@ class Agreement:
     by_count: float
     """Share of rollouts with the same sign."""
     by_size: float
-    """The same, each rollout weighted by the size of its exact change."""
+    """Share of the size of all exact changes that rollouts with the same sign have."""
     correlation: float | None
-    """Pearson's; None where one side does not vary."""
+    """Pearson's correlation of predicted and exact changes; None where one side does not vary."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +45,11 @@ class Parts:
     local_size: float
     """Sum of the absolute local changes of the rollouts."""
     local: float
+    """Sum of the local changes with their signs."""
     visitation_size: float
     """Sum of the absolute changes by visiting other contexts."""
     visitation: float
+    """Sum of these changes with their signs."""
 
     @property
     def ratio(self) -> float:
@@ -60,15 +62,17 @@ class Likelihood:
     """Medians over some rollouts of their means per token, in nats; None if there is none of them."""
 
     log_likelihood: float | None
+    """Median of the rollouts' mean log-probability."""
     baseline: float | None
+    """Median of the rollouts' mean output-space baseline; see `dynamics.output_space_baseline`."""
 
 
 def agreement_of(predicted_B: Tensor, exact_B: Tensor) -> Agreement:
     """Return how well predicted changes agree with exact ones, where those are not zero.
 
     Args:
-        predicted_B: In any unit.
-        exact_B: In any unit; not all zero. A rollout of zero has no sign and does not count.
+        predicted_B: Predicted changes, in any unit.
+        exact_B: Exact changes, in any unit, and not all zero. A rollout of zero has no sign and does not count.
 
     Example:
         >>> a = agreement_of(torch.tensor([1.0, 1.0, 1.0, 5.0]), torch.tensor([3.0, -1.0, 4.0, 0.0]))
@@ -107,7 +111,7 @@ def row_means(x_BT: Tensor, mask_BT: Tensor) -> Tensor:
 
 
 def likelihood_of(log_likelihood_B: Tensor, baseline_B: Tensor, rows_B: Tensor) -> Likelihood:
-    """Return the medians over the rollouts where `rows_B` is True."""
+    """Return the medians of log-likelihood and baseline over the rollouts where `rows_B` is True."""
     if not rows_B.any():
         return Likelihood(log_likelihood=None, baseline=None)
     return Likelihood(

@@ -48,10 +48,11 @@ def recommend(
     The curve is half of the starting entropy by the end, and the band `WIDTH_IN_ERRORS` standard errors wide.
 
     Args:
-        entropy: At the start, in nats per token.
-        standard_error: Of it, in nats per token, over `num_prompts` prompts.
-        num_prompts: Prompts of a step.
-        agreement: Of predictor `advantage`, at least; empty if no rollout changes anything.
+        entropy: Entropy at the start, in nats per token.
+        standard_error: Standard error of that entropy, in nats per token, over `num_prompts` prompts.
+        num_prompts: Number of prompts in a step.
+        agreement: How well predictors, `advantage` at least, agree with the exact change; empty if no rollout changes
+            anything.
         parts: The parts of the predicted change.
     """
     if not agreement:
@@ -107,5 +108,5 @@ def prompts_for(floor: float, standard_error: float, num_prompts: int) -> int:
         >>> prompts_for(0.01, standard_error=0.02, num_prompts=32)  # half the error takes four times the prompts
         128
     """
-    # Rounded before it is rounded up: 128.00000000000003 is 128.
+    # A standard error falls as 1 / sqrt(prompts). Rounded before it is rounded up: 128.00000000000003 is 128.
     return max(1, math.ceil(round(num_prompts * (standard_error / floor) ** 2, 6)))

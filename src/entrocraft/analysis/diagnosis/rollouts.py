@@ -16,7 +16,7 @@ from entrocraft.errors import InvalidValueError
 from entrocraft.models.sampling import Answers, SamplingConfig, sample_answers
 from entrocraft.tasks import Task
 
-_MAX_LOGITS = 2**27  # of one forward pass: 512 MiB in float32
+_MAX_LOGITS = 2**27  # in one forward pass: 512 MiB in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +25,17 @@ class ScoredRollouts:
 
     scores_PG: Tensor
     truncated_B: Tensor
+    """True for a rollout without an end token."""
     mask_BT: Tensor
+    """True where a token belongs to a rollout; what else is said of tokens is meaningless elsewhere."""
     log_probs_BT: Tensor
     entropy_BT: Tensor
     sensitivity_BT: Tensor
+    """S: what reinforcing the token lowers entropy by, to first order."""
     self_kernel_BT: Tensor
+    """How far reinforcing the token raises its own log-probability."""
     baseline_BT: Tensor
+    """The log-probability above which Theorem 1 holds."""
 
 
 def scored_rollouts(

@@ -48,7 +48,7 @@ def draw_diagnosis(diagnosis: Diagnosis, title: str) -> Figure:
 
 
 def _draw_likelihood(ax: Axes, diagnosis: Diagnosis) -> None:
-    """One point per rollout, the paper's Fig. 2a (above the line or below) and 2b (correct to the right of wrong)."""
+    """Draw a point per rollout: the paper's Fig. 2a (above the line or below) and 2b (correct to the right of wrong)."""
     low, high = _LIKELIHOOD_LIMITS
     rollouts = list(zip(*(diagnosis.rollouts[name] for name in ("score", "log_likelihood", "baseline")), strict=True))
     num_clipped = sum(not (low <= x <= high and low <= y <= high) for _, x, y in rollouts)
@@ -73,7 +73,7 @@ def _draw_likelihood(ax: Axes, diagnosis: Diagnosis) -> None:
 
 
 def _draw_agreement(ax: Axes, diagnosis: Diagnosis) -> None:
-    """Estimated over exact change, coloured by the advantage: rule `advantage` takes the colour for the side."""
+    """Draw estimated over exact change, coloured by the advantage: rule `advantage` takes the colour for the side."""
     rollouts = diagnosis.rollouts
     for name, colour, sign in (("A < 0", COLOURS[1], -1), ("A > 0", COLOURS[0], 1)):
         rows = [i for i, advantage in enumerate(rollouts["advantage"]) if advantage * sign > 0]

@@ -15,9 +15,9 @@ def draw_explanation(explanation: Explanation, lines: Sequence[Mapping[str, Any]
     """Draw why entropy moved: entropy with its band, what the kept tokens did, and what was rejected.
 
     Args:
-        explanation: Of the lines.
+        explanation: What was found about the lines.
         lines: The optimizer-step lines of the run.
-        title: Above all.
+        title: Text above the picture.
     """
     figure = Figure(figsize=(9, 9), layout="constrained")
     figure.suptitle(title)

@@ -34,6 +34,7 @@ def draw_runs(runs: Sequence[RunDirectory], file: Path) -> None:
 def _draw_run(
     entropy_ax: Axes, reward_ax: Axes, run: RunDirectory, lines: list[dict[str, Any]], colour: str, *, alone: bool
 ) -> None:
+    """Draw one run in one colour; the target is grey if the run stands `alone`."""
     name = run.path.name
     steps = [line["step"] for line in lines]
     draw_band(entropy_ax, lines, f"{name}: target", TARGET if alone else colour)
@@ -75,7 +76,7 @@ def draw_band(ax: Axes, lines: Sequence[Mapping[str, Any]], label: str, colour: 
 
 
 def _smooth(values: list[float], weight: float = 0.9) -> list[float]:
-    """Exponential moving average, corrected for its start."""
+    """Return the exponential moving average; divided by the sum of its weights, which is less than 1 at the start."""
     smoothed, average, norm = [], 0.0, 0.0
     for value in values:
         average, norm = weight * average + (1 - weight) * value, weight * norm + (1 - weight)
