@@ -10,6 +10,7 @@ from entrocraft.control.course import Course
 from entrocraft.control.decision import Decision, Normalize
 from entrocraft.control.methods import METHODS, Method
 from entrocraft.control.settings import PRESETS
+from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules import Band
 
 
@@ -40,6 +41,8 @@ def build(name: str, band: Band, **options: Any) -> Controller:
     """
     if name == "rejection":
         return RejectionController(band, **options)
+    if ":" not in name and name not in available():
+        raise UnknownNameError.of("controller", name, available())
     return Controller(*_course_and_method(band, name, options), _resolved(name))
 
 
@@ -72,6 +75,8 @@ def _resolved(name: str) -> str:
 
 
 def _course_and_method(band: Band, name: str, options: dict[str, Any]) -> tuple[Course, Method]:
+    if name in PRESETS and options.get("visitation"):
+        raise InvalidValueError(f"rule {name!r} takes no visitation: its predictions hold it already")
     settings = {key: options.pop(key) for key in ("guard", "momentum", "steps_per_decision") if key in options}
     return course_and_method(band, _resolved(name), options, **settings)
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from entrocraft.control.batch import Batch
-from entrocraft.control.decision import Decision, Normalize
+from entrocraft.control.decision import Decision
 from entrocraft.control.goal import Goal
 from entrocraft.control.methods.rejecting import Rejecting
 from entrocraft.control.planning.fallback import is_stuck
@@ -33,6 +33,7 @@ class Budget(Rejecting):
     Source: not in the paper; docs/control.md.
 
     Example:
+        >>> import torch
         >>> change = torch.arange(-5.0, 5.0)
         >>> batch = Batch(step=1, entropy=0.3, advantages=torch.ones(10), change=change)
         >>> Budget().decide(batch, Goal(lower=0.48, target=0.5, upper=0.52)).keep  # far below: what lowers entropy goes
@@ -41,7 +42,7 @@ class Budget(Rejecting):
 
     def __init__(
         self,
-        normalize: Normalize = "kept",
+        normalize: str = "kept",
         fallback: str = "skip",
         min_kept: float = 0.1,
         entropy_bonus: float = 0.0,

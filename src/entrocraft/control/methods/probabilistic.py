@@ -4,7 +4,6 @@ import torch
 from torch import Tensor
 
 from entrocraft.control.batch import Batch
-from entrocraft.control.decision import Normalize
 from entrocraft.control.goal import Goal
 from entrocraft.control.methods.sign import Predicted
 
@@ -38,7 +37,7 @@ class Probabilistic(Predicted):
 
     def __init__(
         self,
-        normalize: Normalize = "kept",
+        normalize: str = "kept",
         fallback: str = "skip",
         min_kept: float | None = None,
         entropy_bonus: float = 0.0,

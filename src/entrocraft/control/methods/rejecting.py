@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from entrocraft.control.decision import Normalize, check_normalize
+from entrocraft.control.decision import check_normalize
 from entrocraft.control.methods.base import Method
 from entrocraft.control.planning.fallback import Fallback
 from entrocraft.errors import InvalidValueError
@@ -30,7 +30,7 @@ class Rejecting(Method):
     rejects = "rollouts"
     """What is left out: `rollouts` or `tokens`."""
 
-    def __init__(self, normalize: Normalize, fallback: str, min_kept: float | None, entropy_bonus: float):
+    def __init__(self, normalize: str, fallback: str, min_kept: float | None, entropy_bonus: float):
         self.normalize = check_normalize(normalize)
         self.min_kept = MIN_KEPT if min_kept is None else min_kept
         self._fallback = Fallback(fallback, self.min_kept, entropy_bonus)

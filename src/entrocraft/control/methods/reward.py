@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from entrocraft.control.batch import Batch
-from entrocraft.control.decision import Decision, Normalize, check_normalize
+from entrocraft.control.decision import Decision, check_normalize
 from entrocraft.control.goal import Goal
 from entrocraft.control.methods.base import Method
 from entrocraft.schedules.base import checked_number
@@ -40,7 +40,7 @@ class Reward(Method):
     needs = frozenset({"rewards"})
     turns = frozenset({"rollouts", "advantages"})
 
-    def __init__(self, normalize: Normalize = "kept", reward_baseline: float = 0.0):
+    def __init__(self, normalize: str = "kept", reward_baseline: float = 0.0):
         self.normalize = check_normalize(normalize)
         self.reward_baseline = checked_number("reward_baseline", reward_baseline, minimum=-float("inf"))
         self._warned = False

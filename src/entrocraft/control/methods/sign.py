@@ -6,7 +6,7 @@ from typing import Any, cast
 from torch import Tensor
 
 from entrocraft.control.batch import Batch
-from entrocraft.control.decision import Decision, Normalize
+from entrocraft.control.decision import Decision
 from entrocraft.control.goal import Goal
 from entrocraft.control.methods.rejecting import Rejecting
 from entrocraft.control.planning.fallback import is_stuck
@@ -34,14 +34,15 @@ class Advantage(Rejecting):
     Source: arXiv 2604.26326, Algorithm 1 and Theorem 2.
 
     Example:
-        >>> batch, goal = Batch(step=1, entropy=0.3, advantages=torch.tensor([1.0, -1.0])), Goal(lower=0.4, target=0.5, upper=0.6)
-        >>> Advantage().decide(batch, goal).keep  # entropy is low: learn from failures
+        >>> import torch
+        >>> batch = Batch(step=1, entropy=0.3, advantages=torch.tensor([1.0, -1.0]))
+        >>> Advantage().decide(batch, Goal(lower=0.4, target=0.5, upper=0.6)).keep  # entropy is low: learn from failures
         tensor([False,  True])
     """
 
     def __init__(
         self,
-        normalize: Normalize = "kept",
+        normalize: str = "kept",
         fallback: str = "skip",
         min_kept: float | None = None,
         entropy_bonus: float = 0.0,
@@ -94,6 +95,7 @@ class Predicted(Advantage):
     Source: arXiv 2604.26326, Eq. 4, in place of its sign under Theorem 2; docs/control.md.
 
     Example:
+        >>> import torch
         >>> batch = Batch(step=1, entropy=0.3, advantages=torch.ones(2), change=torch.tensor([-0.1, 0.2]))
         >>> Predicted().decide(batch, Goal(lower=0.4, target=0.5, upper=0.6)).keep  # what raises entropy stays
         tensor([False,  True])
@@ -101,7 +103,7 @@ class Predicted(Advantage):
 
     def __init__(
         self,
-        normalize: Normalize = "kept",
+        normalize: str = "kept",
         fallback: str = "skip",
         min_kept: float | None = None,
         entropy_bonus: float = 0.0,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from entrocraft.control.batch import Batch, Tokens
-from entrocraft.control.decision import Decision, Normalize
+from entrocraft.control.decision import Decision
 from entrocraft.control.goal import Goal
 from entrocraft.control.methods.base import Total
 from entrocraft.control.methods.rejecting import Rejecting
@@ -38,13 +38,13 @@ class Token(Rejecting):
     Source: not in the paper; docs/control.md.
 
     Example:
-        >>> change = torch.arange(-5.0, 5.0)  # of ten tokens
+        >>> change = torch.tensor([-3.0, -2.0, -1.0, 2.0, 3.0, 4.0])  # of six tokens
         >>> batch = Batch(step=1, entropy=0.3, advantages=torch.ones(2), change=torch.zeros(2), reading=binned(change))
         >>> decision = Token().decide(batch, Goal(lower=0.48, target=0.5, upper=0.52))
-        >>> one_row = torch.zeros(1, 10)
+        >>> one_row = torch.zeros(1, 6)
         >>> tokens = Tokens(log_probs_BT=one_row, entropy_BT=one_row, advantages_BT=one_row, mask_BT=one_row, change_BT=change[None])
         >>> Token().weigh(tokens, decision)  # far below the band: what lowers entropy is left out
-        tensor([[0., 0., 0., 0., 0., 1., 1., 1., 1., 1.]])
+        tensor([[0., 0., 0., 1., 1., 1.]])
     """
 
     needs = frozenset({"change", "fresh_entropy"})
@@ -52,7 +52,7 @@ class Token(Rejecting):
 
     def __init__(
         self,
-        normalize: Normalize = "kept",
+        normalize: str = "kept",
         fallback: str = "skip",
         min_kept: float = 0.1,
         entropy_bonus: float = 0.0,

@@ -8,6 +8,7 @@ import torch
 import entrocraft as ec
 from entrocraft import controllers
 from entrocraft.control import EntropyControl
+from entrocraft.control.methods.entropic import Entropic
 from entrocraft.errors import InvalidValueError
 
 FALLING = ec.Band(ec.linear(0.6, 0.4), width=0.02)
@@ -46,6 +47,6 @@ def test_entropic_goes_on_where_it_was():
 
 def test_entropic_is_a_method_of_every_engine():
     control = EntropyControl(method="entropic", schedule="linear(0.6, 0.4)")
-    assert isinstance(control.build(), controllers.EntroPICController)
+    assert isinstance(control.build().method, Entropic)
     with pytest.raises(InvalidValueError, match="proportional_gain"):
         controllers.build("entropic", FALLING, proportional_gain=float("nan"))

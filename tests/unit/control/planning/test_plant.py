@@ -93,10 +93,10 @@ def test_on_the_curve_and_without_drift_nothing_is_asked_for():
 
 
 @pytest.mark.parametrize("slack", [0.0, 0.005, 0.02])
-@pytest.mark.parametrize("reluctance", [0.05, 0.3])
+@pytest.mark.parametrize("rejection_cost", [0.05, 0.3])
 @pytest.mark.parametrize(("high", "at_the_edge"), [(0.001, True), (0.5, False)])
-def test_a_plan_minimises_its_cost(high, at_the_edge, reluctance, slack):
-    plant = EntropyPlant(1, 0.8, horizon=4, reluctance=reluctance)
+def test_a_plan_minimises_its_cost(high, at_the_edge, rejection_cost, slack):
+    plant = EntropyPlant(1, 0.8, horizon=4, rejection_cost=rejection_cost)
     plant.observe(0.5, NOISE)
     plant.advance(torch.tensor([0.3], dtype=torch.float64))
     targets, free, low = [0.52, 0.53, 0.55, 0.6], -0.002, -0.05
@@ -107,7 +107,7 @@ def test_a_plan_minimises_its_cost(high, at_the_edge, reluctance, slack):
         for wanted, target in zip(plan, targets, strict=True):
             effect = (1 - weight) * effect + weight * wanted
             entropy = entropy + plant.drift + effect
-            total += max(0.0, abs(entropy - target) - slack) ** 2 + reluctance * (wanted - free) ** 2
+            total += max(0.0, abs(entropy - target) - slack) ** 2 + rejection_cost * (wanted - free) ** 2
         return total
 
     best = minimize(cost, [free] * 4, bounds=[(low, high)] * 4, tol=1e-14).x[0]

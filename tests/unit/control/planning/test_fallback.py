@@ -1,0 +1,37 @@
+"""What is done when nothing moves entropy back."""
+
+import warnings
+
+import pytest
+import torch
+from support.decisions import ABOVE, BAND, many
+
+import entrocraft as ec
+
+
+def test_when_nothing_moves_entropy_back_the_fallback_climbs_its_ladder():
+    def decide_stuck(controller, step):
+        change = torch.tensor([0.1, 0.2, 0.3, 0.4])
+        stats = ec.BatchStats(
+            step=step, total_steps=10, entropy=ABOVE, advantages=torch.ones(4), predicted_change=change
+        )
+        return controller.decide(stats)
+
+    controller = ec.RejectionController(BAND, rule="predicted", fallback="escalate", entropy_bonus=0.02)
+    with pytest.warns(UserWarning, match="no rollout of the batch moves entropy down"):
+        first = decide_stuck(controller, 1)
+    assert first.advantages.tolist() == pytest.approx([0.1] * 4)  # a smaller step
+    second = decide_stuck(controller, 2)
+    assert second.keep.tolist() == [True, False, False, False]  # and of the least harmful quarter only
+    third = decide_stuck(controller, 3)
+    assert third.knobs == {"entropy_coef": -0.02}  # and a penalty on entropy, which is too high
+    assert third.metrics["fallback_entropy_bonus"] == 1.0
+
+    without = ec.RejectionController(BAND, rule="predicted", fallback="escalate")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stages = [decide_stuck(without, step) for step in (1, 2, 3)]
+        freed = without.decide(many(ABOVE))
+        assert decide_stuck(without, 5).advantages.tolist() == pytest.approx([0.1] * 4)
+    assert stages[2].empty and stages[2].metrics["fallback_skip"] == 1.0
+    assert not freed.empty  # the first batch that is not stuck goes back to the bottom
