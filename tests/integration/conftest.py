@@ -7,7 +7,9 @@ from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
+import entrocraft as ec
 from entrocraft.cli import main
+from entrocraft.control.course import Course
 from entrocraft.models import resolve_model
 
 NUM_PROMPTS, NUM_ROLLOUTS, NUM_TOKENS = 4, 4, 6
@@ -42,6 +44,11 @@ def run_command(*arguments):
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     return result
+
+
+def controller_of(method, band=None):
+    """Return a controller in which a method made by the test decides."""
+    return ec.Controller(Course(band or ec.Band(0.5, width=0.1)), method, type(method).__name__)
 
 
 class GradientRecorder(TrainerCallback):

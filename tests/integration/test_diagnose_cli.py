@@ -30,7 +30,7 @@ def test_a_diagnosis_is_printed_and_its_block_can_be_pasted(cli):
     result = cli(*SMALL)
     assert result.exit_code == 0, result.output
     block = result.output[result.output.index("\ncontrol:") :]
-    assert parse_config(yaml.safe_load(block)).control.rule in ("advantage", "token")
+    assert parse_config(yaml.safe_load(block)).control.method in ("advantage", "token")
     assert list(Path().iterdir()) == []
 
 

@@ -4,13 +4,9 @@ from conftest import COMMON
 from trl import GRPOConfig
 
 from entrocraft.control import EntropyControl
-from entrocraft.engines.trl.rows import (
-    check_trainer_args,
-    keep_rows,
-    num_loss_tokens,
-    optimizer_memory,
-    steps_per_decision,
-)
+from entrocraft.engines.trl.checks import checked_control
+from entrocraft.engines.trl.rows import keep_rows, num_loss_tokens
+from entrocraft.engines.trl.settings import optimizer_memory, steps_per_decision
 from entrocraft.errors import InvalidValueError
 
 
@@ -69,8 +65,8 @@ def test_an_unknown_loss_can_be_masked_but_not_dropped():
         loss_type = "brand_new"
 
     with pytest.raises(InvalidValueError, match="rejected='mask'"):
-        check_trainer_args(EntropyControl(), Args())
-    check_trainer_args(EntropyControl(rejected="mask"), Args())
+        checked_control(EntropyControl(), Args())
+    checked_control(EntropyControl(rejected="mask"), Args())
 
 
 @pytest.mark.parametrize(
@@ -96,17 +92,17 @@ def test_optimizers_other_than_adam_are_taken_to_remember_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "control", "message"),
     [
-        ({"top_entropy_quantile": 0.3}, {"rule": "budget"}, "top_entropy_quantile"),
-        ({"top_entropy_quantile": 0.3}, {"rule": "token", "rejected": "mask"}, "top_entropy_quantile"),
-        ({"optim": "adamw_bnb_8bit"}, {"rule": "aligned"}, "adamw_bnb_8bit"),
-        ({"optim": "adafactor"}, {"rule": "budget", "predictor": "aligned"}, "adafactor"),
+        ({"top_entropy_quantile": 0.3}, {"method": "budget"}, "top_entropy_quantile"),
+        ({"top_entropy_quantile": 0.3}, {"method": "token", "rejected": "mask"}, "top_entropy_quantile"),
+        ({"optim": "adamw_bnb_8bit"}, {"method": "aligned"}, "adamw_bnb_8bit"),
+        ({"optim": "adafactor"}, {"method": "budget", "predictor": "whole_model"}, "adafactor"),
     ],
 )
 def test_arguments_that_would_make_it_wrong_are_refused(tmp_path, settings, control, message):
     args = GRPOConfig(output_dir=str(tmp_path), per_device_train_batch_size=8, **COMMON, **settings)
     with pytest.raises(InvalidValueError, match=message):
-        check_trainer_args(EntropyControl(**control), args)
-    check_trainer_args(EntropyControl(rule="budget", rejected="mask"), args)
+        checked_control(EntropyControl(**control), args)
+    checked_control(EntropyControl(method="budget", rejected="mask"), args)
 
 
 def test_with_images_no_column_is_cut():

@@ -1,4 +1,4 @@
-"""What is noted down while transformers samples is what a pass over the batch gives, and is used only where it is."""
+"""What is recorded while transformers samples is what a pass over the batch gives, and is used only where it is."""
 
 import functools
 import logging
@@ -9,7 +9,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from entrocraft.control import EntropyControl
-from entrocraft.engines.tokens import Scores
+from entrocraft.engines.tokens import TokenStats
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer
 from entrocraft.engines.trl.sampling_record import SamplingRecord
 from entrocraft.engines.trl.scorer import PolicyScorer, completion_logits
@@ -55,8 +55,8 @@ def compared(make_trainer, monkeypatch):
 
 @pytest.mark.parametrize("predictor", ["estimate", "exact"])
 @pytest.mark.parametrize("config", [{}, {"temperature": 0.7, "top_k": 5, "top_p": 0.8}, {"num_generations": 2}])
-def test_what_is_noted_is_what_a_pass_gives_and_is_checked_at_powers_of_two(compared, config, predictor):
-    control = EntropyControl(schedule=0.5, rule="predicted", predictor=predictor)
+def test_what_is_recorded_is_what_a_pass_gives_and_is_checked_at_powers_of_two(compared, config, predictor):
+    control = EntropyControl(schedule=0.5, method="predicted", predictor=predictor)
     scorer = compared(config=config | {"max_steps": 3}, entropy_control=control)
     scorer.assert_equal()
     assert len(scorer.pairs) == 3
@@ -91,7 +91,7 @@ def test_a_batch_that_was_not_sampled_in_one_go_gets_a_pass(compared):
     class TwoTurns(EntropyControlledGRPOTrainer):
         def _generate_single_turn(self, *args, **kwargs):
             completion_ids, logprobs = super()._generate_single_turn(*args, **kwargs)
-            super()._generate_single_turn(*args, **kwargs)  # the second is what is noted, the first what is trained on
+            super()._generate_single_turn(*args, **kwargs)  # this is recorded, the first trained on
             return completion_ids, logprobs
 
     scorer = compared(TwoTurns, config={"max_steps": 2})
@@ -174,8 +174,8 @@ def test_logits_of_the_prompt_are_left_out_where_the_model_can(tiny_model, can_l
 )
 def test_entropies_agree_to_five_thousandths_of_a_nat_or_half_a_percent(entropy, difference, agree):
     log_probs_BT, entropy_BT, mask_BT = torch.full((2, 3), -1.0), torch.full((2, 3), entropy), torch.ones(2, 3)
-    noted, passed = Scores(log_probs_BT, entropy_BT - difference), Scores(log_probs_BT, entropy_BT)
-    assert SamplingRecord(1.0, exact=False).agrees(noted, passed, mask_BT) is agree
+    recorded, passed = TokenStats(log_probs_BT, entropy_BT - difference), TokenStats(log_probs_BT, entropy_BT)
+    assert SamplingRecord(1.0, exact=False).agrees(recorded, passed, mask_BT) is agree
 
 
 def test_half_precision_agrees_well_enough_to_be_trusted(compared):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NUM_PROMPTS, NUM_ROLLOUTS, train_logs
+from conftest import NUM_PROMPTS, NUM_ROLLOUTS, controller_of, train_logs
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, TrainerCallback
@@ -25,7 +25,7 @@ from entrocraft.engines.trl.scorer import PolicyScorer
 from entrocraft.errors import InvalidValueError, MeasurementError
 
 NUM_ROWS = NUM_PROMPTS * NUM_ROLLOUTS
-WIDE = EntropyControl(lower=0.0, upper=100.0, rule="predicted")  # in band it keeps everything
+WIDE = EntropyControl(lower=0.0, upper=100.0, method="predicted")  # in band it keeps everything
 LOW = {"lower": 0.0, "upper": 1e-6}  # entropy is always above this band: m = +1
 HIGH = {"lower": 50.0, "upper": 51.0}  # and always below this one: m = -1
 
@@ -115,7 +115,7 @@ def test_dropping_is_masking_by_hand_for_every_loss(make_trainer, loss_type, nor
     ours = make_trainer(
         EntropyControlledGRPOTrainer,
         config=config,
-        entropy_control=EntropyControl(**HIGH, rule="advantage", normalize=normalize),
+        entropy_control=EntropyControl(**HIGH, method="advantage", normalize=normalize),
     )
     ours.train()
     reference = by_hand(make_trainer, lambda batch: batch["advantages"] <= 0, normalize, config)
@@ -125,12 +125,12 @@ def test_dropping_is_masking_by_hand_for_every_loss(make_trainer, loss_type, nor
 
 @pytest.mark.parametrize("normalize", ["kept", "all"])
 @pytest.mark.parametrize("direction", [1, -1])
-def test_the_reward_rule_is_the_estimator_switch_by_hand(make_trainer, direction, normalize):
+def test_method_reward_is_the_estimator_switch_by_hand(make_trainer, direction, normalize):
     edges = LOW if direction == 1 else HIGH
     baseline = 0.7
     ours = make_trainer(
         EntropyControlledGRPOTrainer,
-        entropy_control=EntropyControl(**edges, rule="reward", normalize=normalize, reward_baseline=baseline),
+        entropy_control=EntropyControl(**edges, method="reward", normalize=normalize, reward_baseline=baseline),
         config={"loss_type": "grpo"},
     )
     ours.train()
@@ -170,7 +170,7 @@ def test_the_reward_rule_is_the_estimator_switch_by_hand(make_trainer, direction
 def test_dropping_is_masking_by_hand_for_every_geometry(make_trainer, config, loss_type):
     config = {"loss_type": loss_type} | config
     ours = make_trainer(
-        EntropyControlledGRPOTrainer, config=config, entropy_control=EntropyControl(**LOW, rule="advantage")
+        EntropyControlledGRPOTrainer, config=config, entropy_control=EntropyControl(**LOW, method="advantage")
     )
     ours.train()
     reference = by_hand(make_trainer, lambda batch: batch["advantages"] >= 0, "kept", config)
@@ -200,7 +200,7 @@ def test_what_tools_wrote_counts_neither_for_entropy_nor_for_the_loss(make_train
     ours = make_trainer(
         with_entropy_control(WithTools),
         config={"loss_type": loss_type},
-        entropy_control=EntropyControl(**LOW, rule="advantage"),
+        entropy_control=EntropyControl(**LOW, method="advantage"),
     )
     ours.train()
     reference = make_trainer(Reference, config={"loss_type": loss_type})
@@ -211,7 +211,7 @@ def test_what_tools_wrote_counts_neither_for_entropy_nor_for_the_loss(make_train
 
 
 def test_masking_and_dropping_agree_where_there_is_no_kl(make_trainer):
-    settings = {**HIGH, "rule": "advantage"}
+    settings = {**HIGH, "method": "advantage"}
     trainers = []
     for rejected in ("drop", "mask"):
         trainer = make_trainer(
@@ -229,7 +229,7 @@ def test_masked_rollouts_still_feel_the_kl_term_and_dropped_ones_do_not(make_tra
         trainer = make_trainer(
             EntropyControlledGRPOTrainer,
             config=config,
-            entropy_control=EntropyControl(**HIGH, rule="advantage", rejected=rejected),
+            entropy_control=EntropyControl(**HIGH, method="advantage", rejected=rejected),
         )
         trainer.train()
         gradients.append(trainer.gradients.steps[1]["lm_head.weight"])
@@ -238,7 +238,7 @@ def test_masked_rollouts_still_feel_the_kl_term_and_dropped_ones_do_not(make_tra
 
 def test_rloo_drops_as_masking_by_hand(make_trainer):
     ours = make_trainer(
-        EntropyControlledRLOOTrainer, entropy_control=EntropyControl(**HIGH, rule="advantage", normalize="kept")
+        EntropyControlledRLOOTrainer, entropy_control=EntropyControl(**HIGH, method="advantage", normalize="kept")
     )
     ours.train()
 
@@ -267,7 +267,7 @@ def test_lora_adapters_train_as_masked_by_hand(make_trainer, tiny_model):
         EntropyControlledGRPOTrainer,
         model=lora(),
         config=config,
-        entropy_control=EntropyControl(**LOW, rule="advantage"),
+        entropy_control=EntropyControl(**LOW, method="advantage"),
     )
     ours.train()
     reference = by_hand(make_trainer, lambda batch: batch["advantages"] >= 0, "kept", config, model=lora())
@@ -345,16 +345,16 @@ def test_the_exact_predictor_is_the_formula_on_the_batchs_logits(make_trainer):
             seen["keep"] = decision.keep
             return batch, decision
 
-    make_trainer(Watching, entropy_control=EntropyControl(**HIGH, rule="predicted", predictor="exact")).train()
+    make_trainer(Watching, entropy_control=EntropyControl(**HIGH, method="predicted", predictor="exact")).train()
     assert torch.equal(seen["keep"], seen["expected"])
 
 
 @pytest.mark.parametrize("rejected", ["drop", "mask"])
 def test_a_step_that_keeps_nothing_leaves_the_weights_alone_even_with_momentum(make_trainer, rejected):
-    class RejectAllFromTheSecondStep(ec.Controller):
-        def _decide(self, stats, direction):
-            keep = torch.full_like(stats.advantages, stats.step == 1, dtype=torch.bool)
-            return ec.Decision(keep=keep, advantages=stats.advantages * keep)
+    class RejectAllFromTheSecondStep(ec.Method):
+        def decide(self, batch, goal):
+            keep = torch.full_like(batch.advantages, batch.step == 1, dtype=torch.bool)
+            return ec.Decision(keep=keep, advantages=batch.advantages * keep)
 
     weights = []
 
@@ -367,7 +367,7 @@ def test_a_step_that_keeps_nothing_leaves_the_weights_alone_even_with_momentum(m
         Snapshot,
         config={"max_steps": 3, "weight_decay": 0.1},
         entropy_control=EntropyControl(schedule=0.5, rejected=rejected),
-        entropy_controller=RejectAllFromTheSecondStep(ec.Band(0.5, width=0.1)),
+        entropy_controller=controller_of(RejectAllFromTheSecondStep()),
     )
     with pytest.warns(UserWarning, match="every rollout with an advantage was rejected"):
         trainer.train()
@@ -379,16 +379,16 @@ def test_a_step_that_keeps_nothing_leaves_the_weights_alone_even_with_momentum(m
 
 
 def test_a_step_whose_share_of_the_batch_kept_nothing_leaves_the_weights_alone(make_trainer):
-    class KeepOneRow(ec.Controller):
-        def _decide(self, stats, direction):
-            keep = torch.arange(len(stats.advantages)) == stats.advantages.abs().argmax()
-            return ec.Decision(keep=keep, advantages=stats.advantages * keep)
+    class KeepOneRow(ec.Method):
+        def decide(self, batch, goal):
+            keep = torch.arange(len(batch.advantages)) == batch.advantages.abs().argmax()
+            return ec.Decision(keep=keep, advantages=batch.advantages * keep)
 
     # Four optimizer steps on one batch of rollouts: the one kept row falls into one of them.
     trainer = make_trainer(
         EntropyControlledGRPOTrainer,
         config={"max_steps": 4, "per_device_train_batch_size": 4, "steps_per_generation": 4, "weight_decay": 0.1},
-        entropy_controller=KeepOneRow(ec.Band(0.5, width=0.1)),
+        entropy_controller=controller_of(KeepOneRow()),
     )
     moved = []
 
@@ -407,14 +407,14 @@ def test_a_step_whose_share_of_the_batch_kept_nothing_leaves_the_weights_alone(m
 
 @pytest.mark.parametrize("loss_type", ["grpo", "dapo", "bnpo"])
 def test_trls_entropy_bonus_is_not_scaled_by_what_was_rejected(make_trainer, loss_type):
-    class KeepTheFirstTwo(ec.Controller):
-        def _decide(self, stats, direction):
-            keep = torch.arange(len(stats.advantages)) < 2
-            return ec.Decision(keep=keep, advantages=torch.zeros_like(stats.advantages))
+    class KeepTheFirstTwo(ec.Method):
+        def decide(self, batch, goal):
+            keep = torch.arange(len(batch.advantages)) < 2
+            return ec.Decision(keep=keep, advantages=torch.zeros_like(batch.advantages))
 
     config = {"loss_type": loss_type, "entropy_coef": 0.1}
     ours = make_trainer(
-        EntropyControlledGRPOTrainer, config=config, entropy_controller=KeepTheFirstTwo(ec.Band(0.5, width=0.1))
+        EntropyControlledGRPOTrainer, config=config, entropy_controller=controller_of(KeepTheFirstTwo())
     )
     ours.train()
 
@@ -479,7 +479,7 @@ def test_token_level_advantages_of_a_subclass_survive(make_trainer):
             batch["advantages"] = batch["advantages"][:, None] / (1 + position)
             return batch
 
-    ours = make_trainer(with_entropy_control(TokenLevel), entropy_control=EntropyControl(**HIGH, rule="advantage"))
+    ours = make_trainer(with_entropy_control(TokenLevel), entropy_control=EntropyControl(**HIGH, method="advantage"))
     ours.train()
 
     class Reference(TokenLevel):
@@ -495,7 +495,7 @@ def test_token_level_advantages_of_a_subclass_survive(make_trainer):
 
 
 def test_evaluation_is_left_alone(make_trainer, tokenizer):
-    trainer = make_trainer(EntropyControlledGRPOTrainer, entropy_control=EntropyControl(**HIGH, rule="advantage"))
+    trainer = make_trainer(EntropyControlledGRPOTrainer, entropy_control=EntropyControl(**HIGH, method="advantage"))
     trainer.evaluate(eval_dataset=trainer.train_dataset.select(range(2)))
     assert trainer.entropy_controller.counts["decisions"] == 0
 
@@ -507,7 +507,7 @@ def test_state_is_saved_with_checkpoints_and_restored(make_trainer):
     first.train()
     folder = f"{first.args.output_dir}/checkpoint-1"
     state = json.loads(Path(folder, STATE_FILE).read_text())
-    assert state["initial_entropy"] == pytest.approx(train_logs(first)[0]["entrocraft/entropy"])
+    assert state["course"]["initial_entropy"] == pytest.approx(train_logs(first)[0]["entrocraft/entropy"])
     assert state["counts"]["decisions"] == 1
 
     resumed = make_trainer(EntropyControlledGRPOTrainer, config=config, entropy_control=control)

@@ -1,8 +1,8 @@
-"""What the TRL engine predicts for the rules that ask: against formulas on the same batch, and never unasked."""
+"""What the TRL engine predicts for the methods that ask: against formulas on the same batch, and never unasked."""
 
 import pytest
 import torch
-from conftest import train_logs
+from conftest import controller_of, train_logs
 from peft import LoraConfig, get_peft_model
 from test_trl_engine import HIGH, LOW, assert_same_gradients
 from transformers import AutoModelForCausalLM
@@ -12,9 +12,9 @@ import entrocraft as ec
 from entrocraft.control import EntropyControl
 from entrocraft.control.planning.ranking import binned
 from entrocraft.dynamics.whole_model import ascent_step
-from entrocraft.engines.decider import Decider
+from entrocraft.engines.signals import SignalMaker
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer, with_entropy_control
-from entrocraft.engines.trl.whole_model import Aligner
+from entrocraft.engines.trl.whole_model import WholeModelPredictor
 from entrocraft.entropy import token_entropy, token_log_probs
 from entrocraft.errors import InvalidValueError
 
@@ -37,22 +37,20 @@ def gradients_of(scalar, parameters):
     return torch.autograd.grad(scalar, parameters, retain_graph=True)
 
 
-class Asking(ec.Controller):
-    """Keeps everything, or tokens within limits, and remembers the predictions it asked for."""
-
-    predictor_needed = True
-    limits = None
-
-    def _decide(self, stats, direction):
-        self.predicted, self.tokens = stats.prediction("predicted_change"), stats.prediction("token_change")
-        keep = torch.ones_like(stats.advantages, dtype=torch.bool)
-        return ec.Decision(keep=keep, advantages=stats.advantages, token_limits=self.limits)
+WIDE = ec.Band(lower=0.0, upper=100.0)
 
 
-def asking(limits=None):
-    controller = Asking(ec.Band(lower=0.0, upper=100.0))
-    controller.limits = limits
-    return controller
+class Asking(ec.Method):
+    """Keeps everything, and remembers the predictions it asked for."""
+
+    needs = frozenset({"change"})
+
+    def read(self, tokens, total):
+        return total(binned(tokens.change_BT[tokens.mask_BT.bool()]))
+
+    def decide(self, batch, goal):
+        self.predicted, self.tokens = batch.change, batch.reading
+        return ec.Decision.everything(batch)
 
 
 class Watching(EntropyControlledGRPOTrainer):
@@ -84,7 +82,7 @@ TOKEN_LOSSES = ["grpo", "sapo", "dr_grpo", "luspo", "dapo", "bnpo", "cispo", "ve
 
 @pytest.mark.parametrize("loss_type", TOKEN_LOSSES)
 def test_rollouts_and_tokens_are_predicted_by_the_same_formula(make_trainer, loss_type):
-    controller = asking()
+    method = Asking()
     trainer = make_trainer(
         Watching,
         config={
@@ -93,33 +91,37 @@ def test_rollouts_and_tokens_are_predicted_by_the_same_formula(make_trainer, los
             "epsilon_high": 5.0 if loss_type == "cispo" else None,
         },
         entropy_control=EntropyControl(predictor="exact"),
-        entropy_controller=controller,
+        entropy_controller=controller_of(method, WIDE),
     )
     trainer.train()
     change = exact_token_changes(trainer.model, trainer.seen)
     mask = trainer.seen["completion_mask"]
     if loss_type in ("grpo", "sapo"):  # each rollout weighs the same, whatever its length
         change = change / mask.sum(-1, keepdim=True)
-    torch.testing.assert_close(controller.predicted, change.sum(-1), atol=1e-6, rtol=1e-4)
-    torch.testing.assert_close(controller.tokens.sum(0), binned(change[mask.bool()]).sum(0), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(method.predicted, change.sum(-1), atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(method.tokens.sum(0), binned(change[mask.bool()]).sum(0), atol=1e-5, rtol=1e-4)
 
 
 @pytest.mark.parametrize("loss_type", TOKEN_LOSSES)
 @pytest.mark.parametrize("normalize", ["kept", "all"])
 def test_leaving_out_tokens_is_masking_their_advantages_by_hand(make_trainer, loss_type, normalize):
-    class KeepWhatRaises(Asking):
-        def _decide(self, stats, direction):
-            keep = torch.ones_like(stats.advantages, dtype=torch.bool)
-            return ec.Decision(
-                keep=keep, advantages=stats.advantages, token_limits=(1e-9, float("inf")), normalize=normalize
-            )
+    class KeepWhatRaises(ec.Method):
+        needs = frozenset({"change"})
+        turns = frozenset({"tokens"})
+
+        def decide(self, batch, goal):
+            return ec.Decision.everything(batch, note=(1e-9, float("inf")), normalize=normalize)
+
+        def weigh(self, tokens, decision):
+            change_BT, (low, high) = tokens.change_BT, decision.note
+            return ((change_BT == 0) | ((change_BT >= low) & (change_BT <= high))).float()
 
     config = {"loss_type": loss_type, "epsilon_high": 5.0 if loss_type == "cispo" else None}
     ours = make_trainer(
         EntropyControlledGRPOTrainer,
         config=config,
         entropy_control=EntropyControl(predictor="exact"),
-        entropy_controller=KeepWhatRaises(ec.Band(lower=0.0, upper=100.0)),
+        entropy_controller=controller_of(KeepWhatRaises(), WIDE),
     )
     ours.train()
 
@@ -140,9 +142,9 @@ def test_leaving_out_tokens_is_masking_their_advantages_by_hand(make_trainer, lo
     assert_same_gradients(ours, reference, atol=2e-6)
 
 
-def test_the_token_rule_masks_tokens_and_says_what_it_kept(make_trainer):
+def test_method_token_masks_tokens_and_says_what_it_kept(make_trainer):
     trainer = make_trainer(
-        Watching, config={"max_steps": 3}, entropy_control=EntropyControl(**HIGH, rule="token", predictor="exact")
+        Watching, config={"max_steps": 3}, entropy_control=EntropyControl(**HIGH, method="token", predictor="exact")
     )
     trainer.train()
     for line in train_logs(trainer):
@@ -155,20 +157,20 @@ def test_the_token_rule_masks_tokens_and_says_what_it_kept(make_trainer):
 
 
 @pytest.mark.parametrize(
-    ("trainer_class", "config", "control", "rule"),
+    ("trainer_class", "config", "control", "method"),
     [
         (GRPOTrainer, {}, {}, "token"),
         (GRPOTrainer, {"importance_sampling_level": "sequence", "loss_type": "grpo"}, {}, "budget"),
         (GRPOTrainer, {}, {"visitation": True}, "budget"),
         (RLOOTrainer, {}, {}, "budget"),
-        (GRPOTrainer, {}, {"rule": "advantage"}, "advantage"),
+        (GRPOTrainer, {}, {"method": "advantage"}, "advantage"),
     ],
 )
-def test_without_a_rule_the_one_that_fits_the_loss_is_taken(make_trainer, trainer_class, config, control, rule):
+def test_without_a_method_the_one_that_fits_the_loss_is_taken(make_trainer, trainer_class, config, control, method):
     trainer = make_trainer(
         with_entropy_control(trainer_class), config=config, entropy_control=EntropyControl(**control)
     )
-    assert trainer.entropy_controller.rule == rule
+    assert trainer.entropy_controller.name == method
 
 
 @pytest.mark.parametrize(
@@ -176,8 +178,8 @@ def test_without_a_rule_the_one_that_fits_the_loss_is_taken(make_trainer, traine
     [(RLOOTrainer, {}), (GRPOTrainer, {"importance_sampling_level": "sequence", "loss_type": "grpo"})],
 )
 def test_tokens_of_a_loss_that_weighs_whole_rollouts_cannot_be_left_out(make_trainer, trainer_class, config):
-    with pytest.raises(InvalidValueError, match="use rule 'budget', or name no rule"):
-        make_trainer(with_entropy_control(trainer_class), config=config, entropy_control=EntropyControl(rule="token"))
+    with pytest.raises(InvalidValueError, match="use method 'budget', or name no method"):
+        make_trainer(with_entropy_control(trainer_class), config=config, entropy_control=EntropyControl(method="token"))
 
 
 def lora(tiny_model):
@@ -209,7 +211,7 @@ RECOMPUTED = {
 def test_aligned_predictions_are_those_of_the_whole_batch_at_once(
     make_trainer, tiny_model, peft, micro_batch_size, more
 ):
-    controller = asking()
+    method = Asking()
     trainer = make_trainer(
         Watching,
         model=lora(tiny_model) if peft else AutoModelForCausalLM.from_pretrained(tiny_model),
@@ -221,8 +223,8 @@ def test_aligned_predictions_are_those_of_the_whole_batch_at_once(
             "gradient_accumulation_steps": 16 // micro_batch_size,
             **more,
         },
-        entropy_control=EntropyControl(rule="aligned"),
-        entropy_controller=controller,
+        entropy_control=EntropyControl(method="aligned"),
+        entropy_controller=controller_of(method, WIDE),
     )
     expected = {}
 
@@ -255,15 +257,13 @@ def test_aligned_predictions_are_those_of_the_whole_batch_at_once(
     trainer.__class__ = Independent
     trainer.train()
     assert expected[1].abs().max() > 0
-    torch.testing.assert_close(
-        controller.predicted.float(), expected[1], rtol=5e-3, atol=1e-5
-    )  # differences of float32
+    torch.testing.assert_close(method.predicted.float(), expected[1], rtol=5e-3, atol=1e-5)  # differences of float32
 
 
 def test_weights_gradients_and_mode_are_as_before_after_scoring(make_trainer, tiny_model):
     model = AutoModelForCausalLM.from_pretrained(tiny_model, attention_dropout=0.3)
     trainer = make_trainer(
-        Watching, model=model, config={"max_steps": 2}, entropy_control=EntropyControl(**HIGH, rule="aligned")
+        Watching, model=model, config={"max_steps": 2}, entropy_control=EntropyControl(**HIGH, method="aligned")
     )
     trainer.train()
     assert trainer.model.training
@@ -275,28 +275,28 @@ def test_gradients_are_synchronised_after_every_pass_where_fsdp2_would_put_it_of
     """Or those of a direction, taken while gradients accumulate, would be among them. There is no FSDP on CPU."""
     trainer = make_trainer(GRPOTrainer, config={"gradient_accumulation_steps": 2})
     accumulation = trainer.accelerator.gradient_state.plugin_kwargs
-    Aligner(trainer, None, 1.0)
+    WholeModelPredictor(trainer, None, 1.0)
     assert not accumulation.get("sync_each_batch", False)
     monkeypatch.setattr(trainer, "is_fsdp_enabled", True)
     monkeypatch.setattr(type(trainer.accelerator), "is_fsdp2", True)
-    Aligner(trainer, None, 1.0)
+    WholeModelPredictor(trainer, None, 1.0)
     assert accumulation["sync_each_batch"]
 
 
-@pytest.mark.parametrize("rule", ["aligned", "predicted"])
-def test_in_band_nothing_is_predicted(make_trainer, monkeypatch, rule):
+@pytest.mark.parametrize("method", ["aligned", "predicted"])
+def test_in_band_nothing_is_predicted(make_trainer, monkeypatch, method):
     def unasked(*args, **kwargs):
         raise AssertionError("a prediction was made that no decision needed")
 
-    monkeypatch.setattr(Decider, "_token_changes", unasked)
-    control = EntropyControl(**INSIDE, rule=rule)
+    monkeypatch.setattr(SignalMaker, "_token_changes", unasked)
+    control = EntropyControl(**INSIDE, method=method)
     make_trainer(EntropyControlledGRPOTrainer, config={"max_steps": 2}, entropy_control=control).train()
     with pytest.raises(AssertionError, match="no decision needed"):
-        make_trainer(EntropyControlledGRPOTrainer, entropy_control=EntropyControl(**LOW, rule=rule)).train()
+        make_trainer(EntropyControlledGRPOTrainer, entropy_control=EntropyControl(**LOW, method=method)).train()
 
 
 @pytest.mark.parametrize(
-    "options", [{"rule": "predicted"}, {"rule": "budget"}, {"rule": "budget", "predictor": "exact"}]
+    "options", [{"method": "predicted"}, {"method": "budget"}, {"method": "budget", "predictor": "exact"}]
 )
 def test_visitation_is_a_term_with_a_gain_of_its_own(make_trainer, options):
     trainer = make_trainer(
@@ -312,15 +312,16 @@ def test_visitation_is_a_term_with_a_gain_of_its_own(make_trainer, options):
 
 @pytest.mark.parametrize("rejected", ["drop", "mask"])
 def test_an_entropy_bonus_is_trls_own_with_our_coefficient(make_trainer, rejected):
-    class WithBonus(ec.Controller):
-        def _decide(self, stats, direction):
-            keep = torch.ones_like(stats.advantages, dtype=torch.bool)
-            return ec.Decision(keep=keep, advantages=stats.advantages, entropy_coef=0.05)
+    class WithBonus(ec.Method):
+        turns = frozenset({"rollouts", "entropy_coef"})
+
+        def decide(self, batch, goal):
+            return ec.Decision.everything(batch, knobs={"entropy_coef": 0.05})
 
     ours = make_trainer(
         EntropyControlledGRPOTrainer,
         entropy_control=EntropyControl(rejected=rejected),
-        entropy_controller=WithBonus(ec.Band(lower=0.0, upper=100.0)),
+        entropy_controller=controller_of(WithBonus(), WIDE),
     )
     ours.train()
     reference = make_trainer(GRPOTrainer, config={"entropy_coef": 0.05})
@@ -330,11 +331,12 @@ def test_an_entropy_bonus_is_trls_own_with_our_coefficient(make_trainer, rejecte
 
 
 def test_a_bonus_that_the_trainer_cannot_carry_out_is_refused(make_trainer):
-    control = EntropyControl(rule="predicted", fallback="escalate", entropy_bonus=0.01)
-    with pytest.raises(InvalidValueError, match=r"set entropy_bonus=0\.0"):
+    options = {"method": "predicted", "fallback": "escalate", "entropy_bonus": 0.01}
+    control = EntropyControl(**options)
+    with pytest.raises(InvalidValueError, match=r"entropy_bonus=0\.0"):
         make_trainer(
             EntropyControlledGRPOTrainer,
             config={"use_adaptive_entropy": True, "entropy_coef": 0.1},
-            entropy_control=EntropyControl(rule="predicted", fallback="escalate", entropy_bonus=0.01, rejected="mask"),
+            entropy_control=EntropyControl(**options, rejected="mask"),
         )
-    assert control.entropy_bonus == 0.01
+    assert control.options["entropy_bonus"] == 0.01

@@ -24,9 +24,9 @@ def multi_turn(monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["token", "budget"])
-def test_entropy_is_that_of_the_policys_own_tokens(multi_turn, tmp_path, monkeypatch, rule):
-    control = {"schedule": multi_turn.CURVE, "rule": rule}
+@pytest.mark.parametrize("method", ["token", "budget"])
+def test_entropy_is_that_of_the_policys_own_tokens(multi_turn, tmp_path, monkeypatch, method):
+    control = {"schedule": multi_turn.CURVE, "method": method}
     trainer = multi_turn.make_trainer(3, control, folder=str(tmp_path), per_device_train_batch_size=64)
     expected = []
     measure = EntropyControlledGRPOTrainer._control

@@ -25,8 +25,8 @@ def results(tiny_model, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_aligned_predictions_on_two_ranks_are_those_of_one_process(tiny_model, tmp_path):
-    results = on_two_ranks("two_ranks_aligned.py", tiny_model, tmp_path)
+def test_predictions_of_the_whole_model_on_two_ranks_are_those_of_one_process(tiny_model, tmp_path):
+    results = on_two_ranks("two_ranks_whole_model.py", tiny_model, tmp_path)
     assert results.keys() == {"ddp", "fsdp2"}
     assert results["ddp"]["relative_error"] < 1e-4
     assert results["fsdp2"]["relative_error"] < 0.01  # differences, not derivatives

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from conftest import COMMON, GradientRecorder, digit_prompts, digits_reward, train_logs
+from conftest import COMMON, GradientRecorder, controller_of, digit_prompts, digits_reward, train_logs
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
@@ -18,13 +18,13 @@ from entrocraft.models import resolve_model
 ROWS_PER_RANK = 8
 
 
-class KeepNothingOnRank1(ec.Controller):
+class KeepNothingOnRank1(ec.Method):
     """Rejects all rollouts of the second rank, and every other one of the first."""
 
-    def _decide(self, stats, direction):
-        keep = torch.arange(len(stats.advantages)) % 2 == 0
+    def decide(self, batch, goal):
+        keep = torch.arange(len(batch.advantages)) % 2 == 0
         keep[len(keep) // 2 :] = False
-        return ec.Decision(keep=keep, advantages=stats.advantages * keep, metrics={"ranks": float(stats.num_ranks)})
+        return ec.Decision.keeping(batch, keep, metrics={"ranks": float(batch.num_ranks)})
 
 
 def gradients(model_folder, output, trainer_class, loss_type, rejected, controller, micro_batches):
@@ -46,7 +46,7 @@ def gradients(model_folder, output, trainer_class, loss_type, rejected, controll
         ),
         train_dataset=digit_prompts(),
         processing_class=AutoTokenizer.from_pretrained(resolve_model("countdown-base")),
-        entropy_control=EntropyControl(lower=50.0, upper=51.0, rule="advantage", rejected=rejected),
+        entropy_control=EntropyControl(lower=50.0, upper=51.0, method="advantage", rejected=rejected),
         entropy_controller=controller,
     )
     recorder = GradientRecorder()
@@ -74,7 +74,7 @@ def main():
             for micro_batches in (1, 2):
                 runs = []
                 for rejected in ("drop", "mask"):
-                    controller = KeepNothingOnRank1(ec.Band(0.5, width=0.1)) if one_sided else None
+                    controller = controller_of(KeepNothingOnRank1()) if one_sided else None
                     runs.append(
                         gradients(model_folder, output, trainer_class, loss_type, rejected, controller, micro_batches)
                     )

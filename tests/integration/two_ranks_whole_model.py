@@ -1,4 +1,4 @@
-"""Run by `torchrun` in test_two_ranks.py: what rule `aligned` predicts on two gloo ranks against one process.
+"""Run by `torchrun` in test_two_ranks.py: what predictor `whole_model` says on two gloo ranks against one process.
 
 Once in a trainer under DDP; and once on weights that FSDP2 shards, without a trainer, for accelerate has no FSDP on CPU.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from conftest import COMMON, digit_prompts, digits_reward, train_logs
+from conftest import COMMON, controller_of, digit_prompts, digits_reward, train_logs
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -32,14 +32,14 @@ from entrocraft.models import resolve_model
 LEARNING_RATE = 1e-3
 
 
-class Asking(ec.Controller):
+class Asking(ec.Method):
     """Keeps everything, and remembers what it asked for."""
 
-    predictor_needed = True
+    needs = frozenset({"change"})
 
-    def _decide(self, stats, direction):
-        self.predicted = stats.prediction("predicted_change")
-        return ec.Decision(keep=torch.ones_like(stats.advantages, dtype=torch.bool), advantages=stats.advantages)
+    def decide(self, batch, goal):
+        self.predicted = batch.change
+        return ec.Decision.everything(batch)
 
 
 class Watching(EntropyControlledGRPOTrainer):
@@ -130,7 +130,7 @@ def sharded_predictions(model_folder, batches, mean_entropy):
 
 def main():
     model_folder, output = sys.argv[1:]
-    controller = Asking(ec.Band(0.5, width=0.1))
+    method = Asking()
     trainer = Watching(
         model=AutoModelForCausalLM.from_pretrained(model_folder),
         reward_funcs=digits_reward,
@@ -144,8 +144,8 @@ def main():
         ),
         train_dataset=digit_prompts(),
         processing_class=AutoTokenizer.from_pretrained(resolve_model("countdown-base")),
-        entropy_control=EntropyControl(rule="aligned"),
-        entropy_controller=controller,
+        entropy_control=EntropyControl(predictor="whole_model"),
+        entropy_controller=controller_of(method),
     )
     trainer.train()
     batches = [None] * dist.get_world_size()
@@ -157,7 +157,7 @@ def main():
     if dist.get_rank() == 0:
         results = {}
         for name, predicted, same in (
-            ("ddp", controller.predicted, bool(identical.item())),
+            ("ddp", method.predicted, bool(identical.item())),
             ("fsdp2", sharded, sharded_identical),
         ):
             whole = AutoModelForCausalLM.from_pretrained(model_folder).eval()
