@@ -26,7 +26,7 @@ _OPTIONS = ("normalize", "reward_baseline", "visitation", "min_kept", "fallback"
 _AGGREGATIONS = ("token_mean", "sequence_mean")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class EntropyControl:
     """Where entropy should be, and how an engine keeps it there.
 
@@ -141,6 +141,8 @@ class EntropyControl:
         if isinstance(name, Mapping):
             options = dict(name)
             name = options.pop("name", None)
+        if not isinstance(name, str | type | None):
+            raise InvalidValueError(f"method must be a name, an import path or a class, got {name!r:.80}")
         for option in _OPTIONS:
             value = getattr(self, option)
             if value is not None and option in options:
@@ -224,15 +226,21 @@ class EntropyControl:
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data that `of` takes back, without what was not given."""
-        from_class = self.method if isinstance(self.method, str | Mapping | None) else self.method_name
-        values = {field.name: getattr(self, field.name) for field in fields(self)} | {"method": from_class}
-        if isinstance(from_class, Mapping):
-            values["method"] = dict(from_class) | {"name": self.method_name}
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.method_name is not None:  # by name, where it was given as a class
+            values["method"] = {"name": self.method_name} | self.options if self.options else self.method_name
         return {
             name: value.to_dict() if isinstance(value, Schedule) else value
             for name, value in values.items()
             if value is not None
         }
+
+    def __repr__(self) -> str:
+        given = (f"{field.name}={getattr(self, field.name)!r}" for field in fields(self) if self._is_given(field.name))
+        return f"EntropyControl({', '.join(given)})"
+
+    def _is_given(self, name: str) -> bool:
+        return getattr(self, name) != type(self).__dataclass_fields__[name].default
 
     # ---- what it means ------------------------------------------------------------------------------
 

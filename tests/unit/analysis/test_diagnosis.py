@@ -103,16 +103,16 @@ def recommended(signs=0.5, ratio=0.5, entropy=0.5, standard_error=0.0125):
 @pytest.mark.parametrize(
     ("signs", "ratio", "settings"),
     [
-        (0.9, 0.99, {"rule": "advantage"}),
-        (0.89, 0.99, {"rule": "token"}),
-        (0.95, 1.0, {"rule": "token"}),
-        (0.95, 9.9, {"rule": "token"}),
-        (0.95, 10.0, {"rule": "budget", "predictor": "aligned"}),
+        (0.9, 0.99, {"method": "advantage"}),
+        (0.89, 0.99, {"method": "token"}),
+        (0.95, 1.0, {"method": "token"}),
+        (0.95, 9.9, {"method": "token"}),
+        (0.95, 10.0, {"method": "budget", "predictor": "whole_model"}),
     ],
 )
 def test_the_rule_follows_from_sign_agreement_and_visitation(signs, ratio, settings):
     recommendation = recommended(signs, ratio)
-    assert {k: v for k, v in recommendation.control.items() if k in ("rule", "predictor")} == settings
+    assert {k: v for k, v in recommendation.control.items() if k in ("method", "predictor")} == settings
     assert f"{signs:.0%}" in recommendation.reasons[0] and f"{ratio:.1f}" in recommendation.reasons[0]
 
 

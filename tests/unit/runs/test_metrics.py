@@ -8,6 +8,11 @@ import torch
 
 import entrocraft as ec
 from entrocraft import dynamics
+from entrocraft.control import EntropyControl
+from entrocraft.engines.decider import Decider
+from entrocraft.engines.ranks import OneRank
+from entrocraft.engines.rollouts import Rollouts
+from entrocraft.engines.tokens import TokenStats
 from entrocraft.reports.metrics_page import metrics_page
 from entrocraft.runs.metrics import COLUMNS, OLD_NAMES, QUADRANTS, REQUIRED, column_of, measure_of
 
@@ -81,8 +86,7 @@ def test_the_quadrants_are_those_of_the_theory():
     assert QUADRANTS == dynamics.QUADRANTS
 
 
-def batch(step, entropy):
-    change = torch.tensor([0.2, -0.1, 0.3, -0.4])
+def batch_stats(step, entropy):
     return ec.BatchStats(
         step=step,
         total_steps=100,
@@ -91,7 +95,7 @@ def batch(step, entropy):
         rewards=torch.tensor([1.0, -1.0, 1.0, -1.0]),
         groups=torch.tensor([0, 0, 1, 1]),
         num_tokens=torch.tensor([3.0, 4.0, 5.0, 6.0]),
-        predicted_change=change,
+        predicted_change=torch.tensor([0.2, -0.1, 0.3, -0.4]),
         entropy_stderr=0.01,
     )
 
@@ -101,10 +105,19 @@ def batch(step, entropy):
 def test_controllers_log_no_column_that_is_not_in_the_table(rule, schedule):
     controller = ec.RejectionController(ec.Band(schedule, width=0.04), rule=rule)
     for step, entropy in enumerate((0.5, 0.3, 0.8), start=1):
-        assert not names_without_a_column(controller.decide(batch(step, entropy)).metrics)
+        assert not names_without_a_column(controller.decide(batch_stats(step, entropy)).metrics)
 
 
-@pytest.mark.parametrize("name", ["entropic", "none"])
-def test_other_controllers_log_no_column_that_is_not_in_the_table(name):
-    controller = ec.controllers.build(name, ec.Band("linear(0.6, 0.4)", width=0.04))
-    assert not names_without_a_column(controller.decide(batch(1, 0.3)).metrics)
+@pytest.mark.parametrize("name", ec.controllers.available())
+def test_what_engines_log_of_any_method_is_in_the_table(name, tmp_path):
+    control = EntropyControl(schedule=0.5, method=name, steering=str(tmp_path / "steering.yaml"))
+    decider = Decider(control.build(), control, OneRank(), by_rollout=False)
+    entropy_BT = torch.tensor([[0.3, 0.6], [0.9, 0.2], [0.4, 0.1], [0.7, 0.5]])
+    advantages_B = torch.tensor([1.0, -1.0, 0.5, -0.5])
+    rollouts = Rollouts(
+        stats=TokenStats(-entropy_BT, entropy_BT), advantages=advantages_B, mask_BT=torch.ones_like(entropy_BT)
+    )
+    groups = torch.tensor([0, 0, 1, 1])
+    update = decider.decide(rollouts, step=1, total_steps=9, groups=groups, rewards=advantages_B.double())
+    assert "quadrants/positive_rare" in update.decision.metrics
+    assert not names_without_a_column(update.decision.metrics)

@@ -8,7 +8,7 @@ import torch
 import entrocraft as ec
 from entrocraft import controllers
 from entrocraft.control import EntropyControl
-from entrocraft.control.methods.entropic import Entropic
+from entrocraft.control.methods.entropic import Entropic, EntropicReleased
 from entrocraft.errors import InvalidValueError
 
 FALLING = ec.Band(ec.linear(0.6, 0.4), width=0.02)
@@ -50,3 +50,38 @@ def test_entropic_is_a_method_of_every_engine():
     assert isinstance(control.build().method, Entropic)
     with pytest.raises(InvalidValueError, match="proportional_gain"):
         controllers.build("entropic", FALLING, proportional_gain=float("nan"))
+
+
+def released(entropies, log_probs, advantages, **options):
+    """Each decision's balance, and the factor it gives each token."""
+    method = EntropicReleased(**options)
+    columns = {"log_probs_BT": log_probs, "entropy_BT": -log_probs, "mask_BT": torch.ones_like(log_probs)}
+    tokens = ec.Tokens(**columns, advantages_BT=advantages)
+    for entropy in entropies:
+        reading = method.read(tokens, lambda values: values)
+        batch = ec.Batch(step=1, entropy=entropy, advantages=advantages[:, 0], reading=reading)
+        decision = method.decide(batch, ec.Goal(lower=0.4, target=0.5, upper=0.6))
+        yield decision.metrics["alpha"], method.weigh(tokens, decision)
+
+
+def test_the_released_form_weighs_confident_tokens_alone_by_their_share():
+    log_probs = torch.tensor([[0.99, 0.96, 0.95, 0.1], [0.97, 0.5, 0.5, 0.5]]).log()
+    advantages = torch.tensor([[2.0], [-1.0]])
+    ((alpha, factors),) = released([0.3], log_probs, advantages)
+    assert alpha == pytest.approx(-0.2)  # the newest error is not in the integral yet
+    # 8 tokens of which 3 are above 0.95: A + alpha |A| 8/3 there.
+    weight = -0.2 * 8 / 3
+    expected = torch.tensor([[1 + weight, 1 + weight, 1, 1], [1 - weight, 1, 1, 1]])
+    torch.testing.assert_close(factors, expected)
+    torch.testing.assert_close(advantages * factors, advantages + alpha * advantages.abs() * (factors != 1) * 8 / 3)
+
+
+def test_the_released_form_adds_an_error_after_it_has_been_used():
+    log_probs, advantages = torch.zeros(1, 2), torch.ones(1, 1)
+    (first, _), (second, _) = released([0.3, 0.4], log_probs, advantages)
+    assert first == pytest.approx(-0.2) and second == pytest.approx(-0.1 + 0.01 * -0.2)
+
+
+def test_the_released_form_without_a_confident_token_leaves_all_alone():
+    ((_, factors),) = released([0.3], torch.full((1, 3), -1.0), torch.ones(1, 1))
+    assert (factors == 1).all()
