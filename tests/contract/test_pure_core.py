@@ -35,7 +35,7 @@ def test_nothing_is_imported_before_it_is_asked_for():
         "runs.metrics",
         "control",
         "control.steering",
-        pytest.param("config", marks=pytest.mark.xfail(strict=False, reason="the settings of control load torch")),
+        "config",
         "models",
         "models.sampling_config",
         "analysis",

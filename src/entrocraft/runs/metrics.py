@@ -163,6 +163,9 @@ COLUMNS: Mapping[str, Column] = _table(
         "alpha", "", "EntroPIC: balance between successes (weighed by 1 + alpha) and failures (by 1 - alpha).", METHOD
     ),
     Column("integral", "nats decisions", "EntroPIC: sum of entropy minus target over the decisions so far.", METHOD),
+    Column("confident_fraction", SHARE, "EntroPIC as released: tokens that its balance acts on, of all.", METHOD),
+    Column("eligible_fraction", SHARE, "Clip-Cov: tokens that may be left out, of all.", METHOD),
+    Column("entropy_coef", "", "Entropy bonus: its coefficient in the loss of this update.", METHOD),
     # What engines and tasks know.
     Column("skipped", FLAG, "Whether the step left the weights as they were, as nothing was kept.", ENGINE),
     Column("late_graders", COUNT, "Calls of graders so far that took too long and scored 0.", GRADING),
