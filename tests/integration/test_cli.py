@@ -131,8 +131,10 @@ def test_a_schedule_is_shown_and_drawn(cli):
     assert cli("schedule", "[[0, 0.6], [1, 0.2]]").exit_code == cli("schedule", "0.5").exit_code == 0
 
 
-@pytest.mark.parametrize("line", ["rule=probabilistic", "rule=budget", "rule=token", "rule=aligned", "method=entropic"])
-def test_every_rule_is_one_line_and_resumes_to_itself(cli, line):
+@pytest.mark.parametrize(
+    "line", ["method=probabilistic", "rule=budget", "method=token", "method=aligned", "method=entropic"]
+)
+def test_every_method_is_one_line_and_resumes_to_itself(cli, line):
     assert cli("train", "run.yaml", f"control.{line}", "--output", "whole").exit_code == 0
     whole = RunDirectory(Path("whole"))
     assert not columns_unknown_in(whole)
@@ -217,21 +219,32 @@ def test_a_model_that_cannot_be_loaded_leaves_no_run_behind(cli):
             ["train", "run.yaml", "train.trl={beta: 0.1}", "train.algorithm=rloo", "control.estimator=grpo"],
             "set beta=0.0",
         ),
-        (["train", "run.yaml", "control={rule: aligned, predictor: exact}"], "brings its own predictor"),
+        (["train", "run.yaml", "control={method: aligned, predictor: exact}"], "brings its own predictor"),
         (["train", "run.yaml", "control={rule: aligned, visitation: true}"], "sees visitation already"),
-        (["train", "run.yaml", "control={rule: token, visitation: true}"], "whole rollouts"),
-        (["train", "run.yaml", "control={rule: aligned, aligned_share: 0}"], "aligned_share must lie in (0, 1]"),
-        (["train", "run.yaml", "control={rule: budget, min_kept: 2}"], "min_kept must lie in (0, 1]"),
+        (
+            ["train", "run.yaml", "control={method: token, visitation: true}"],
+            "unknown option of method 'token' 'visitation'",
+        ),
+        (["train", "run.yaml", "control={rule: aligned, aligned_share: 0}"], "whole_model_share must lie in (0, 1]"),
+        (["train", "run.yaml", "control={method: budget, min_kept: 2}"], "min_kept must lie in (0, 1]"),
         (["train", "run.yaml", "control={guard: relaxx}"], "did you mean 'relax'"),
         (["train", "run.yaml", "control.schedule=adaptive(0.5, patience=1)"], "patience"),
         (
             ["train", "run.yaml", "control={fallback: escalate, entropy_bonus: 0.01}", "train.algorithm=rloo"],
-            "set entropy_bonus=0.0",
+            "or entropy_bonus=0.0",
         ),
         (["steer", "nowhere", "0.5"], "is not a run directory"),
         (["train", "run.yaml", "task.num_problems=3"], "at least 4, the prompts of one batch"),
         (["train", "run.yaml", "control={method: [rejection]}"], "method must be a name"),
-        (["train", "run.yaml", "control={reward_baseline: none}"], "reward_baseline must be a number"),
+        (["train", "run.yaml", "control={method: 3}"], "method must be a name"),
+        (
+            ["train", "run.yaml", "control={method: reward, reward_baseline: none}"],
+            "reward_baseline: input should be a valid number",
+        ),
+        (
+            ["train", "run.yaml", "control={reward_baseline: none}"],
+            "unknown option of method 'token' 'reward_baseline'",
+        ),
         (["train", "run.yaml", "seed=5000000000"], "seed"),
         (["train", "run.yaml", "--output", "run.yaml/out"], "run.yaml"),
         (["train", "run.yaml", "task.name=countdwon"], "did you mean 'countdown'"),
