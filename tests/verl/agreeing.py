@@ -45,16 +45,16 @@ def as_trl_has_it(recorded):
     }
 
 
-def agreement(assets, folder, rule, ranks=1):
+def agreement(assets, folder, method, ranks=1):
     """Return how far the two engines agree.
 
     Returns:
-        Whether they keep the same rollouts; the correlation of what they predict of each, None where the rule predicts
+        Whether they keep the same rollouts; the correlation of what they predict of each, None where the method predicts
         nothing; the difference of entropy, of what is left of the advantages, and of the gradients: the largest of an
-        entry over the norm of the whole. Rule `aligned` takes derivatives on TRL and differences on verl, so a rollout
+        entry over the norm of the whole. Method `aligned` takes derivatives on TRL and differences on verl, so a rollout
         that does next to nothing (`DOUBTFUL`) may be kept by one alone; then the last two are None.
     """
-    settings = {"lower": 0.0, "upper": 0.1, "rule": rule}
+    settings = {"lower": 0.0, "upper": 0.1, "method": method}
     block = ", ".join(f"{name}: {value}" for name, value in settings.items())
     run = run_verl(
         assets,
@@ -88,8 +88,8 @@ def agreement(assets, folder, rule, ranks=1):
             decide = self._decider.decide
 
             def watched(*args, **kwargs):
-                seen["ruling"] = decide(*args, **kwargs)
-                return seen["ruling"]
+                seen["update"] = decide(*args, **kwargs)
+                return seen["update"]
 
             self._decider.decide = watched
             return super()._control(batch)
@@ -122,14 +122,15 @@ def agreement(assets, folder, rule, ranks=1):
     )
     trainer.train()
 
-    ruling, (kept, kept_on_verl) = seen["ruling"], (seen["ruling"].decision.keep, recorded["keep"].bool())
+    update = seen["update"]
+    kept, kept_on_verl = update.decision.keep, recorded["keep"].bool()
     same, correlation, clear = torch.equal(kept, kept_on_verl), None, torch.ones_like(kept)
     if "predicted" in recorded:
-        both = torch.stack([ruling.stats.prediction("predicted_change").double(), recorded["predicted"].double()])
+        both = torch.stack([update.batch.change.double(), recorded["predicted"].double()])
         correlation = torch.corrcoef(both)[0, 1].item()
-        if rule == "aligned":
+        if method == "aligned":
             clear = both[1].abs() > DOUBTFUL * both[1].abs().max()
-    ruled = ruling.advantages if rule == "token" else ruling.advantages[:, None] * batch["completion_mask"]
+    used = update.advantages if method == "token" else update.advantages[:, None] * batch["completion_mask"]
     before = AutoModelForCausalLM.from_pretrained(assets / "model").state_dict()
     saved = folder / "checkpoints/global_step_1/actor"  # in float32, as trained
     shards = [torch.load(saved / f"model_world_size_{ranks}_rank_{i}.pt", weights_only=False) for i in range(ranks)]
@@ -139,9 +140,9 @@ def agreement(assets, folder, rule, ranks=1):
     return {
         "same_rollouts_kept": torch.equal(kept[clear], kept_on_verl[clear]),
         "prediction_correlation": correlation,
-        "share_of_tokens_kept": ruling.decision.metrics["kept_token_fraction"],
-        "entropy_difference": abs(ruling.stats.entropy - recorded["entropy_of_batch"].item()),
-        "largest_advantage_difference": (ruled - recorded["ruled"]).abs().max().item() if same else None,
+        "share_of_tokens_kept": update.decision.metrics["kept_token_fraction"],
+        "entropy_difference": abs(update.batch.entropy - recorded["entropy_of_batch"].item()),
+        "largest_advantage_difference": (used - recorded["used_advantages"]).abs().max().item() if same else None,
         "gradient_norm": norm.item(),
         "largest_gradient_difference": max(d.abs().max().item() for d in differences) / norm.item() if same else None,
     }

@@ -62,8 +62,12 @@ def test_the_baselines_differ_in_what_they_are_named_for():
     assert VerlSettings.of(of("qwen3-4b-w-reinforce")).control.estimator == "w_reinforce"
     entropic = VerlSettings.of(of("qwen3-4b-entropic")).control
     assert entropic.method == "entropic" and entropic.band().target(50, 100) == 0.5
-    authors = VerlSettings.of(of("qwen3-4b-grpo-linear-authors-code")).control
-    assert (authors.rule, authors.normalize, authors.rejected) == ("reward", "all", "mask")
+    authors = VerlSettings.of(of("qwen3-4b-grpo-linear-authors-code"))
+    assert (authors.control.method_name, authors.method.normalize, authors.control.rejected) == (
+        "reward",
+        "all",
+        "mask",
+    )
 
 
 def test_a_key_that_verl_does_not_know_is_refused(tmp_path):

@@ -37,11 +37,11 @@ def test_three_steps_of_the_stock_command(assets, tmp_path):
 def test_dropping_is_masking_on_two_ranks(assets, tmp_path):
     """At a learning rate of 0 every update sees the same weights and the same batch: the gradients must agree."""
     variants = {
-        f"{rejected}_{normalize}": {"rule": "advantage", "rejected": rejected, "normalize": normalize}
+        f"{rejected}_{normalize}": {"method": "advantage", "rejected": rejected, "normalize": normalize}
         for rejected in ("drop", "mask")
         for normalize in ("kept", "all")
     }
-    variants |= {f"{rejected}_token": {"rule": "token", "rejected": rejected} for rejected in ("drop", "mask")}
+    variants |= {f"{rejected}_token": {"method": "token", "rejected": rejected} for rejected in ("drop", "mask")}
     run = run_verl(
         assets, tmp_path, SYNC, HIGH, f"{ACTOR}.optim.lr=0.0", ranks=2, steps=2, **{COMPARED: json.dumps(variants)}
     )
@@ -58,7 +58,7 @@ def test_dropping_is_masking_on_two_ranks(assets, tmp_path):
 
 def test_dropping_is_masking_where_the_loss_averages_over_rollouts(assets, tmp_path):
     variants = {
-        f"{rejected}_{normalize}": {"rule": "advantage", "rejected": rejected, "normalize": normalize}
+        f"{rejected}_{normalize}": {"method": "advantage", "rejected": rejected, "normalize": normalize}
         for rejected in ("drop", "mask")
         for normalize in ("kept", "all")
     }
@@ -83,8 +83,8 @@ def test_dropping_is_masking_where_the_loss_averages_over_rollouts(assets, tmp_p
 
 def test_a_step_with_nothing_to_learn_from_is_left_out_and_counted(assets, tmp_path):
     # Rewards are 0 and 1, so none is below the baseline, which is what could raise entropy.
-    rule = "+entrocraft={lower: 4.0, upper: 5.0, rule: reward, reward_baseline: -1.0}"
-    run = run_verl(assets, tmp_path, SYNC, rule, steps=2)
+    control = "+entrocraft={lower: 4.0, upper: 5.0, method: reward, reward_baseline: -1.0}"
+    run = run_verl(assets, tmp_path, SYNC, control, steps=2)
     assert run.status == 0, run.text[-3000:]
     assert run.column("entrocraft/skipped") == [1.0, 1.0]
     assert run.column("entrocraft/empty_batches") == [1.0, 2.0]
@@ -120,7 +120,7 @@ def test_predictions_that_see_the_whole_model_leave_it_as_it_was(assets, tmp_pat
         assets,
         tmp_path,
         SYNC,
-        "+entrocraft={lower: 0.0, upper: 0.1, rule: aligned, aligned_blocks: 1}",
+        "+entrocraft={lower: 0.0, upper: 0.1, method: aligned, whole_model_blocks: 1}",
         f"{ACTOR}.fsdp_config.param_offload=true",
         f"{ACTOR}.fsdp_config.optimizer_offload=true",
         f"{ACTOR}.entropy_checkpointing=true",
@@ -143,7 +143,7 @@ def test_the_asynchronous_trainer_is_controlled_too(assets, tmp_path):
 def test_rollouts_that_verl_lost_are_neither_measured_nor_trained_on(assets, tmp_path):
     """verl fills the batch up with rows of its own where a reward failed; they must not count as kept or rejected."""
     failing = [f"reward.custom_reward_function.path={REWARDING}", "reward.custom_reward_function.name=sometimes"]
-    run = run_verl(assets, tmp_path, SYNC, "+entrocraft={lower: 0.0, upper: 0.1, rule: advantage}", *failing, steps=2)
+    run = run_verl(assets, tmp_path, SYNC, "+entrocraft={lower: 0.0, upper: 0.1, method: advantage}", *failing, steps=2)
     assert run.status == 0, run.text[-3000:]
     for step in run.steps:
         assert step["entrocraft/trained_rows"] < 32

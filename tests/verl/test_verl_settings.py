@@ -12,7 +12,7 @@ STATIC = f"{ACTOR}.use_dynamic_bsz=false"
 FSDP = f"{ACTOR}.fsdp_config"
 FSDP2, FP32 = f"{ACTOR}.strategy=fsdp2", f"+{FSDP}.mixed_precision.param_dtype=fp32"
 SDPA = "+actor_rollout_ref.model.override_config.attn_implementation=sdpa"
-ALIGNED = ["+entrocraft.rule=aligned", FSDP2, FP32, SDPA]
+ALIGNED = ["+entrocraft.method=aligned", FSDP2, FP32, SDPA]
 
 
 @pytest.mark.parametrize(
@@ -33,17 +33,18 @@ def test_a_curve_is_drawn_as_everywhere(compose, overrides, curve):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "rule"),
+    ("overrides", "method"),
     [
         ([], "token"),
         (["+entrocraft.visitation=true"], "budget"),
         ([f"{ACTOR}.policy_loss.loss_mode=gspo"], "budget"),
         ([f"{ACTOR}.policy_loss.loss_mode=clip_cov"], "budget"),
+        (["+entrocraft.method=advantage"], "advantage"),
         (["+entrocraft.rule=advantage"], "advantage"),
     ],
 )
-def test_the_rule_fits_the_loss(compose, overrides, rule):
-    assert VerlSettings.of(compose(*overrides)).control.rule == rule
+def test_the_method_fits_the_loss(compose, overrides, method):
+    assert VerlSettings.of(compose(*overrides)).control.method_name == method
 
 
 @pytest.mark.parametrize(
@@ -64,15 +65,15 @@ def test_the_optimizers_memory_is_adams_or_its_momentum(compose, overrides, memo
 @pytest.mark.parametrize(
     ("overrides", "expected"),
     [
-        (["+entrocraft.rule=advantage"], False),
-        (["+entrocraft.rule=advantage", "+entrocraft.normalize=all"], True),
+        (["+entrocraft.method=advantage"], False),
+        (["+entrocraft.method=advantage", "+entrocraft.normalize=all"], True),
         (
-            ["+entrocraft.rule=advantage", f"{ACTOR}.loss_agg_mode=seq-mean-token-mean", "+entrocraft.normalize=all"],
+            ["+entrocraft.method=advantage", f"{ACTOR}.loss_agg_mode=seq-mean-token-mean", "+entrocraft.normalize=all"],
             False,
         ),
-        (["+entrocraft.rule=advantage", f"{ACTOR}.loss_agg_mode=token-sum"], True),
-        (["+entrocraft.rule=advantage", "+entrocraft.rejected=mask"], True),
-        (["+entrocraft.rule=advantage", "+entrocraft.rejected=mask", "+entrocraft.normalize=all"], False),
+        (["+entrocraft.method=advantage", f"{ACTOR}.loss_agg_mode=token-sum"], True),
+        (["+entrocraft.method=advantage", "+entrocraft.rejected=mask"], True),
+        (["+entrocraft.method=advantage", "+entrocraft.rejected=mask", "+entrocraft.normalize=all"], False),
     ],
 )
 def test_what_the_advantages_must_make_good(compose, overrides, expected):
@@ -85,37 +86,36 @@ def test_what_the_advantages_must_make_good(compose, overrides, expected):
         (["+entrocraft.shedule=0.4"], UnknownNameError, "did you mean 'schedule'"),
         (['+entrocraft.schedule="linaer(0.6, 0.2)"'], EntrocraftError, "did you mean 'linear'"),
         (["+entrocraft.lower=0.5", "+entrocraft.upper=0.3"], InvalidValueError, "lower"),
-        (["+entrocraft.rule=aligned"], InvalidValueError, "strategy=fsdp, set it to fsdp2"),
-        (["+entrocraft.rule=aligned", FSDP2], InvalidValueError, "attn_implementation=flash_attention_2"),
-        (["+entrocraft.rule=aligned", FSDP2, SDPA], InvalidValueError, "param_dtype=bf16, set it to fp32"),
+        (["+entrocraft.method=aligned"], InvalidValueError, "strategy=fsdp, set it to fsdp2"),
+        (["+entrocraft.method=aligned", FSDP2], InvalidValueError, "attn_implementation=flash_attention_2"),
+        (["+entrocraft.method=aligned", FSDP2, SDPA], InvalidValueError, "param_dtype=bf16, set it to fp32"),
         ([*ALIGNED, f"{FSDP}.model_dtype=bf16"], InvalidValueError, "model_dtype=bf16"),
         ([*ALIGNED, f"{ACTOR}.optim.optimizer_impl=torchao.optim"], InvalidValueError, "got torchao.optim.AdamW"),
         ([*ALIGNED, f"{FSDP}.ulysses_sequence_parallel_size=2"], InvalidValueError, "ulysses_sequence_parallel_size=1"),
         ([*ALIGNED, f"{FSDP}.qat.enable=true"], InvalidValueError, "qat.enable=false"),
-        ([*ALIGNED, "+entrocraft.aligned_share=0.5"], InvalidValueError, "aligned_share=0.5"),
+        ([*ALIGNED, "+entrocraft.aligned_share=0.5"], InvalidValueError, "whole_model_share=0.5"),
         (["+entrocraft.predictor=exact"], InvalidValueError, "predictor 'exact' is for the TRL engine"),
         (["+entrocraft.method=entropic", "algorithm.adv_estimator=gae"], InvalidValueError, "weighs whole rollouts"),
-        (["+entrocraft.entropy_bonus=0.01", "+entrocraft.fallback=escalate"], InvalidValueError, "entropy_coeff"),
         (["+entrocraft.entropy_source=measured_"], UnknownNameError, "entropy_source"),
         (["algorithm.rollout_correction.bypass_mode=true"], InvalidValueError, "entropy_source=rollout"),
-        (["+entrocraft.entropy_source=rollout"], InvalidValueError, "set entrocraft.rule=advantage"),
+        (["+entrocraft.entropy_source=rollout"], InvalidValueError, "set entrocraft.method=advantage"),
         (
             [
                 "+entrocraft.entropy_source=rollout",
-                "+entrocraft.rule=advantage",
+                "+entrocraft.method=advantage",
                 "actor_rollout_ref.rollout.calculate_log_probs=false",
             ],
             InvalidValueError,
             "calculate_log_probs=true",
         ),
         (
-            ["+entrocraft.rule=token", f"{ACTOR}.policy_loss.loss_mode=gspo"],
+            ["+entrocraft.method=token", f"{ACTOR}.policy_loss.loss_mode=gspo"],
             InvalidValueError,
             "weighs a rollout as a whole",
         ),
         ([f"{ACTOR}.policy_loss.loss_mode=geo_mean"], InvalidValueError, "rejected=mask"),
         (
-            ["+entrocraft.rule=token", f"{ACTOR}.policy_loss.loss_mode=clip_cov"],
+            ["+entrocraft.method=token", f"{ACTOR}.policy_loss.loss_mode=clip_cov"],
             InvalidValueError,
             "does not scale as its advantages do",
         ),
@@ -158,8 +158,9 @@ def test_what_cannot_be_right_is_refused(compose, overrides, error, message):
 
 
 def test_predictions_that_see_the_whole_model_are_taken_in_whole_precision(compose):
-    assert VerlSettings.of(compose(*ALIGNED)).control.aligned
-    assert VerlSettings.of(compose(*ALIGNED, f"{FSDP}.model_dtype=null")).control.aligned  # verl's word for fp32
+    assert VerlSettings.of(compose(*ALIGNED)).control.sees_whole_model
+    in_fp32 = compose(*ALIGNED, f"{FSDP}.model_dtype=null")  # verl's word for it
+    assert VerlSettings.of(in_fp32).control.sees_whole_model
 
 
 def test_a_method_that_keeps_every_rollout_takes_any_loss(compose):
@@ -178,11 +179,27 @@ def test_a_block_that_no_trainer_would_read_is_refused(compose):
 
 def test_measurements_that_are_shared_by_updates_teach_no_plant(compose):
     mode = "entrocraft_separate_async"  # by default four updates for one measurement
-    assert VerlSettings.of(compose(trainer_mode=mode)).control.rule == "predicted"
+    assert VerlSettings.of(compose(trainer_mode=mode)).control.method_name == "predicted"
     with pytest.raises(InvalidValueError, match="parameter_sync_step=1"):
-        check_config(compose("+entrocraft.rule=token", trainer_mode=mode))
+        check_config(compose("+entrocraft.method=token", trainer_mode=mode))
     alone = "trainer.v1.separate_async.parameter_sync_step=1"
-    assert VerlSettings.of(compose(alone, trainer_mode=mode)).control.rule == "token"
+    assert VerlSettings.of(compose(alone, trainer_mode=mode)).control.method_name == "token"
+
+
+BONUS = ["+entrocraft.entropy_bonus=0.01", "+entrocraft.fallback=escalate"]
+
+
+@pytest.mark.parametrize("mode", ["sync", "colocate_async"])
+def test_a_bonus_that_comes_and_goes_is_taken_where_the_workers_are_ours(compose, mode):
+    config = compose(*BONUS, trainer_mode=f"entrocraft_{mode}")
+    check_config(config)
+    assert VerlSettings.of(config).needs_own_worker
+
+
+def test_a_bonus_that_comes_and_goes_is_refused_where_the_workers_are_verls(compose):
+    message = "sets entropy_coef, which verl's separate_async trainer cannot.*entropy_coeff"
+    with pytest.raises(InvalidValueError, match=message):
+        check_config(compose(*BONUS, trainer_mode="entrocraft_separate_async"))
 
 
 def test_sequences_shared_by_ranks_are_counted_once(compose):

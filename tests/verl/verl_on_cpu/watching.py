@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 COMPARED = "COMPARED_SETTINGS"
 """Environment variable: by name, the settings of entropy control to update with, one after the other."""
 RECORDED = "RECORDED_BATCHES"
-"""Environment variable: a folder for the batch of each step and what was ruled on it."""
+"""Environment variable: a folder for the batch of each step and what was decided on it."""
 
 
 def watch(trainers_module):
@@ -37,7 +37,7 @@ def updated_by_each(update_actor):
         settings = self.settings
         for name, changes in compared.items():
             control = replace(settings.control, **changes)
-            self.settings = replace(settings, control=control)
+            self.settings = replace(settings, control=control, method=control.new_method())
             self.entropy_controller = control.build()  # a fresh one each time: the same decision
             by_rollout = settings.aggregation == ROLLOUT_MEAN
             self._decider = Decider(self.entropy_controller, control, OneRank(), by_rollout=by_rollout)
@@ -58,7 +58,7 @@ def recorded(decide):
     def decide_and_record(self, batch, rows, own):
         import transfer_queue as tq
 
-        ruling = decide(self, batch, rows, own)
+        update = decide(self, batch, rows, own)
         fields = tq.kv_batch_get(
             keys=[batch.keys[row] for row in rows],
             partition_id=batch.partition_id,
@@ -75,15 +75,15 @@ def recorded(decide):
         tensors = {f"{name}_lengths": fields[name].offsets().diff() for name in ("prompts", "responses")}
         tensors |= {name: value.contiguous() for name, value in fields.to_padded_tensor().items()}
         tensors |= {
-            "keep": ruling.keep_B,
-            "ruled": ruling.advantages,
-            "entropy_of_batch": torch.tensor(ruling.stats.entropy),
+            "keep": update.keep_B,
+            "used_advantages": update.advantages,
+            "entropy_of_batch": torch.tensor(update.batch.entropy),
         }
-        if self.entropy_controller.predictor_needed:
-            tensors["predicted"] = ruling.stats.prediction("predicted_change")
+        if update.batch.change is not None:
+            tensors["predicted"] = update.batch.change
         folder = Path(os.environ[RECORDED])
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / f"{self.global_steps}.safetensors")
-        return ruling
+        return update
 
     return decide_and_record
