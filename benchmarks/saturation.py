@@ -38,8 +38,8 @@ SETTINGS = [
 LINE = "linear(1.0, 0.3, unit='initial')"
 METHODS = {
     "grpo": {"method": "none", "schedule": LINE},
-    "curve": {"rule": "token", "schedule": LINE},
-    "held": {"rule": "token", "schedule": "constant(1.0, unit='initial')"},
+    "curve": {"method": "token", "schedule": LINE},
+    "held": {"method": "token", "schedule": "constant(1.0, unit='initial')"},
     "entropic": {"method": "entropic", "schedule": LINE},
 }
 

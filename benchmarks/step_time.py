@@ -1,4 +1,4 @@
-"""What entropy control costs and saves per step: TRL alone, ours in band, ours keeping half; and what rules cost.
+"""What entropy control costs and saves per step: TRL alone, ours in band, ours keeping half; and what methods cost.
 
 The variants take turns within one run, since timings on a shared machine drift; ratios are of medians.
 
@@ -24,6 +24,7 @@ from trl import GRPOConfig, GRPOTrainer
 
 import entrocraft as ec
 from entrocraft.control import EntropyControl
+from entrocraft.control.course import Course
 from entrocraft.engines.trl import with_entropy_control
 from entrocraft.models import load_model, resolve_model
 from entrocraft.tasks import Countdown
@@ -38,34 +39,36 @@ SOURCES = {
 }
 
 
-class KeepHalf(ec.Controller):
+class KeepHalf(ec.Method):
     """Keeps every other rollout, whatever it is."""
 
-    predictor_needed = True
-
-    def _decide(self, stats, direction):
-        keep = torch.arange(len(stats.advantages)) % 2 == 0
-        return ec.Decision(keep=keep, advantages=stats.advantages * keep)
+    def decide(self, batch, goal):
+        """Keep the even ones."""
+        return ec.Decision.keeping(batch, torch.arange(len(batch.advantages)) % 2 == 0)
 
 
-class Predict(ec.Controller):
+class Predict(ec.Method):
     """Asks for every rollout's predicted change, and keeps everything."""
 
-    predictor_needed = True
+    needs = frozenset({"change"})
 
-    def _decide(self, stats, direction):
-        stats.prediction("predicted_change")
-        return ec.Decision(keep=torch.ones_like(stats.advantages, dtype=torch.bool), advantages=stats.advantages)
+    def decide(self, batch, goal):
+        """Keep everything."""
+        return ec.Decision.everything(batch)
 
 
-BAND = ec.Band(lower=0.0, upper=100.0)
-# The predictions of `aligned` are timed apart from what a rejection saves; rule `token` saves nothing, and acts always.
+def deciding(method):
+    """Return a controller in which `method` decides."""
+    return ec.Controller(Course(ec.Band(lower=0.0, upper=100.0)), method, type(method).__name__)
+
+
+# The predictions of `aligned` are timed apart from what a rejection saves; method `token` saves nothing, and acts always.
 VARIANTS = {
     "trl": None,
-    "keep_all": lambda: (EntropyControl(lower=0.0, upper=100.0, rule="predicted"), None),
-    "half": lambda: (EntropyControl(lower=0.0, upper=100.0, rule="predicted"), KeepHalf(BAND)),
-    "token": lambda: (EntropyControl(lower=50.0, upper=51.0, rule="token"), None),
-    "aligned": lambda: (EntropyControl(rule="aligned"), Predict(BAND)),
+    "keep_all": lambda: (EntropyControl(lower=0.0, upper=100.0, method="predicted"), None),
+    "half": lambda: (EntropyControl(lower=0.0, upper=100.0, method="predicted"), deciding(KeepHalf())),
+    "token": lambda: (EntropyControl(lower=50.0, upper=51.0, method="token"), None),
+    "aligned": lambda: (EntropyControl(method="aligned"), deciding(Predict())),
 }
 
 

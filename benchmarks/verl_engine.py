@@ -3,7 +3,7 @@
 python benchmarks/verl_engine.py tracking --output results/verl    # 60 steps along a line, three seeds, and without control
 python benchmarks/verl_engine.py agreement --output results/verl   # one step of verl and of TRL on the same batch
 python benchmarks/verl_engine.py update --output results/verl      # time of an update against what is kept
-python benchmarks/verl_engine.py scale --output results/verl       # the decision, and dealing, at many rollouts and ranks
+python benchmarks/verl_engine.py scale --output results/verl       # the decision, and the assignment, at many rollouts and ranks
 """
 
 import argparse
@@ -97,16 +97,16 @@ def figures_of(runs):
 
 
 def agree(output):
-    """Compare one step of verl with the same step of TRL, for four rules, on one rank and on two."""
+    """Compare one step of verl with the same step of TRL, for four methods, on one rank and on two."""
     from agreeing import agreement
 
     table = {}
     with tempfile.TemporaryDirectory() as folder:
         assets = make_assets(Path(folder))
-        for rule in ("advantage", "budget", "token", "aligned"):
+        for method in ("advantage", "budget", "token", "aligned"):
             for ranks in (1, 2):
-                name = f"{rule}, {ranks} rank{'s' * (ranks > 1)}"
-                table[name] = agreement(assets, Path(folder) / name.replace(", ", "_"), rule, ranks)
+                name = f"{method}, {ranks} rank{'s' * (ranks > 1)}"
+                table[name] = agreement(assets, Path(folder) / name.replace(", ", "_"), method, ranks)
     (output / "agreement.json").write_text(json.dumps(table, indent=1) + "\n")
     print(json.dumps(table, indent=1))
 
@@ -131,9 +131,9 @@ def update(output):
     """Time the same update three ways on the same batches: stock, rejected rollouts masked, and dropped."""
     from verl_on_cpu.watching import COMPARED
 
-    half = {"lower": 4.0, "upper": 5.0, "rule": "advantage"}
+    half = {"lower": 4.0, "upper": 5.0, "method": "advantage"}
     variants = {
-        "stock": {"lower": 0.0, "upper": 9.0, "rule": "advantage"},
+        "stock": {"lower": 0.0, "upper": 9.0, "method": "advantage"},
         "mask": half | {"rejected": "mask"},
         "drop": half | {"rejected": "drop"},
     }
@@ -169,11 +169,11 @@ def update(output):
 
 
 def scale(output):
-    """Time the decision on the driver, the dealing of what is kept, and what each process pays for the plugin."""
+    """Time the decision on the driver, the assignment of what is kept, and what each process pays for the plugin."""
     from entrocraft import Band, BatchStats
     from entrocraft.control.planning.ranking import binned
-    from entrocraft.controllers import RejectionController
-    from entrocraft.engines.verl.mini_batches import deal
+    from entrocraft.controllers import build
+    from entrocraft.engines.verl.mini_batches import assign
 
     table = {"plugin_milliseconds": plugin_cost(), "decision_seconds_per_million_tokens": token_cost()}
     print(json.dumps(table, indent=1), flush=True)
@@ -182,8 +182,8 @@ def scale(output):
         advantages = torch.randn(num_rollouts, generator=generator)
         change = torch.randn(num_rollouts, generator=generator)
         row = {}
-        for rule in ("advantage", "predicted", "budget", "token"):
-            controller = RejectionController(Band(lower=0.0, upper=0.1), rule=rule)
+        for method in ("advantage", "predicted", "budget", "token"):
+            controller = build(method, Band(lower=0.0, upper=0.1))
             start = time.perf_counter()
             controller.decide(
                 BatchStats(
@@ -192,15 +192,15 @@ def scale(output):
                     entropy=0.5,
                     advantages=advantages,
                     predicted_change=change,
-                    token_change=binned(change),
+                    reading=binned(change),
                     num_tokens=torch.full((num_rollouts,), 1000),
                 )
             )
-            row[f"decide_{rule}_seconds"] = round(time.perf_counter() - start, 4)
+            row[f"decide_{method}_seconds"] = round(time.perf_counter() - start, 4)
         lengths = torch.randint(100, 8000, (num_rollouts,), generator=generator).tolist()
         kept = (advantages > 0).nonzero().flatten().tolist()
         start = time.perf_counter()
-        deal(lengths, kept, mini_batch_size=num_rollouts // 4, num_ranks=num_ranks)
+        assign(lengths, kept, mini_batch_size=num_rollouts // 4, num_ranks=num_ranks)
         row["deal_seconds"] = round(time.perf_counter() - start, 3)
         # Log-probabilities, entropies, advantages, rewards in 4 bytes a token, two masks in 8.
         row["megabytes_to_the_driver_at_1000_tokens"] = round(num_rollouts * 1000 * 32 / 1e6, 1)
@@ -214,26 +214,27 @@ def scale(output):
 def token_cost(num_rollouts=8192, num_tokens=512):
     """Return what a whole decision, predictions and quadrants included, takes on the driver, per million tokens."""
     from entrocraft.control import EntropyControl
-    from entrocraft.engines.decider import Decider, Rollouts
+    from entrocraft.engines.decider import Decider
     from entrocraft.engines.ranks import OneRank
-    from entrocraft.engines.tokens import Scores
+    from entrocraft.engines.rollouts import Rollouts
+    from entrocraft.engines.tokens import TokenStats
 
     generator = torch.Generator().manual_seed(0)
     log_probs_BT = -torch.rand(num_rollouts, num_tokens, generator=generator) * 3
     entropy_BT = torch.rand(num_rollouts, num_tokens, generator=generator)
     advantages_BT = torch.randn(num_rollouts, 1, generator=generator).expand_as(entropy_BT)
     seconds = {}
-    for rule in ("advantage", "budget", "token"):
-        control = EntropyControl(schedule=0.3, rule=rule)
+    for method in ("advantage", "budget", "token"):
+        control = EntropyControl(schedule=0.3, method=method)
         decider = Decider(control.build(), control, OneRank(), by_rollout=False)
         rollouts = Rollouts(
-            scores=Scores(log_probs_BT, entropy_BT),
+            stats=TokenStats(log_probs_BT, entropy_BT),
             advantages=advantages_BT,
             mask_BT=torch.ones_like(entropy_BT).long(),
         )
         start = time.perf_counter()
         decider.decide(rollouts, step=1, total_steps=100, groups=torch.arange(num_rollouts) // 8)
-        seconds[rule] = round((time.perf_counter() - start) / (num_rollouts * num_tokens / 1e6), 3)
+        seconds[method] = round((time.perf_counter() - start) / (num_rollouts * num_tokens / 1e6), 3)
     return seconds
 
 
