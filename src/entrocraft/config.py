@@ -187,6 +187,11 @@ def parse_config(data: Mapping[str, Any]) -> RunConfig:
         raise InvalidValueError(f"config: {error}") from error
 
 
+def resolved(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Return plain data of a configuration in the words of today, with every default; see `load_config` for the errors."""
+    return parse_config(data).to_dict()
+
+
 def task_from(spec: str) -> Task:
     """Return the task that a command line names: one of `tasks.available()`, or the task of a configuration file.
 

@@ -13,7 +13,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from entrocraft.errors import EntrocraftError, InvalidValueError, RunDirectoryEr
 from entrocraft.runs.metrics import EVALUATION
 
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+
+ReadConfig = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
 class RunDirectory:
@@ -64,12 +66,13 @@ class RunDirectory:
         return json.loads(self.config_file.read_text())
 
     @contextmanager
-    def opened(self, config: Mapping[str, Any], *, resume: bool) -> Iterator[None]:
+    def opened(self, config: Mapping[str, Any], *, resume: bool, read: ReadConfig = dict) -> Iterator[None]:
         """Take the directory for this process, writing nothing unless it may be used.
 
         Args:
             config: The resolved configuration, written to a new run and compared with a resumed one's.
             resume: Go on with the run that is here, if there is one.
+            read: Returns a configuration that an earlier version wrote in the words of today.
 
         Raises:
             RunDirectoryError: Another process is at work here; there is a run and `resume` is false; there
@@ -77,7 +80,7 @@ class RunDirectory:
 
         A new run that ends in an `EntrocraftError` before its first step leaves nothing behind.
         """
-        self.refuse_unless_usable(config, resume=resume)
+        self.refuse_unless_usable(config, resume=resume, read=read)
         is_new = not self.exists
         self.path.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.path / ".lock")
@@ -95,7 +98,7 @@ class RunDirectory:
         finally:
             lock.release()
 
-    def refuse_unless_usable(self, config: Mapping[str, Any], *, resume: bool) -> None:
+    def refuse_unless_usable(self, config: Mapping[str, Any], *, resume: bool, read: ReadConfig = dict) -> None:
         """Raise `RunDirectoryError` if `opened` would; it does not look for other processes."""
         if self.path.exists() and not self.path.is_dir():
             raise RunDirectoryError(f"{self.path} is a file; choose another --output")
@@ -104,12 +107,12 @@ class RunDirectory:
                 raise RunDirectoryError(
                     f"{self.path} already holds a run; go on with it by --resume, or choose another --output"
                 )
-            self._refuse_other_config(config)
+            self._refuse_other_config(config, read(self.config()))
         elif self.path.is_dir() and any(child.name != ".lock" for child in self.path.iterdir()):
             raise RunDirectoryError(f"{self.path} is not empty and holds no run; choose another --output")
 
-    def _refuse_other_config(self, config: Mapping[str, Any]) -> None:
-        begun, now = _flatten(self.config()), _flatten(json.loads(json.dumps(config)))
+    def _refuse_other_config(self, config: Mapping[str, Any], begun_with: Mapping[str, Any]) -> None:
+        begun, now = (_flatten(json.loads(json.dumps(each))) for each in (begun_with, config))
         for key in sorted(begun.keys() | now.keys()):
             if begun.get(key) != now.get(key):
                 raise RunDirectoryError(

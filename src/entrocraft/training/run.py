@@ -6,7 +6,7 @@ from typing import Any
 import transformers
 from datasets import Dataset
 
-from entrocraft.config import LoraSettings, RunConfig
+from entrocraft.config import LoraSettings, RunConfig, resolved
 from entrocraft.engines.trl import with_entropy_control
 from entrocraft.errors import InvalidValueError
 from entrocraft.models import best_device, context_length, load_model, load_tokenizer
@@ -47,12 +47,12 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outc
         EntrocraftError: Something about the request is wrong; see `plan_run` and `RunDirectory.opened`.
     """
     plan = plan_run(config, run)
-    run.refuse_unless_usable(config.to_dict(), resume=resume)
+    run.refuse_unless_usable(config.to_dict(), resume=resume, read=resolved)
     tokenizer = load_tokenizer(config.model)
     problems = [*plan.train_problems, *plan.test_problems]
     check_prompts(plan.task, problems, tokenizer, context_length(config.model), plan.trl_args.max_completion_length)
     model = load_model(config.model).to(best_device())
-    with run.opened(config.to_dict(), resume=resume), StopSignals() as stop:
+    with run.opened(config.to_dict(), resume=resume, read=resolved), StopSignals() as stop:
         checkpoint = run.last_checkpoint()
         step = checkpoint[0] if checkpoint else 0
         run.rewind_to(step)

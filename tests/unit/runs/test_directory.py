@@ -4,6 +4,7 @@ import multiprocessing
 import pytest
 from filelock import FileLock
 
+from entrocraft.config import parse_config, resolved
 from entrocraft.errors import InvalidValueError, RunDirectoryError
 from entrocraft.reports.run import entropy_section
 from entrocraft.runs import RunDirectory, model_path_of
@@ -144,3 +145,19 @@ def test_the_verdict_on_a_curve_knows_how_well_entropy_is_read(entropy, standard
     assert verdict in section
     assert f"| standard error of one step's entropy | {standard_error:.4f} nats |" in section
     assert "standard error" not in entropy_section([line] * 10)
+
+
+def test_a_run_of_version_0_1_may_be_gone_on_with(tmp_path):
+    control = {"schedule": {"type": "linear", "start": 0.6, "end": 0.2}, "rule": "token"}
+    config = parse_config({"control": control, "train": {"steps": 7}}).to_dict()
+    # As version 0.1 wrote it: every option of every method, at its default.
+    silent = {"normalize": "kept", "reward_baseline": 0.0, "visitation": False, "min_kept": 0.1, "fallback": "skip"}
+    silent |= {"entropy_bonus": 0.0, "rejected": "drop", "predictor": "estimate", "aligned_share": 1.0}
+    old = {"method": "rejection", "aggregation": "token_mean", **control, **silent}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"control": old}))
+    run = RunDirectory(tmp_path)
+    with pytest.raises(RunDirectoryError, match=r"was begun with control\."):
+        run.refuse_unless_usable(config, resume=True)
+    run.refuse_unless_usable(config, resume=True, read=resolved)
+    with pytest.raises(RunDirectoryError, match="train.steps=7, now 9"):
+        run.refuse_unless_usable(config | {"train": config["train"] | {"steps": 9}}, resume=True, read=resolved)
