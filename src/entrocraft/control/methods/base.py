@@ -1,4 +1,4 @@
-"""The one interface of entropy control: a method reads a batch's tokens, decides for all ranks, and weighs its own tokens."""
+"""The one interface of entropy control: read a batch's tokens, decide for all ranks, weigh one's own tokens."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -32,8 +32,8 @@ class Method(ABC):
     needs: frozenset[str] = frozenset()
     """Signals that decisions may depend on, beyond entropy and advantages; see `control.signals.SIGNALS`."""
     turns: frozenset[str] = frozenset({"rollouts"})
-    """What decisions set: `rollouts` (which are kept, at their advantages times one factor), `tokens` (a factor on each token's advantage),
-    `advantages` (a new one for each rollout), and the knobs `entropy_coef`, `clip_high`, `temperature`."""
+    """What decisions set: `rollouts` (which are kept, at their advantages times one factor), `tokens` (a factor on each
+    token's advantage), `advantages` (a new one for each rollout), and the knobs of `control.decision.KNOBS`."""
     normalize: Normalize = "kept"
     """What the loss is averaged over where something is left out; decisions say the same."""
 

@@ -1,4 +1,4 @@
-"""As few rollouts less as the curve needs, planned ahead on a model of how entropy answers."""
+"""Rejection of only as many rollouts as the curve needs, planned ahead on a model of how entropy answers."""
 
 from collections.abc import Mapping
 from typing import Any

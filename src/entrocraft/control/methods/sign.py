@@ -1,4 +1,4 @@
-"""Methods that wait for the band to be left, and then reject all that moves entropy away: Algorithm 1 and its sharper form."""
+"""Methods that wait for the band to be left and then reject all that moves entropy away: Algorithm 1, and sharper."""
 
 from collections.abc import Mapping
 from typing import Any, cast

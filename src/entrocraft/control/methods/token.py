@@ -1,4 +1,4 @@
-"""As few tokens less as the curve needs, planned ahead on a model of how entropy answers: the default."""
+"""The default: only as many tokens are left out as the curve needs, planned on a model of how entropy answers."""
 
 from collections.abc import Mapping
 from typing import Any, cast

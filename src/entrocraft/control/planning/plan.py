@@ -17,7 +17,7 @@ _ON_THE_CURVE = 0.25
 REJECTION_COST_OF_ROLLOUTS = 0.3
 """What a nat of effect by rejected rollouts costs, against a nat of distance from the curve; see `EntropyPlant`."""
 REJECTION_COST_OF_TOKENS = 0.05
-"""The same for tokens that are left out: a few tokens less cost an update less than whole rollouts do."""
+"""What a nat of effect by left-out tokens costs: a few tokens less cost an update less than whole rollouts do."""
 
 
 def limits_for(changes: Ranking, plant: EntropyPlant, goal: Goal, min_kept: float) -> tuple[Limits, dict[str, float]]:

@@ -121,7 +121,7 @@ def _with_settings(actor: Any, data: TensorDict) -> TensorDict:
 
 
 def _summed_entropy(model_output: dict[str, Tensor], data: TensorDict, dp_group: Any = None) -> tuple[Tensor, dict]:
-    """Return the rows' part in the batch's summed entropy, local and visitation term; see `alignment`."""
+    """Return the rows' part in the batch's summed entropy, local and visitation term; see `dynamics.whole_model`."""
     entropies, log_probs = (no_padding_2_padding(model_output[name], data) for name in ("entropy", "log_probs"))
     padded = data.select("response_mask", EXCESS).to_padded_tensor()
     mask = padded["response_mask"].to(entropies.dtype)
