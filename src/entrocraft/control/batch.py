@@ -121,7 +121,7 @@ class Tokens:
     entropy_BT: Tensor
     """Entropies of the distributions that they were sampled from, in nats."""
     advantages_BT: Tensor
-    """Advantages, (B, 1) where all tokens of a rollout share one."""
+    """Advantages; where all tokens of a rollout share one, it stands at each of them."""
     mask_BT: Tensor
     """1 where the loss counts a token."""
     change_BT: Tensor | None = None

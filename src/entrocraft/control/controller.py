@@ -122,6 +122,8 @@ class Controller:
         if goal is None:
             if not isinstance(batch, BatchStats):
                 raise InvalidValueError("expected a goal, or BatchStats, which know the length of the run")
+            if batch.reading is None and type(self.method).read is not Method.read:
+                raise InvalidValueError(f"method {self.name!r} needs Batch.reading, which its own `read` makes of tokens")
             goal = self.goal(batch, batch.total_steps)
         self._refuse_missing_signals(batch, goal)
         decision = self.method.decide(batch, goal)

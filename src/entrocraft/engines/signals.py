@@ -52,7 +52,7 @@ class SignalMaker:
         tokens = Tokens(
             log_probs_BT=stats.log_probs_BT,
             entropy_BT=stats.entropy_BT,
-            advantages_BT=rollouts.advantages.view(len(rollouts.mask_BT), -1),
+            advantages_BT=rollouts.advantages.view(len(rollouts.mask_BT), -1).expand_as(rollouts.mask_BT),
             mask_BT=rollouts.mask_BT,
             change_BT=change_BT,
             covariance_BT=covariance_BT,

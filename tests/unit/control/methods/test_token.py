@@ -15,7 +15,7 @@ from entrocraft.errors import InvalidValueError, MeasurementError
 def test_token_changes_must_be_bins():
     with pytest.raises(InvalidValueError, match="sums and counts .*got shape"):
         decide(ABOVE, "token", change=torch.ones(4), reading=torch.ones(4))
-    with pytest.raises(InvalidValueError, match=r"needs Batch\.change"):
+    with pytest.raises(InvalidValueError, match=r"needs Batch\.reading"):
         decide(ABOVE, "token")
     for value in (math.nan, math.inf):
         with pytest.raises(MeasurementError, match="step 3: predicted changes of tokens"):
