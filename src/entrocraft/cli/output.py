@@ -3,14 +3,12 @@
 import sys
 from collections.abc import Callable, Sequence
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from entrocraft.errors import EntrocraftError
-
-if TYPE_CHECKING:  # `--help` is instant
-    from entrocraft.schedules import Band
+from entrocraft.schedules import Band
 from entrocraft.schedules.base import UNIT_NAMES
 
 _PATH_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
@@ -47,7 +45,7 @@ def table(values: Sequence[float], rows: int = 10) -> str:
     return "\n".join(f"  step {step:>6}  {values[step]:.4f}" for step in steps)
 
 
-def describe_curve(band: "Band", steps: int) -> str:
+def describe_curve(band: Band, steps: int) -> str:
     """Return what is wanted of entropy over so many steps, as bars and as numbers."""
     targets = band.targets(steps)
     lower, upper = band(0, steps)
