@@ -245,9 +245,14 @@ class EntropyControl:
     # ---- what it means ------------------------------------------------------------------------------
 
     @property
+    def _name_or_class(self) -> Any:
+        """The method as it was given: its name, its import path, its class, or None."""
+        return self.method.get("name") if isinstance(self.method, Mapping) else self.method
+
+    @property
     def method_name(self) -> str | None:
         """Name of the method; None if the engine is to choose."""
-        name = self.method.get("name") if isinstance(self.method, Mapping) else self.method
+        name = self._name_or_class
         if name is None or isinstance(name, str):
             return name
         from entrocraft.control.methods import name_of
@@ -273,8 +278,7 @@ class EntropyControl:
         from entrocraft.control.methods import build_method
 
         settled = self.settled()
-        name = settled.method["name"] if isinstance(settled.method, Mapping) else settled.method
-        return build_method(name, settled.options, momentum)
+        return build_method(settled._name_or_class, settled.options, momentum)
 
     def drops(self, method: "Method") -> bool:
         """Return True if the update's passes leave rollouts out; otherwise they go over all of them."""
@@ -311,7 +315,7 @@ class EntropyControl:
         settled = self.settled()
         course, method = course_and_method(
             self.band(),
-            settled.method_name or "",
+            settled._name_or_class,
             settled.options,
             guard=self.guard,  # type: ignore[arg-type]
             momentum=momentum,
