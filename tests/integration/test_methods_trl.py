@@ -1,0 +1,485 @@
+"""Methods on TRL, end to end: this library's and a user's own; and what cannot be carried out, refused before anything loads."""
+
+import json
+import math
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import NUM_ROLLOUTS, controller_of, run_command, train_logs
+from test_trl_engine import HIGH, LOW, assert_same_gradients, by_hand
+from trl import GRPOTrainer, RLOOTrainer
+
+import entrocraft as ec
+from entrocraft.control import EntropyControl
+from entrocraft.control.signals import SIGNALS
+from entrocraft.engines.trl import EntropyControlledGRPOTrainer, with_entropy_control
+from entrocraft.engines.trl.knobs import turned
+from entrocraft.entropy import token_log_probs
+from entrocraft.errors import InvalidValueError
+from entrocraft.runs import RunDirectory
+from entrocraft.runs.metrics import column_of
+
+WIDE = ec.Band(lower=0.0, upper=100.0)
+SMALL = """
+task: {num_problems: 40}
+control: {schedule: 0.9, width: 0.02}
+train: {steps: 3, prompts_per_step: 4, rollouts_per_prompt: 4, save_every: 1}
+eval: {num_problems: 2, num_samples: 2, k: [1]}
+"""
+MINE = '''
+import torch
+import entrocraft as ec
+
+
+class Half(ec.Method):
+    """Keeps every other rollout, in turns: first from the one numbered `start` on, then the others."""
+
+    def __init__(self, start: int = 0):
+        self.next = start
+
+    def decide(self, batch, goal):
+        keep = torch.arange(len(batch.advantages)) % 2 == self.next % 2
+        self.next += 1
+        return ec.Decision.keeping(batch, keep, metrics={"decided_by_half": float(self.next)})
+
+    def state_dict(self):
+        return {"next": self.next}
+
+    def load_state_dict(self, state):
+        self.next = state["next"]
+
+
+class Other:
+    """No method."""
+
+
+class Abstract(ec.Method):
+    """Decides nothing."""
+
+
+class Cooler(ec.Method):
+    turns = frozenset({"temperature"})
+
+    def decide(self, batch, goal):
+        return ec.Decision.everything(batch, knobs={"temperature": 0.5})
+
+
+class Wider(ec.Method):
+    turns = frozenset({"clip_high"})
+
+    def decide(self, batch, goal):
+        return ec.Decision.everything(batch, knobs={"clip_high": 0.4})
+
+
+class Asking(ec.Method):
+    needs = frozenset({"rewardz"})
+
+    def decide(self, batch, goal):
+        return ec.Decision.everything(batch)
+
+
+def half(batch, goal):
+    return ec.Decision.everything(batch)
+'''
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch):
+    """Work in a folder with run.yaml and a module of one's own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])  # the working directory is put there
+    Path("run.yaml").write_text(SMALL)
+    Path("mine.py").write_text(MINE)
+    Path("raising.py").write_text("raise OSError('the disk is full')\n")
+    Path("lacking.py").write_text("import no_such_package\n")
+    yield
+    for name in ("mine", "raising", "lacking"):
+        sys.modules.pop(name, None)
+
+
+def without_time(lines):
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+# ---- methods that train ------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_method_of_ones_own_is_named_in_yaml_trains_and_resumes_to_itself(mine):
+    Path("run.yaml").write_text(SMALL.replace("width: 0.02", 'width: 0.02, method: {name: "mine:Half", start: 1}'))
+    result = run_command("train", "run.yaml", "--output", "out")
+    assert result.exit_code == 0, result.output
+    run = RunDirectory(Path("out"))
+    before = run.metrics()
+    assert [line["kept_fraction"] for line in run.step_metrics()] == [0.5] * 3
+    assert json.loads(run.config_file.read_text())["control"]["method"] == {"name": "mine:Half", "start": 1}
+    state = json.loads(run.controller_file.read_text())
+    assert (state["method"], state["state"], state["counts"]["decisions"]) == ("mine:Half", {"next": 4}, 3)
+
+    shutil.rmtree(run.checkpoints / "checkpoint-3")  # as if killed before it was saved
+    sys.modules.pop("mine")
+    result = run_command("train", "run.yaml", "--output", "out", "--resume")
+    assert result.exit_code == 0, result.output
+    assert without_time(run.metrics()) == without_time(before)
+    assert json.loads(run.controller_file.read_text()) == state
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("control", [{"method": "mine:Half"}, {"method": {"name": "mine:Half", "start": 1}}])
+def test_a_method_of_ones_own_is_named_in_a_script(mine, make_trainer, control):
+    trainer = make_trainer(EntropyControlledGRPOTrainer, config={"max_steps": 2}, entropy_control=control)
+    trainer.train()
+    logs = train_logs(trainer)
+    assert [line["entrocraft/kept_fraction"] for line in logs] == [0.5, 0.5]
+    start = trainer.entropy_control.options.get("start", 0)
+    assert [line["entrocraft/decided_by_half"] for line in logs] == [start + 1, start + 2]
+    assert all(line["grad_norm"] > 0 for line in logs)
+
+
+@pytest.mark.slow
+def test_a_method_of_ones_own_may_be_given_as_a_class(make_trainer):
+    class KeepHalf(ec.Method):
+        def decide(self, batch, goal):
+            return ec.Decision.keeping(batch, torch.arange(len(batch.advantages)) % 2 == 0)
+
+    ours = make_trainer(EntropyControlledGRPOTrainer, entropy_control={"method": KeepHalf})
+    ours.train()
+    reference = by_hand(make_trainer, lambda batch: torch.arange(len(batch["advantages"])) % 2 == 0)
+    assert_same_gradients(ours, reference)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "reports"),
+    [
+        ({"name": "entropy_bonus", "step": 0.001}, "entropy_coef"),
+        ({"name": "clip_cov", "share": 0.2, "low": 0.0, "high": 9.0}, "eligible_fraction"),
+        ({"name": "entropic_released", "confidence": 0.5}, "confident_fraction"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value["name"],
+)
+def test_methods_of_others_train_and_report(mine, method, reports):
+    result = run_command("train", "run.yaml", f"control.method={json.dumps(method)}", "--output", "out")
+    assert result.exit_code == 0, result.output
+    run = RunDirectory(Path("out"))
+    lines = run.step_metrics()
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    for line in lines:
+        numbers = {name: value for name, value in line.items() if isinstance(value, float)}
+        assert all(math.isfinite(value) for value in numbers.values()), numbers
+        assert line[reports] > 0 and all(column_of(name) is not None for name in line)
+        assert (line["kept_token_fraction"] < 1) == (method["name"] == "clip_cov")
+    assert json.loads(run.controller_file.read_text())["method"] == method["name"]
+    assert run.report_file.exists()
+
+
+@pytest.mark.slow
+def test_every_signal_that_a_method_needs_is_there(make_trainer):
+    class Asking(ec.Method):
+        needs = frozenset(SIGNALS)
+
+        def read(self, tokens, total):
+            self.tokens = tokens
+            return total(tokens.mask_BT.sum().view(1)).item()
+
+        def decide(self, batch, goal):
+            self.batch = batch
+            return ec.Decision.everything(batch)
+
+    class Watching(EntropyControlledGRPOTrainer):
+        def _control(self, batch):
+            ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+            mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+            width = batch["completion_ids"].shape[1]
+            with torch.no_grad():
+                logits = self.model(input_ids=ids, attention_mask=mask).logits[:, -width - 1 : -1]
+            self.log_probs_BT = token_log_probs(logits, batch["completion_ids"])
+            self.rewards_B, self.seen = self._rewards_per_func[:, 0].double(), batch
+            return super()._control(batch)
+
+    method = Asking()
+    trainer = make_trainer(Watching, entropy_controller=controller_of(method, WIDE))
+    trainer.train()
+    batch, tokens, mask_BT = method.batch, method.tokens, trainer.seen["completion_mask"].bool()
+    assert torch.equal(batch.rewards, trainer.rewards_B)
+    assert batch.groups.tolist() == [row // NUM_ROLLOUTS for row in range(len(mask_BT))]
+    assert batch.num_tokens.tolist() == mask_BT.sum(-1).tolist() and batch.reading == mask_BT.sum()
+    assert batch.change.abs().max() > 0 and batch.visitation.abs().max() > 0
+    torch.testing.assert_close(batch.change.float(), tokens.change_BT.sum(-1), atol=1e-6, rtol=1e-5)
+    log_probs_BT = trainer.log_probs_BT
+    torch.testing.assert_close(tokens.surprisal_BT[mask_BT], -log_probs_BT[mask_BT], atol=1e-4, rtol=1e-4)
+    advantages_BT = trainer.seen["advantages"][:, None].expand_as(log_probs_BT)
+    centred = [column - column[mask_BT].mean() for column in (log_probs_BT, advantages_BT)]
+    expected = centred[0] * centred[1] * mask_BT
+    torch.testing.assert_close(tokens.covariance_BT, expected, atol=1e-4, rtol=1e-4)
+
+
+# ---- knobs -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"loss_type": "grpo", "per_device_train_batch_size": 4, "gradient_accumulation_steps": 4}],
+    ids=["whole", "micro-batches"],
+)
+def test_the_knob_entropy_coef_is_trls_own_coefficient_and_comes_on_top_of_it(make_trainer, config):
+    # A coefficient that neither rises nor falls, in a run whose entropy is always below the target.
+    method = {"name": "entropy_bonus", "start": 0.03, "least": 0.03, "most": 0.03}
+    ours = make_trainer(
+        EntropyControlledGRPOTrainer,
+        config=config | {"entropy_coef": 0.02},
+        entropy_control=EntropyControl(**HIGH, method=method),
+    )
+    ours.train()
+    reference = make_trainer(GRPOTrainer, config=config | {"entropy_coef": 0.05})
+    reference.train()
+    assert_same_gradients(ours, reference, atol=1e-6)
+    (line,), (expected,) = train_logs(ours), train_logs(reference)
+    assert line["loss"] == expected["loss"] and line["entropy_coef"] == pytest.approx(0.05)
+    assert (ours.entropy_coef, ours._entropy_bonus_enabled) == (0.02, True)
+
+    plain = make_trainer(GRPOTrainer, config=config | {"entropy_coef": 0.02})
+    plain.train()
+    with pytest.raises(AssertionError):
+        assert_same_gradients(ours, plain)
+
+
+class Clipping(ec.Method):
+    """Keeps the rollouts whose advantage is at least `least`, with an upper clip range of its own."""
+
+    turns = frozenset({"rollouts", "clip_high"})
+
+    def __init__(self, clip_high: float, least: float = -math.inf):
+        self.clip_high, self.least = clip_high, least
+
+    def decide(self, batch, goal):
+        return ec.Decision.keeping(batch, batch.advantages >= self.least, knobs={"clip_high": self.clip_high})
+
+
+CLIPPED_AT = 0.01
+# At the second update on a batch, ratios have left 1, most of them by less than 0.2.
+TWO_UPDATES = {"num_iterations": 2, "max_steps": 4, "learning_rate": 1e-3}
+
+
+def same_weights(mine, theirs):
+    return all(torch.equal(a, b) for a, b in zip(mine.model.parameters(), theirs.model.parameters(), strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainer_class", [GRPOTrainer, RLOOTrainer])
+def test_the_knob_clip_high_takes_the_place_of_epsilon_high(make_trainer, trainer_class):
+    ours = make_trainer(
+        with_entropy_control(trainer_class),
+        config=TWO_UPDATES,
+        entropy_controller=controller_of(Clipping(CLIPPED_AT), WIDE),
+    )
+    own = ours.epsilon_high
+    ours.train()
+    assert ours.epsilon_high == own == 0.2
+    narrow = make_trainer(trainer_class, config=TWO_UPDATES | {"epsilon_high": CLIPPED_AT})
+    narrow.train()
+    assert same_weights(ours, narrow)
+    clipped = [line["clip_ratio/high_mean"] for line in train_logs(ours)]
+    assert clipped == [line["clip_ratio/high_mean"] for line in train_logs(narrow)] and clipped[1] > 0
+    plain = make_trainer(trainer_class, config=TWO_UPDATES)
+    plain.train()
+    assert not same_weights(ours, plain)
+
+
+@pytest.mark.slow
+def test_a_knob_turns_where_rollouts_are_dropped_too(make_trainer):
+    ours = make_trainer(
+        EntropyControlledGRPOTrainer,
+        config=TWO_UPDATES | {"max_steps": 2},
+        entropy_controller=controller_of(Clipping(CLIPPED_AT, least=0.0), WIDE),
+    )
+    ours.train()
+    config = TWO_UPDATES | {"max_steps": 2, "epsilon_high": CLIPPED_AT}
+    reference = by_hand(make_trainer, lambda batch: batch["advantages"] >= 0, "kept", config)
+    assert_same_gradients(ours, reference)
+
+
+@pytest.mark.slow
+def test_a_loss_that_fails_leaves_no_knob_turned(make_trainer):
+    class Failing(GRPOTrainer):
+        def _compute_loss(self, model, inputs):
+            self.seen = {name: getattr(self, name) for name in ("epsilon_high", "entropy_coef")}
+            raise RuntimeError("out of memory")
+
+    class Both(ec.Method):
+        turns = frozenset({"entropy_coef", "clip_high"})
+
+        def decide(self, batch, goal):
+            return ec.Decision.everything(batch, knobs={"entropy_coef": 0.05, "clip_high": 0.3})
+
+    trainer = make_trainer(with_entropy_control(Failing), entropy_controller=controller_of(Both(), WIDE))
+    with pytest.raises(RuntimeError, match="out of memory"):
+        trainer.train()
+    assert trainer.seen == pytest.approx({"epsilon_high": 0.3, "entropy_coef": 0.05})
+    assert (trainer.epsilon_high, trainer.entropy_coef, trainer._entropy_bonus_enabled) == (0.2, 0.0, False)
+
+
+@pytest.mark.slow
+def test_a_bonus_of_nothing_leaves_trls_own_step_untouched(make_trainer):
+    controlled = make_trainer(
+        EntropyControlledGRPOTrainer,
+        config={"max_steps": 2},
+        entropy_control=EntropyControl(**LOW, method="entropy_bonus"),  # entropy is above the target: no bonus
+    )
+    controlled.train()
+    plain = make_trainer(GRPOTrainer, config={"max_steps": 2})
+    plain.train()
+    assert same_weights(controlled, plain)
+    assert "entropy_coef" not in train_logs(controlled)[0] and train_logs(controlled)[0]["entrocraft/entropy_coef"] == 0
+
+
+def test_knobs_are_turned_for_the_duration_alone():
+    class Trainer:
+        entropy_coef, _entropy_bonus_enabled, epsilon_high = 0.01, True, 0.2
+
+    trainer = Trainer()
+    with turned(trainer, {"entropy_coef": -0.03}):
+        assert (trainer.entropy_coef, trainer.epsilon_high) == (pytest.approx(-0.02), 0.2)
+        with turned(trainer, {"clip_high": 0.5}):
+            assert trainer.epsilon_high == 0.5
+    assert (trainer.entropy_coef, trainer._entropy_bonus_enabled, trainer.epsilon_high) == (0.01, True, 0.2)
+
+
+# ---- what cannot be carried out ----------------------------------------------------------------------
+
+
+RLOO = "train.algorithm=rloo"
+SEQUENCE = "train.trl={importance_sampling_level: sequence, loss_type: grpo}"
+CISPO = "train.trl={loss_type: cispo, epsilon_high: 5.0}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["control.method=tokne"], "unknown method 'tokne': did you mean 'token'?"),
+        (["control.method=brand_new"], "unknown method 'brand_new': Known: advantage, budget, clip_cov"),
+        (
+            ["control.method=nowhere:Half"],
+            "cannot import nowhere: there is no module 'nowhere' in the working directory",
+        ),
+        (["control.method=raising:Half"], "cannot import raising: OSError: the disk is full"),
+        (
+            ["control.method=lacking:Half"],
+            "cannot import lacking: ModuleNotFoundError: No module named 'no_such_package'",
+        ),
+        (["control.method=mine:Hlaf"], "module mine has no 'Hlaf': did you mean 'Half'?"),
+        (["control.method=mine.Half"], "unknown method 'mine.Half'"),
+        (["control.method='mine:'"], "expected package.module:name, got 'mine:'"),
+        (["control.method=mine:Other"], "expected a class derived from entrocraft.Method"),
+        (["control.method=mine:half"], "expected a class derived from entrocraft.Method"),
+        (["control.method=mine:Abstract"], "is an abstract class: it lacks decide"),
+        (["control.method={name: 'mine:Half', start: one}"], "start: input should be a valid integer, got 'one'"),
+        (["control.method={name: token, min_kept: lots}"], "min_kept: input should be a valid number, got 'lots'"),
+        (["control.method={name: token, min_kpet: 0.2}"], "'min_kpet': did you mean 'min_kept'?"),
+        (["control.method={name: 'mine:Half', strat: 1}"], "'strat': did you mean 'start'?"),
+        (["control.method={name: none, start: 1}"], "takes no options, got 'start'"),
+        (["control.method={name: entropy_bonus, start: 1.0}"], "expected least <= start <= most"),
+        (["control.method={name: clip_cov, low: 5.0}"], "low < high"),
+        (["control.method={name: entropic_released, confidence: 1.0}"], "confidence must lie in [0, 1)"),
+        (["control.method=mine:Asking"], "needs 'rewardz': did you mean 'rewards'?"),
+        (["control.method=mine:Cooler"], "sets temperature, which TRL's GRPOTrainer cannot"),
+        (["control.method=mine:Cooler", RLOO], "sets temperature, which TRL's RLOOTrainer cannot"),
+        (["control.method=mine:Wider", CISPO], "sets clip_high, which TRL's GRPOTrainer cannot: loss_type='cispo'"),
+        (["control.method=token", RLOO], "sets tokens, which TRL's RLOOTrainer cannot"),
+        (["control.method=clip_cov", RLOO], "sets tokens, which TRL's RLOOTrainer cannot"),
+        (
+            ["control.method=clip_cov", SEQUENCE],
+            "sets tokens, which TRL's GRPOTrainer cannot: their losses weigh a rollout",
+        ),
+        (["control.method=entropic_released", SEQUENCE], "importance_sampling_level='sequence'; use method 'budget'"),
+        (["control.method=entropy_bonus", RLOO], "sets entropy_coef, which TRL's RLOOTrainer cannot"),
+        (["control={method: entropy_bonus, rejected: mask}"], "for methods that leave something out"),
+        (["control={method: clip_cov, predictor: exact}"], "for methods that predict"),
+    ],
+)
+def test_what_cannot_be_carried_out_is_refused_before_the_model_loads(mine, monkeypatch, arguments, message):
+    def loaded(*args, **kwargs):
+        raise AssertionError("the model was loaded first")
+
+    for name in ("load_model", "load_tokenizer"):
+        monkeypatch.setattr(f"entrocraft.training.run.{name}", loaded)
+    before = sorted(Path().iterdir())
+    result = run_command("train", "run.yaml", *arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    (line,) = result.stderr.strip().splitlines()
+    assert message in line
+    assert [path for path in sorted(Path().iterdir()) if path.name != "__pycache__"] == before
+
+
+class Weighing(ec.Method):
+    """Halves the advantage of every other token."""
+
+    turns = frozenset({"tokens"})
+
+    def decide(self, batch, goal):
+        return ec.Decision.everything(batch)
+
+    def weigh(self, tokens, decision):
+        return 1.0 - 0.5 * (torch.arange(tokens.mask_BT.shape[1]) % 2).expand_as(tokens.mask_BT)
+
+
+class Adding(ec.Method):
+    """Adds an entropy bonus."""
+
+    turns = frozenset({"entropy_coef"})
+
+    def decide(self, batch, goal):
+        return ec.Decision.everything(batch, knobs={"entropy_coef": 0.01})
+
+
+@pytest.mark.parametrize(
+    ("trainer_class", "config", "method", "message"),
+    [
+        (RLOOTrainer, {}, Weighing, "'Weighing' sets tokens, which TRL's RLOOTrainer cannot"),
+        (GRPOTrainer, {"importance_sampling_level": "sequence"}, Weighing, "'Weighing' sets tokens"),
+        (RLOOTrainer, {}, Adding, "'Adding' sets entropy_coef, which TRL's RLOOTrainer cannot"),
+        (GRPOTrainer, {"use_adaptive_entropy": True, "entropy_coef": 0.1}, Adding, "'Adding' sets entropy_coef"),
+    ],
+)
+def test_a_controller_of_ones_own_is_refused_as_a_method_by_name_is(
+    make_trainer, trainer_class, config, method, message
+):
+    with pytest.raises(InvalidValueError, match=message):
+        make_trainer(
+            with_entropy_control(trainer_class),
+            model="no such model",  # which is not looked for
+            config=config,
+            entropy_controller=controller_of(method()),
+        )
+
+
+@pytest.mark.slow
+def test_token_weights_of_a_controller_of_ones_own_are_carried_out(make_trainer):
+    ours = make_trainer(EntropyControlledGRPOTrainer, entropy_controller=controller_of(Weighing(), WIDE))
+    ours.train()
+
+    class Reference(GRPOTrainer):
+        def _generate_and_score_completions(self, inputs):
+            batch = super()._generate_and_score_completions(inputs)
+            weights_T = 1.0 - 0.5 * (torch.arange(batch["completion_ids"].shape[1]) % 2)
+            batch["advantages"] = batch["advantages"][:, None] * weights_T
+            return batch
+
+    reference = make_trainer(Reference)
+    reference.train()
+    assert_same_gradients(ours, reference)
+
+
+@pytest.mark.slow
+def test_token_weights_that_a_method_does_not_declare_end_the_run(make_trainer):
+    class Undeclared(Weighing):
+        turns = frozenset()
+
+    trainer = make_trainer(EntropyControlledGRPOTrainer, entropy_controller=controller_of(Undeclared(), WIDE))
+    with pytest.raises(InvalidValueError, match="add 'tokens' to `turns`"):
+        trainer.train()
