@@ -84,25 +84,28 @@ def evaluate_models(
         "seed": seed,
         **asdict(config),
     }
-    make = VllmSampler if backend == "vllm" else TransformersSampler.load
+    samplers = {
+        name: partial(VllmSampler if backend == "vllm" else TransformersSampler.load, source)
+        for name, source in zip(names, sources, strict=True)
+    }
     values = {}
     with ExitStack() as stack:
-        files = [
-            None
-            if output is None
-            else stack.enter_context(SampleFile(output / name, settings | {"model": model, "source": source}))
-            for name, model, source in zip(names, models, sources, strict=True)
-        ]
-        for name, source, file in zip(names, sources, files, strict=True):
+        # All files are opened, and so checked, before the first model draws.
+        files: dict[str, SampleFile | None] = dict.fromkeys(names)
+        if output is not None:
+            for name, model, source in zip(names, models, sources, strict=True):
+                about = settings | {"model": model, "source": source}
+                files[name] = stack.enter_context(SampleFile(output / name, about))
+        for name, sampler in samplers.items():  # one model at a time is held
             with _ProgressBar(name) as advance:
                 samples = evaluate(
-                    partial(make, source),  # one model at a time is held
+                    sampler,
                     task,
                     problems,
                     config,
                     max_tokens=max_tokens,
                     seed=seed,
-                    file=file,
+                    file=files[name],
                     on_batch=advance,
                 )
             values[name] = measures_of(samples, ks)

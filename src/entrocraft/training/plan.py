@@ -1,4 +1,4 @@
-"""What a run will be, checked as far as can be before the model loads."""
+"""The plan of a run, checked as far as can be before the model loads."""
 
 import math
 import os
@@ -92,9 +92,27 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
         )
     task = config.task.build()
     resolve_model(config.model)
-    train = config.train
-    if train.lora is not None and find_spec("peft") is None:
+    if config.train.lora is not None and find_spec("peft") is None:
         raise MissingDependencyError("train.lora needs peft: pip install 'entrocraft[lora]'")
+    trl_args = _trl_args(config, task, run)
+    if config.control is not None:
+        checked_control(config.control, trl_args)
+    config.eval.sampling(task)  # refused now, if at all
+    plan = Plan(
+        config,
+        task,
+        trl_args,
+        _problems(task, "train", config.task.num_problems, most=4000, seed=config.seed),
+        _problems(task, "test", config.eval.num_problems, most=200),
+    )
+    task.scores([""], plan.train_problems[:1])  # a reward that cannot be called is refused now
+    _check_batches(plan)
+    return plan
+
+
+def _trl_args(config: RunConfig, task: Task, run: RunDirectory) -> GRPOConfig | RLOOConfig:
+    """Return TRL's arguments: our defaults, what the configuration says in its own words, and what it hands on."""
+    train = config.train
     micro_batch_size = train.micro_batch_size or train.rollouts_per_step
     if train.rollouts_per_step % micro_batch_size:
         raise InvalidValueError(
@@ -125,35 +143,29 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
         raise InvalidValueError(f"TRL refuses the training arguments: {error}") from error
     if loss_type_of(trl_args) not in LOSS_DENOMINATOR:
         raise UnknownNameError.of("train.trl.loss_type", trl_args.loss_type, set(LOSS_DENOMINATOR) - {"rloo"})
-    if config.control is not None:
-        checked_control(config.control, trl_args)
-    config.eval.sampling(task)  # refused now, if at all
-    plan = Plan(
-        config,
-        task,
-        trl_args,
-        _problems(task, "train", config.task.num_problems, most=4000, seed=config.seed),
-        _problems(task, "test", config.eval.num_problems, most=200),
-    )
-    task.scores([""], plan.train_problems[:1])  # a reward that cannot be called is refused now
-    if train.save_every % plan.steps_between_checkpoints:
+    return trl_args
+
+
+def _check_batches(plan: Plan) -> None:
+    """Refuse checkpoints amid a batch of rollouts, and fewer problems than one batch asks for."""
+    save_every = plan.config.train.save_every
+    if save_every % plan.steps_between_checkpoints:
         raise InvalidValueError(
             f"train.save_every must be a multiple of {plan.steps_between_checkpoints}, the optimizer steps after which "
-            f"a batch of rollouts is used up, got {train.save_every}"
+            f"a batch of rollouts is used up, got {save_every}"
         )
     if len(plan.train_problems) < plan.prompts_per_generation:
         raise InvalidValueError(
             f"task.num_problems must be at least {plan.prompts_per_generation}, the prompts of one batch of rollouts, "
             f"got {len(plan.train_problems)}"
         )
-    return plan
 
 
 def _problems(task: Task, split: Split, num_problems: int | None, *, most: int, seed: int = 0) -> list[Problem]:
     """Return as many problems as are asked for, or by default `most`, or all there are."""
     problems = task.problems_asked_for(split, num_problems, most, seed)
     try:
-        # There and back: TRL gives rewards what this makes of nested columns, and evaluations shall give the same.
+        # To Arrow and back: TRL gives rewards what this makes of nested columns, and evaluations shall give the same.
         return Dataset.from_list(problems).to_list()
     except (ArrowException, TypeError, OverflowError) as error:
         raise InvalidValueError(
