@@ -1,12 +1,12 @@
 """Models by name: the embedded one, one that a package carries, a folder, a GGUF file, or a hub id."""
 
-import json
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from entrocraft.errors import InvalidValueError, MissingDependencyError, first_line
+from entrocraft.models.weights import base_of_adapter, check_adapter, check_finite, check_loaded
 
 EMBEDDED = {"countdown-base": "A Llama of 1.2 million parameters that half knows Countdown; see its model card."}
 """Models that this package carries, with what they are."""
@@ -98,7 +98,7 @@ def context_length(name: str) -> int | None:
 
     source = resolve_model(name)
     if (Path(source) / _ADAPTER).is_file():
-        return context_length(_base_of(source))
+        return context_length(base_of_adapter(Path(source) / _ADAPTER))
     source, options = _pretrained(source)
     try:
         config = AutoConfig.from_pretrained(source, **options).get_text_config()
@@ -124,11 +124,14 @@ def load_model(name: str) -> Any:
     source, options = _pretrained(source)
     try:
         if options:
-            model = AutoModelForCausalLM.from_pretrained(source, **options, dtype=torch.float32)
+            how: dict[str, Any] = {**options, "dtype": torch.float32}
         else:
-            model = AutoModelForCausalLM.from_pretrained(source, use_safetensors=True)
+            how = {"use_safetensors": True}
+        model, info = AutoModelForCausalLM.from_pretrained(source, **how, output_loading_info=True)
     except _UNREADABLE as error:
         raise _not_loaded(name, "model", error) from error
+    check_loaded(name, info)
+    check_finite(name, model)
     model.name_or_path = name  # what an adapter remembers of its base, which `_load_adapted` must find again
     return model
 
@@ -144,28 +147,21 @@ def _load_adapted(name: str, folder: str) -> Any:
     """Load an adapter's base model and merge the adapter into it."""
     if not (Path(folder) / "adapter_model.safetensors").is_file():
         raise InvalidValueError(f"adapter {name!r} holds no adapter_model.safetensors; nothing else is loaded")
-    base = load_model(_base_of(folder))
+    base = load_model(base_of_adapter(Path(folder) / _ADAPTER))
     try:
-        from peft import PeftModel
+        from peft import PeftModel, get_peft_model_state_dict
 
-        return PeftModel.from_pretrained(base, folder).merge_and_unload()
+        adapted = PeftModel.from_pretrained(base, folder)
+        wanted = get_peft_model_state_dict(adapted)
     except ImportError as error:
         raise MissingDependencyError(
             f"{name} is an adapter, which needs peft: pip install 'entrocraft[lora]'"
         ) from error
     except _UNREADABLE as error:
         raise _not_loaded(name, "adapter", error) from error
-
-
-def _base_of(folder: str) -> str:
-    """Return the name of the model that an adapter was trained on."""
-    try:
-        base = json.loads((Path(folder) / _ADAPTER).read_text())["base_model_name_or_path"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidValueError(f"{folder}/{_ADAPTER} names no base model: {error!r}") from error
-    if not isinstance(base, str):
-        raise InvalidValueError(f"{folder}/{_ADAPTER} names no base model, got {base!r}")
-    return base
+    check_adapter(name, Path(folder), wanted)
+    check_finite(name, adapted)
+    return adapted.merge_and_unload()
 
 
 def _not_loaded(name: str, what: str, error: Exception) -> InvalidValueError:

@@ -1,0 +1,104 @@
+"""Whether the weights that were loaded are those of the file, all of them, and numbers.
+
+`from_pretrained` fills what a file lacks with random numbers, and says so in a log at most.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from entrocraft.errors import InvalidValueError
+
+_MOST_NAMED = 3
+
+
+def check_loaded(name: str, info: Mapping[str, Any]) -> None:
+    """Refuse a model of which weights are missing or left over; weights that are tied to another are none of these.
+
+    Args:
+        name: The model, for messages.
+        info: What `from_pretrained(..., output_loading_info=True)` says.
+
+    Raises:
+        InvalidValueError: The message names the first such weights.
+    """
+    _refuse(name, "the file lacks", info.get("missing_keys", ()), "they would be random numbers; get the whole model")
+    _refuse(
+        name,
+        "the file also holds",
+        info.get("unexpected_keys", ()),
+        "the configuration has no place for them; use the config.json that was saved with these weights",
+    )
+
+
+def check_adapter(name: str, folder: Path, loaded: Iterable[str]) -> None:
+    """Refuse an adapter whose file does not hold the weights that its configuration asks for.
+
+    Args:
+        name: The adapter, for messages.
+        folder: Where its safetensors file is.
+        loaded: Names of the adapter's weights in the model.
+
+    Raises:
+        InvalidValueError: The message names the first weights that are missing or left over.
+    """
+    from safetensors import safe_open
+
+    with safe_open(folder / "adapter_model.safetensors", framework="pt") as file:
+        held = set(file.keys())
+    wanted = set(loaded)
+    _refuse(name, "the adapter's file lacks", wanted - held, "they would do nothing; get the whole adapter")
+    _refuse(
+        name,
+        "the adapter's file also holds",
+        held - wanted,
+        "adapter_config.json has no place for them; use the one that was saved with these weights",
+    )
+
+
+def check_finite(name: str, model: Any) -> None:
+    """Refuse a model that has weights which are no numbers, as a run that diverged leaves them.
+
+    Raises:
+        InvalidValueError: The message names the first such weights.
+    """
+    broken = [key for key, value in model.state_dict().items() if value.is_floating_point() and not _is_finite(value)]
+    _refuse(
+        name,
+        "NaN or infinite numbers are in",
+        broken,
+        "the run that saved it has diverged: take an earlier checkpoint, or lower its learning rate",
+    )
+
+
+def base_of_adapter(file: Path) -> str:
+    """Return the name of the model that an adapter was trained on, from its configuration file.
+
+    Raises:
+        InvalidValueError: The file names none, or names itself.
+    """
+    try:
+        base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidValueError(f"{file} names no base model: {error!r:.200}") from error
+    if not isinstance(base, str) or not base:
+        raise InvalidValueError(f"{file} names no base model, got {base!r:.200}")
+    if Path(base).is_dir() and Path(base).resolve() == file.parent.resolve():
+        raise InvalidValueError(
+            f"{file} names itself as the base model; set base_model_name_or_path to the model it adapts"
+        )
+    return base
+
+
+def _is_finite(value: Any) -> bool:
+    # A sum is finite only if every number is, short of an overflow; only then each is looked at.
+    return bool(value.float().sum().isfinite()) or bool(value.isfinite().all())
+
+
+def _refuse(name: str, what: str, keys: Collection[str], remedy: str) -> None:
+    if not keys:
+        return
+    named = sorted(keys)[:_MOST_NAMED]
+    more = f" and {len(keys) - len(named)} more" if len(keys) > len(named) else ""
+    raise InvalidValueError(f"model {name!r}: {what} {', '.join(named)}{more}: {remedy}")

@@ -1,0 +1,91 @@
+"""A model is what its file says, whole and finite, or it is refused by name."""
+
+import json
+import shutil
+from importlib.resources import files
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from entrocraft.errors import InvalidValueError
+from entrocraft.models import load_model
+
+EMBEDDED = files("entrocraft") / "assets" / "countdown-base"
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """The embedded model in a folder, with its weights changed."""
+
+    def save(change):
+        folder = tmp_path / "model"
+        shutil.copytree(str(EMBEDDED), folder)
+        weights = load_file(folder / "model.safetensors")
+        save_file(change(weights), folder / "model.safetensors", metadata={"format": "pt"})
+        return str(folder)
+
+    return save
+
+
+def test_the_whole_model_loads_its_tied_weights_aside(saved):
+    folder = saved(lambda weights: weights)
+    model = load_model(folder)
+    assert model.lm_head.weight is model.model.embed_tokens.weight  # in the file once, or not at all
+
+
+def test_weights_that_are_missing_are_named(saved):
+    folder = saved(lambda weights: {name: weights[name] for name in sorted(weights)[::2]})
+    with pytest.raises(
+        InvalidValueError, match=r"the file lacks model\.layers\.0.* and \d+ more: they would be random"
+    ):
+        load_model(folder)
+
+
+def test_weights_that_are_left_over_are_named(saved):
+    folder = saved(lambda weights: weights | {"model.layers.9.extra.weight": torch.ones(2, 2)})
+    with pytest.raises(InvalidValueError, match=r"the file also holds model\.layers\.9\.extra\.weight: "):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_named(saved, value):
+    def break_one(weights):
+        weights["model.norm.weight"][3] = value
+        return weights
+
+    with pytest.raises(InvalidValueError, match=r"NaN or infinite numbers are in model\.norm\.weight: .* diverged"):
+        load_model(saved(break_one))
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    peft = pytest.importorskip("peft")
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM")
+    peft.get_peft_model(load_model("countdown-base"), config).save_pretrained(tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+def test_an_adapter_that_lacks_weights_is_refused(adapter):
+    load_model(str(adapter))
+    weights = load_file(adapter / "adapter_model.safetensors")
+    save_file({name: weights[name] for name in sorted(weights)[1:]}, adapter / "adapter_model.safetensors")
+    with pytest.raises(InvalidValueError, match=r"the adapter's file lacks .*lora_A"):
+        load_model(str(adapter))
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        (None, "names no base model"),
+        ("", "names no base model"),
+        (3, "names no base model"),
+        ("itself", "names itself"),
+    ],
+)
+def test_an_adapter_without_a_base_is_refused(adapter, base, message):
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(adapter) if base == "itself" else base
+    (adapter / "adapter_config.json").write_text(json.dumps(config))
+    with pytest.raises(InvalidValueError, match=message):
+        load_model(str(adapter))
