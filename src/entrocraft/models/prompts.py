@@ -17,8 +17,8 @@ def prompt_text(tokenizer: Any, prompt: str | list[dict[str, str]]) -> str:
         return prompt
     if getattr(tokenizer, "chat_template", None) is None:
         raise InvalidValueError(
-            "the prompts are chats, and this model's tokenizer has no chat template: take an instruction-tuned model, or "
-            "plain prompts (`chat: false`, no `system`)"
+            "the prompts are chats, and this model's tokenizer has no chat template: take an instruction-tuned model, "
+            "or plain prompts (`chat: false`, no `system`)"
         )
     try:
         return tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
@@ -57,8 +57,8 @@ def check_prompts(
     if too_long:
         first = too_long[0]
         raise InvalidValueError(
-            f"{task.place_of(problems[first])}: {len(too_long)} of {len(problems)} prompts are too long: the model takes "
-            f"{context_length} tokens, of which an answer may need {max_completion_tokens}, and this prompt has "
+            f"{task.place_of(problems[first])}: {len(too_long)} of {len(problems)} prompts are too long: the model "
+            f"takes {context_length} tokens, of which an answer may need {max_completion_tokens}, and this prompt has "
             f"{lengths[first]}: {texts[first]!r:.120}. Leave such rows out, or lower max_completion_tokens"
         )
 

@@ -1,4 +1,7 @@
-"""What a run leaves behind: its directory, its metrics, how closely it followed its curve. Needs neither torch nor TRL."""
+"""What a run leaves behind: its directory, its metrics, how closely it followed its curve.
+
+Needs neither torch nor TRL.
+"""
 
 from entrocraft.runs.directory import RunDirectory, model_path_of
 

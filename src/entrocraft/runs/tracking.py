@@ -19,8 +19,10 @@ class TrackingSummary:
     in_band: float
     """Share of steps between the band's edges."""
     standard_error: float | None
-    """Mean standard error of one step's entropy, over its prompts: about how far off a policy on the curve is read; None
-    where it was not recorded."""
+    """Mean standard error of one step's entropy, over its prompts: about how far off a policy on the curve is read.
+
+    None where it was not recorded.
+    """
     kept_fraction: float
     """Mean share of rollouts kept, over all steps."""
     kept_token_fraction: float | None
