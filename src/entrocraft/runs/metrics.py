@@ -65,8 +65,8 @@ COLUMNS: Mapping[str, Column] = _table(
     Column(
         "entropy",
         NATS,
-        "Entropy of the policy on the step's rollouts, before the update. Without control it is TRL's own. TRL's is not "
-        "written beside ours: it covers the kept rollouts only.",
+        "Entropy of the policy on the step's rollouts, before the update. Without control it is TRL's own. TRL's is "
+        "not written beside ours: it covers the kept rollouts only.",
         CONTROLLER,
         True,
     ),
@@ -76,7 +76,8 @@ COLUMNS: Mapping[str, Column] = _table(
     Column(
         "direction",
         "1, 0 or -1",
-        "Side of the band that entropy is on: 1 above, -1 below, 0 inside. A mean where one step has several decisions.",
+        "Side of the band that entropy is on: 1 above, -1 below, 0 inside. A mean where one step has several "
+        "decisions.",
         CONTROLLER,
         True,
     ),
@@ -95,8 +96,8 @@ COLUMNS: Mapping[str, Column] = _table(
     Column(
         "num_tokens",
         "tokens",
-        "Tokens that the loss counts in the batch decided on: less than `tokens` where truncated answers or the output of "
-        "tools are masked, and there on steps that use rollouts again, where `tokens` is null.",
+        "Tokens that the loss counts in the batch decided on: less than `tokens` where truncated answers or the output "
+        "of tools are masked, and there on steps that use rollouts again, where `tokens` is null.",
         CONTROLLER,
     ),
     Column("out_of_band_batches", COUNT, "Decisions so far at which entropy was out of the band.", CONTROLLER),
@@ -104,8 +105,10 @@ COLUMNS: Mapping[str, Column] = _table(
     Column(
         "quadrants/<quadrant>",
         f"{NATS} per unit step",
-        "Contribution of one quadrant to the predicted local change of entropy, per token of the whole batch. A quadrant "
-        "is the sign of the advantage by whether the token is confident or rare: `" + "`, `".join(QUADRANTS) + "`.",
+        "Contribution of one quadrant to the predicted local change of entropy, per token of the whole batch. A "
+        "quadrant is the sign of the advantage by whether the token is confident or rare: `"
+        + "`, `".join(QUADRANTS)
+        + "`.",
         CONTROLLER,
     ),
     Column(
@@ -149,7 +152,8 @@ COLUMNS: Mapping[str, Column] = _table(
     Column(
         "effect_<term>",
         "units of its usual size",
-        "Effect of a term of the prediction (0 the local change, 1 visitation) that is under way in the optimizer's memory.",
+        "Effect of a term of the prediction (0 the local change, 1 visitation) that is under way in the optimizer's "
+        "memory.",
         METHOD,
     ),
     Column(
@@ -184,8 +188,8 @@ COLUMNS: Mapping[str, Column] = _table(
     Column(
         f"{EVALUATION}<measure>",
         "chance",
-        "A score on held-out problems: `mean@n`, how often one of n samples is right, or `pass@k`, how often at least one of "
-        "k is. `pass@1` is `mean@n` by definition.",
+        "A score on held-out problems: `mean@n`, how often one of n samples is right, or `pass@k`, how often at least "
+        "one of k is. `pass@1` is `mean@n` by definition.",
         RUN,
     ),
     Column(
