@@ -76,8 +76,8 @@ class Batch:
         self._refuse_non_finite("advantages", self.advantages)
         if self.entropy_stderr is not None and not 0.0 <= self.entropy_stderr < math.inf:
             raise MeasurementError(
-                f"step {self.step}: the standard error of the entropy is {self.entropy_stderr}, expected a number of at "
-                "least 0, or None where it is not known"
+                f"step {self.step}: the standard error of the entropy is {self.entropy_stderr}, expected a number of "
+                "at least 0, or None where it is not known"
             )
         for name in _COLUMNS:
             value = getattr(self, name)
@@ -104,8 +104,8 @@ class Batch:
             per_rank = len(value) // self.num_ranks
             rank, row = divmod(broken[0], per_rank)
             raise MeasurementError(
-                f"step {self.step}, rank {rank}: {len(broken)} of {len(value)} {_SAID.get(name, name)} are not finite, the "
-                f"first is {value[broken[0]].item()} (rollout {row} of that rank); check the rewards and the logits"
+                f"step {self.step}, rank {rank}: {len(broken)} of {len(value)} {_SAID.get(name, name)} are not finite, "
+                f"the first is {value[broken[0]].item()} (rollout {row} of that rank); check the rewards and the logits"
             )
 
 

@@ -4,6 +4,7 @@ Controllers know nothing of engines. They see the *global* batch, already gather
 every rank reaches the same decision without another exchange.
 """
 
+import math
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from entrocraft.errors import InvalidValueError
 from entrocraft.schedules import Band
 from entrocraft.schedules.base import checked_number
 
-_COUNTERS = ("decisions", "out_of_band", "empty")
+_COUNTERS = ("decisions", "out_of_band", "empty", "uncounted")
 _ROUNDING = 1e-5  # relative, of what counts as one factor on all advantages
 
 
@@ -123,7 +124,9 @@ class Controller:
             if not isinstance(batch, BatchStats):
                 raise InvalidValueError("expected a goal, or BatchStats, which know the length of the run")
             if batch.reading is None and type(self.method).read is not Method.read:
-                raise InvalidValueError(f"method {self.name!r} needs Batch.reading, which its own `read` makes of tokens")
+                raise InvalidValueError(
+                    f"method {self.name!r} needs Batch.reading, which its own `read` makes of tokens"
+                )
             goal = self.goal(batch, batch.total_steps)
         self._refuse_missing_signals(batch, goal)
         decision = self.method.decide(batch, goal)
@@ -149,12 +152,34 @@ class Controller:
             kept_fraction=kept_fraction,
             out_of_band_batches=float(self.counts["out_of_band"]),
             empty_batches=float(self.counts["empty"]),
+            uncounted_batches=float(self.counts["uncounted"]),
         )
         if batch.num_tokens is not None:
             num_tokens = batch.num_tokens.double()
             kept_tokens = num_tokens[decision.keep.to(num_tokens.device)].sum().item()
             decision.metrics["kept_token_fraction"] = kept_tokens / max(num_tokens.sum().item(), 1.0)
         return decision
+
+    def pass_over(self, step: int, num_rollouts: int) -> Decision:
+        """Return the decision on a batch of which the loss counts no token, such as one of truncated answers alone.
+
+        There is no entropy to measure and nothing to learn: the curve does not move, and no method is asked.
+
+        Args:
+            step: The optimizer step about to be made.
+            num_rollouts: Rollouts of all ranks.
+        """
+        self.counts["uncounted"] += 1
+        if self.counts["uncounted"] == 1:
+            warnings.warn(
+                f"step {step}: the loss counts no token of any rollout, so nothing is learnt from this batch. If answers are "
+                "cut off before they end (mask_truncated_completions), raise max_completion_length. Counted from now on "
+                "in `uncounted_batches`.",
+                stacklevel=3,
+            )
+        nothing = torch.zeros(num_rollouts, dtype=torch.bool)
+        metrics = {"kept_fraction": 0.0, "num_tokens": 0.0, "uncounted_batches": float(self.counts["uncounted"])}
+        return Decision(keep=nothing, advantages=torch.zeros(num_rollouts), metrics={"entropy": math.nan, **metrics})
 
     def _refuse_missing_signals(self, batch: Batch, goal: Goal) -> None:
         for need in sorted(self.method.wants(batch, goal)):

@@ -14,8 +14,8 @@ from entrocraft.schedules import Band
 class Course:
     """Turns a band into the goal of each decision: band + pace + guard + the first entropy.
 
-    A band in multiples of the initial entropy becomes nats when the first entropy is measured. The pace says how far along
-    the curve the run is, and the guard may ease the target.
+    A band in multiples of the initial entropy becomes nats when the first entropy is measured. The pace says how far
+    along the curve the run is, and the guard may ease the target.
 
     Args:
         band: Where entropy should be.
@@ -138,8 +138,8 @@ class Course:
         expected = self.state_dict()
         if set(state) != set(expected):
             raise InvalidValueError(
-                f"controller state: expected a course with the keys {sorted(expected)}, got {dict(state)!r}; the state was "
-                "saved by another version"
+                f"controller state: expected a course with the keys {sorted(expected)}, got {dict(state)!r}; the state "
+                "was saved by another version"
             )
         self._follow(self._begun_with)
         self._steered = False

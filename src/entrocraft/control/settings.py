@@ -187,7 +187,8 @@ class EntropyControl:
         """Refuse settings that are about what the method does not do."""
         if self.predictor is not None and "change" not in method.needs:
             raise InvalidValueError(
-                f"predictor {self.predictor!r} is for methods that predict, and {self.method_name!r} does not; leave it out"
+                f"predictor {self.predictor!r} is for methods that predict, and {self.method_name!r} does not; leave "
+                "it out"
             )
         if self.sees_whole_model and "visitation" in method.needs:
             raise InvalidValueError("predictor 'whole_model' sees visitation already; set visitation=False")

@@ -1,7 +1,7 @@
 """Signals by name: what a method may ask an engine for, beyond entropy and advantages.
 
-A method lists in `needs` what its decisions may depend on, and says in `wants` what this one does depend on; only that is
-made. An engine lists what it `offers`.
+A method lists in `needs` what its decisions may depend on, and says in `wants` what this one does depend on; only that
+is made. An engine lists what it `offers`.
 """
 
 from dataclasses import dataclass

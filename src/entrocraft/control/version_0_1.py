@@ -35,7 +35,7 @@ def state_from_0_1(state: Mapping[str, Any]) -> Mapping[str, Any]:
     if "plant" in own:
         own["plant"] = {_PLANT.get(name, name): value for name, value in own["plant"].items()}
     course = {name: state[name] for name in _COURSE if name in state}
-    return {"method": method, "counts": state["counts"], "course": course, "state": own}
+    return {"method": method, "counts": {"uncounted": 0, **state["counts"]}, "course": course, "state": own}
 
 
 _PLANT = {"restlessness": "process_noise_scale"}

@@ -36,28 +36,32 @@ class Update:
     """A decision, and what it means for the rollouts of this rank."""
 
     decision: Decision
-    batch: Batch
+    batch: Batch | None
+    """What it was decided on; None if the loss counts no token of it."""
     keep_B: Tensor
     """Which of this rank's rollouts enter the gradient."""
     advantages: Tensor
     """What the update must use, in the shape of the rollouts' own or (B, T); 0 for rollouts and tokens left out."""
-    by_token: bool = False
-    """True if tokens of one rollout were weighed differently."""
+    is_own: bool
+    """False if the advantages are not the rollouts' own even where all of them are kept: tokens were weighed, or what
+    rounding had left of equal rewards was taken away."""
 
     @property
     def changes_nothing(self) -> bool:
         """True if the update is to be the one that would have been made without control."""
         decision = self.decision
         return (
-            bool(decision.keep.all())
+            self.is_own
+            and self.batch is not None
+            and bool(decision.keep.all())
             and torch.equal(decision.advantages, self.batch.advantages)
-            and not self.by_token
             and not decision.turned
         )
 
     def loss_scale(self, *, by_tokens: bool) -> float:
         """Return the factor from a loss averaged over all rollouts, or all of their tokens, to what was decided."""
-        return self.decision.loss_scale(self.batch.num_tokens if by_tokens else None)
+        sizes = self.batch.num_tokens if by_tokens and self.batch is not None else None
+        return self.decision.loss_scale(sizes)
 
 
 class Decider:
@@ -111,9 +115,11 @@ class Decider:
             MeasurementError: Entropy, an advantage or a prediction is not finite; the message names the step.
         """
         self._follow_steering(step)
-        rollouts = self._without_rounding(rollouts, rewards, groups)
+        own, rollouts = rollouts, self._without_rounding(rollouts, rewards, groups)
         mask_BT, method = rollouts.mask_BT, self.controller.method
         batch = self._measured(rollouts, step, groups, rewards)
+        if batch is None:
+            return self._passed_over(rollouts, step)
         goal = self.controller.goal(batch, total_steps)
         # What the update's tokens do to entropy is logged with every decision, and predictions may be made of it.
         stats = rollouts.stats
@@ -137,9 +143,10 @@ class Decider:
         if weights_BT is not None:
             kept_BT = kept_BT * (weights_BT != 0)
         decision.metrics.update(self._quadrants(rollouts, kept_BT, decision.normalize))
-        if weights_BT is not None:
+        if weights_BT is not None and decision.advantages.any():
             return self._weighed(rollouts, decision, batch, kept_BT, weights_BT)
-        return self._without_rollouts(rollouts, decision, batch)
+        is_cleaned = rollouts.advantages is not own.advantages and not torch.equal(rollouts.advantages, own.advantages)
+        return self._without_rollouts(rollouts, decision, batch, is_cleaned=self._on_any_rank(is_cleaned))
 
     # ---- measure -------------------------------------------------------------------------------------
 
@@ -157,10 +164,12 @@ class Decider:
         is_rounding = equal_B.view(-1, *[1] * (own.ndim - 1)) & (own.abs() < _ROUNDING)
         return replace(rollouts, advantages=own.masked_fill(is_rounding, 0.0))
 
-    def _measured(self, rollouts: Rollouts, step: int, groups: Tensor, rewards: Tensor | None) -> Batch:
-        """Return the batch over all ranks, as far as it is known without predictions."""
+    def _measured(self, rollouts: Rollouts, step: int, groups: Tensor, rewards: Tensor | None) -> Batch | None:
+        """Return the batch over all ranks, as far as it is known without predictions; None if no token counts."""
         sums_B, counts_B = entropy_sums(rollouts.stats.entropy_BT, rollouts.mask_BT)
         sums, counts, advantages = self._ranks.gathered(sums_B, counts_B, rollouts.advantages_B)
+        if not counts.any():
+            return None
         try:
             entropy = entropy_from_sums(sums, counts, self._aggregation)
         except MeasurementError as error:
@@ -214,16 +223,34 @@ class Decider:
 
     # ---- what it means for this rank -----------------------------------------------------------------
 
-    def _without_rollouts(self, rollouts: Rollouts, decision: Decision, batch: Batch) -> Update:
-        """Leave out of the loss the rollouts that are not kept; give the others the advantages that were decided."""
-        if decision.teaches_nothing and not self._other_terms:
+    def _passed_over(self, rollouts: Rollouts, step: int) -> Update:
+        """Return the update of a batch of which no token counts: none."""
+        num_rollouts = len(rollouts.mask_BT) * self._ranks.count
+        decision = self.controller.pass_over(step, num_rollouts)
+        keep_B = self._ranks.local(decision.keep).to(rollouts.advantages.device)
+        return Update(
+            decision=decision, batch=None, keep_B=keep_B, advantages=torch.zeros_like(rollouts.advantages), is_own=False
+        )
+
+    def _on_any_rank(self, condition: bool) -> bool:
+        return bool(self._ranks.summed(torch.tensor([float(condition)])) > 0)
+
+    def _without_rollouts(self, rollouts: Rollouts, decision: Decision, batch: Batch, *, is_cleaned: bool) -> Update:
+        """Leave out of the loss the rollouts that are not kept; give the others the advantages that were decided.
+
+        A batch without any advantage is left out whole, too, unless the loss has other terms: momentum alone would act.
+        """
+        has_nothing = not bool(decision.advantages.any()) and not decision.turned
+        if has_nothing and not self._other_terms:
             nothing = torch.zeros_like(decision.keep)
             decision.metrics.update(kept_fraction=0.0, kept_token_fraction=0.0)
             decision = replace(decision, keep=nothing)
         keep_B = self._ranks.local(decision.keep).to(rollouts.advantages.device)
         advantages = self._decided_advantages(rollouts, decision, batch)
         kept = keep_B if advantages.ndim == 1 else keep_B[:, None]
-        return Update(decision=decision, batch=batch, keep_B=keep_B, advantages=advantages * kept)
+        return Update(
+            decision=decision, batch=batch, keep_B=keep_B, advantages=advantages * kept, is_own=not is_cleaned
+        )
 
     def _weighed(
         self, rollouts: Rollouts, decision: Decision, batch: Batch, kept_BT: Tensor, weights_BT: Tensor
@@ -251,7 +278,7 @@ class Decider:
             batch=batch,
             keep_B=self._ranks.local(keep).to(mask_BT.device),
             advantages=factor * own.view(len(mask_BT), -1) * (weights_BT * kept_BT),
-            by_token=True,
+            is_own=False,
         )
 
     def _decided_advantages(self, rollouts: Rollouts, decision: Decision, batch: Batch) -> Tensor:

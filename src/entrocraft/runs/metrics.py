@@ -102,6 +102,7 @@ COLUMNS: Mapping[str, Column] = _table(
     ),
     Column("out_of_band_batches", COUNT, "Decisions so far at which entropy was out of the band.", CONTROLLER),
     Column("empty_batches", COUNT, "Decisions so far that left nothing to learn from.", CONTROLLER),
+    Column("uncounted_batches", COUNT, "Batches so far of which the loss counted no token.", CONTROLLER),
     Column(
         "quadrants/<quadrant>",
         f"{NATS} per unit step",

@@ -190,9 +190,10 @@ def test_advantages_that_rounding_left_are_none():
     )
     assert update.keep_B.tolist() == [True, True, True, False]
     assert update.advantages.tolist() == [0.0, 0.0, 1.0, 0.0]
-    assert ruled(
-        decider(schedule=0.6, rule="advantage"), left_over, rewards=torch.tensor([0.1, 0.1, 1.0, 0.0])
-    ).changes_nothing
+    # In the band, too: the trainer's own step would learn from rounding, by the whole learning rate under Adam.
+    inside = ruled(decider(schedule=0.6, rule="advantage"), left_over, rewards=torch.tensor([0.1, 0.1, 1.0, 0.0]))
+    assert not inside.changes_nothing and inside.keep_B.all()
+    assert inside.advantages.tolist() == [0.0, 0.0, 1.0, -1.0]
 
 
 def test_large_advantages_of_equal_rewards_stay():
@@ -218,8 +219,34 @@ def test_what_is_kept_without_an_advantage_stays_where_the_loss_has_other_terms(
         assert ruled(with_kl, torch.tensor([1.0, 2.0, 0.0, 0.0])).keep_B.tolist() == [False, False, True, True]
 
 
-def test_a_batch_without_any_advantage_is_the_trainers_own():
-    assert ruled(decider(schedule=0.9, rule="advantage"), torch.zeros(4)).changes_nothing
+@pytest.mark.parametrize("method", ["advantage", "token", "none", "entropic"])
+def test_a_batch_of_equal_rewards_is_no_update(method):
+    left_over, equal = torch.tensor([-7e-5, -7e-5, 7e-5, 7e-5]), torch.full((4,), 0.1).double()
+    update = ruled(decider(schedule=0.9, rule=method), left_over, rewards=equal)
+    assert not update.keep_B.any() and not update.changes_nothing and not update.advantages.any()
+    assert update.decision.metrics["kept_fraction"] == 0.0
+    control = EntropyControl(schedule=0.9, method=method)
+    with_kl = Decider(control.build(), control, OneRank(), by_rollout=False, other_terms=True)
+    assert ruled(with_kl, left_over, rewards=equal).keep_B.all()
+
+
+@pytest.mark.parametrize("method", ["token", "none"])
+def test_a_batch_of_which_no_token_counts_is_passed_over_and_counted(method):
+    controlled = decider(schedule=0.6, rule=method)
+    nothing = Rollouts(stats=stats(), advantages=torch.tensor([1.0, -1.0, 2.0, -2.0]), mask_BT=torch.zeros_like(MASK))
+    fields = {"total_steps": 10, "groups": GROUPS}
+    with pytest.warns(UserWarning, match="step 1: the loss counts no token .* raise max_completion_length"):
+        update = controlled.decide(nothing, step=1, **fields)
+    assert not update.keep_B.any() and not update.changes_nothing and update.loss_scale(by_tokens=True) == 0.0
+    assert math.isnan(update.decision.metrics["entropy"])
+    again = controlled.decide(nothing, step=2, **fields)
+    assert again.decision.metrics["uncounted_batches"] == 2
+    # The curve has not begun: a relative one starts at the first entropy that can be measured.
+    assert controlled.controller.course.initial_entropy is None
+    assert ruled(controlled, torch.tensor([1.0, -1.0, 2.0, -2.0]), step=3).decision.metrics["uncounted_batches"] == 2
+    resumed = decider(schedule=0.6, rule=method).controller
+    resumed.load_state_dict(controlled.controller.state_dict())
+    assert resumed.counts["uncounted"] == 2
 
 
 class Told(Method):

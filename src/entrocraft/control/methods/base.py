@@ -18,9 +18,9 @@ Total = Callable[[Tensor], Tensor]
 class Method(ABC):
     """One way to keep entropy on its curve. To add one: a module, and a line in `methods.METHODS`.
 
-    Methods know nothing of engines. The options of a method are the arguments of its constructor, checked by their names
-    and types. An argument called `momentum` that nobody sets is filled in by the engine: the share of an update's effect
-    that the optimizer carries to the next decision.
+    Methods know nothing of engines. The options of a method are the arguments of its constructor, checked by their
+    names and types. An argument called `momentum` that nobody sets is filled in by the engine: the share of an update's
+    effect that the optimizer carries to the next decision.
 
     Example:
         >>> class Half(Method):
@@ -64,6 +64,6 @@ class Method(ABC):
         """Restore what `state_dict` returned; raises `InvalidValueError` if it is another method's."""
         if state:
             raise InvalidValueError(
-                f"controller state: {type(self).__name__} has none to restore, got {dict(state)!r:.200}; a method that returns "
-                "one from state_dict must read it in load_state_dict"
+                f"controller state: {type(self).__name__} has none to restore, got {dict(state)!r:.200}; a method that "
+                "returns one from state_dict must read it in load_state_dict"
             )

@@ -16,9 +16,9 @@ from entrocraft.schedules.base import checked_number
 class ClipCov(Method):
     """Leave a small share of the tokens of high covariance out of the loss, drawn at random.
 
-    A token is eligible if `low < (log p - mean log p) (A - mean A) < high`, with means over all counted tokens: a policy
-    gradient lowers entropy by the covariance of the two. Of N counted tokens, `max(1, share * N)` eligible ones are left
-    out. The loss still divides by all tokens. The curve is watched and not followed: the method has no target.
+    A token is eligible if `low < (log p - mean log p) (A - mean A) < high`, with means over all counted tokens: a
+    policy gradient lowers entropy by the covariance of the two. Of N counted tokens, `max(1, share * N)` eligible ones
+    are left out. The loss still divides by all tokens. The curve is watched and not followed: the method has no target.
 
     Args:
         share: Share of all counted tokens to leave out, in [0, 1].
@@ -29,10 +29,11 @@ class ClipCov(Method):
     Raises:
         InvalidValueError: A number is out of range.
 
-    Source: arXiv 2505.22617, with the defaults of its code. Deviations: eligibility and shares are those of the whole batch,
-    not of each micro-batch; they are taken from the policy that sampled, once per batch, where its code looks again before
-    each update, which is the same for the first; as many tokens are left out as are asked for on average, each eligible one
-    with the same chance; tokens that the ratio clips are not spared.
+    Source: arXiv 2505.22617, with the defaults of its code. Deviations: eligibility and shares are those of the whole
+        batch,
+    not of each micro-batch; they are taken from the policy that sampled, once per batch, where its code looks again
+    before each update, which is the same for the first; as many tokens are left out as are asked for on average, each
+    eligible one with the same chance; tokens that the ratio clips are not spared.
 
     Example:
         >>> columns = {"log_probs_BT": torch.zeros(1, 3), "entropy_BT": torch.zeros(1, 3), "advantages_BT": torch.ones(1, 1)}

@@ -21,9 +21,9 @@ class Entropic(Method):
 
         alpha_t = clip(K_P e_t + K_I sum_{s<=t} e_s, -1, 1),        J = (1 + alpha) J_pos - (1 - alpha) J_neg,
 
-    that is `A + alpha |A|` for each advantage: where entropy is low, successes count for less and failures for more. The
-    target moves along the schedule; the width of the band bears on the metrics alone. The integral is not held back while
-    alpha is clipped.
+    that is `A + alpha |A|` for each advantage: where entropy is low, successes count for less and failures for more.
+    The target moves along the schedule; the width of the band bears on the metrics alone. The integral is not held back
+    while alpha is clipped.
 
     Args:
         proportional_gain: K_P, per nat.
@@ -32,7 +32,8 @@ class Entropic(Method):
     Raises:
         InvalidValueError: A gain is negative or not a number.
 
-    Source: EntroPIC, arXiv 2511.15248, with its gains, in the form that arXiv 2604.26326 compares with. What its authors
+    Source: EntroPIC, arXiv 2511.15248, with its gains, in the form that arXiv 2604.26326 compares with. What its
+        authors
     released is `EntropicReleased`.
 
     Example:
@@ -89,9 +90,10 @@ class EntropicReleased(Entropic):
     Raises:
         InvalidValueError: A gain is negative or not a number, or the confidence is out of range.
 
-    Source: the code of arXiv 2511.15248. Deviations: N and N_c, the error and its sum are those of the whole batch, not of
-    each rank's micro-batch; the second term feels the loss's clipping, to which it is exempt there, which is the same as
-    long as one update is made per batch.
+    Source: the code of arXiv 2511.15248. Deviations: N and N_c, the error and its sum are those of the whole batch, not
+        of
+    each rank's micro-batch; the second term feels the loss's clipping, to which it is exempt there, which is the same
+    as long as one update is made per batch.
 
     Example:
         >>> log_probs = torch.tensor([[0.99, 0.5, 0.5, 0.5]]).log()

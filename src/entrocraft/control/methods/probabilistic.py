@@ -11,8 +11,8 @@ from entrocraft.control.methods.sign import Predicted
 class Probabilistic(Predicted):
     """Algorithm 1 on predicted changes, in which what moves entropy away is accepted with a chance.
 
-    The chance is `max(0, 1 - distance from the band / width of the band)`: 1 on the band's edge, 0 a band's width from it.
-    Draws depend on `seed` and step alone, so all ranks draw alike, and a resumed run draws the same.
+    The chance is `max(0, 1 - distance from the band / width of the band)`: 1 on the band's edge, 0 a band's width from
+    it. Draws depend on `seed` and step alone, so all ranks draw alike, and a resumed run draws the same.
 
     Args:
         normalize: What the loss is averaged over; see `Rejecting`.

@@ -16,8 +16,8 @@ class Rejecting(Method):
     """A method that rejects, with a fallback for batches in which nothing moves entropy back.
 
     Args:
-        normalize: What the loss is averaged over: `kept` rollouts or tokens (Eq. 5), or `all`, as the authors' code does,
-            where rejecting also shortens the step.
+        normalize: What the loss is averaged over: `kept` rollouts or tokens (Eq. 5), or `all`, as the authors' code
+            does, where rejecting also shortens the step.
         fallback: What to do when nothing moves entropy back: `skip` the update, or `escalate`; see `Fallback`.
         min_kept: Share of what has a gradient that is kept at least, in (0, 1]; by default `MIN_KEPT`.
         entropy_bonus: Coefficient of the entropy bonus that `escalate` may end in; 0 forbids it.
@@ -44,7 +44,7 @@ class Rejecting(Method):
         """Restore what `state_dict` returned; raises `InvalidValueError` if it is another method's."""
         if set(state) != set(self.state_dict()):
             raise InvalidValueError(
-                f"controller state: expected that of a method with {sorted(self.state_dict())}, got {dict(state)!r}; it was "
-                "saved under other options"
+                f"controller state: expected that of a method with {sorted(self.state_dict())}, got {dict(state)!r}; "
+                "it was saved under other options"
             )
         self._fallback.load_state_dict(state["fallback"])

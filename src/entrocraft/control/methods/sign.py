@@ -17,9 +17,10 @@ from entrocraft.errors import InvalidValueError
 class Advantage(Rejecting):
     """Algorithm 1 of the paper: the sign of the advantage says which way a rollout moves entropy.
 
-    With `m = 1[H > upper] - 1[H < lower]`, rollout i of advantage A_i is kept iff `m * A_i >= 0`: the predicted change is
-    `-A_i`. That needs no pass, and is right where sampled tokens are confident (Theorem 2): there positive advantages
-    lower entropy and negative ones raise it. Inside the band everything is kept, and so is always what has no advantage.
+    With `m = 1[H > upper] - 1[H < lower]`, rollout i of advantage A_i is kept iff `m * A_i >= 0`: the predicted change
+    is `-A_i`. That needs no pass, and is right where sampled tokens are confident (Theorem 2): there positive
+    advantages lower entropy and negative ones raise it. Inside the band everything is kept, and so is always what has
+    no advantage.
 
     Args:
         normalize: What the loss is averaged over; see `Rejecting`.
@@ -49,8 +50,8 @@ class Advantage(Rejecting):
     ):
         if min_kept is not None and fallback == "skip":
             raise InvalidValueError(
-                "min_kept is for fallback='escalate' here, since all that moves entropy away is rejected; leave it out, or use "
-                "method 'budget' or 'token'"
+                "min_kept is for fallback='escalate' here, since all that moves entropy away is rejected; leave it "
+                "out, or use method 'budget' or 'token'"
             )
         super().__init__(normalize, fallback, min_kept, entropy_bonus)
 
@@ -76,16 +77,16 @@ class Advantage(Rejecting):
 class Predicted(Advantage):
     """Algorithm 1 on predicted entropy changes: rollout i is kept iff `m * dH_i <= 0`.
 
-    It follows from the paper's theory without its assumption that sampled tokens are confident, and keeps rare successes
-    below the band and rare failures above it. A rollout that changes nothing is always kept.
+    It follows from the paper's theory without its assumption that sampled tokens are confident, and keeps rare
+    successes below the band and rare failures above it. A rollout that changes nothing is always kept.
 
     Args:
         normalize: What the loss is averaged over; see `Rejecting`.
         fallback: What to do when no rollout moves entropy back; see `Fallback`.
         min_kept: Share of the rollouts that the fallback `escalate` keeps at least.
         entropy_bonus: Coefficient of the entropy bonus that `escalate` may end in; 0 forbids it.
-        visitation: Add what the policy visits to the predicted change, each of the two with a gain that is learnt from the
-            changes measured.
+        visitation: Add what the policy visits to the predicted change, each of the two with a gain that is learnt from
+            the changes measured.
         momentum: Share of an update's effect that the optimizer carries to the next decision; for `visitation` alone.
 
     Raises:

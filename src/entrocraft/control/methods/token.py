@@ -21,8 +21,8 @@ from entrocraft.errors import InvalidValueError, MeasurementError
 class Token(Rejecting):
     """Leave out of the loss only as many tokens as the wanted change of entropy needs, the most contrary first.
 
-    `Budget`, with tokens for rollouts: many small choices instead of few large ones. Predicted changes are put into bins
-    that are the same on every rank, so that ranks exchange sums and counts alone.
+    `Budget`, with tokens for rollouts: many small choices instead of few large ones. Predicted changes are put into
+    bins that are the same on every rank, so that ranks exchange sums and counts alone.
 
     Args:
         normalize: What the loss is averaged over; see `Rejecting`.
@@ -111,8 +111,8 @@ def _checked_bins(batch: Batch) -> Tensor:
     if not isinstance(bins, Tensor) or bins.ndim != 2 or bins.shape[1] != 2:
         got = "none" if bins is None else repr(bins) if not isinstance(bins, Tensor) else f"shape {tuple(bins.shape)}"
         raise InvalidValueError(
-            f"method 'token' needs Batch.reading, sums and counts (K, 2) of the predicted changes of tokens, got {got}; "
-            "compute it with control.planning.ranking.binned, or use method 'budget'"
+            "method 'token' needs Batch.reading, sums and counts (K, 2) of the predicted changes of tokens, got "
+            f"{got}; compute it with control.planning.ranking.binned, or use method 'budget'"
         )
     if not torch.isfinite(bins).all():
         raise MeasurementError(

@@ -39,8 +39,8 @@ class Fallback:
     3. `entropy_bonus`: the same, with a bonus (above the band, a penalty) on entropy in the loss, if it is allowed;
        `skip`, if it is not: no update at all.
 
-    With `skip`, the decision stands as the method made it: one that waits for the band keeps nothing with an advantage, one
-    that plans keeps the `min_kept` share that does the least harm.
+    With `skip`, the decision stands as the method made it: one that waits for the band keeps nothing with an advantage,
+    one that plans keeps the `min_kept` share that does the least harm.
 
     Args:
         action: `skip` or `escalate`.

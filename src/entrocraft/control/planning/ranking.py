@@ -136,8 +136,8 @@ def binned(change_N: Tensor) -> Tensor:
     """Return sums and counts (K, 2) of the changes in bins that are the same on every rank.
 
     Bins are logarithmic, from 1e-9 to 1000 on either side of 0; smaller changes count as none, larger ones belong to
-    the last bin. A change that is not finite makes all bins NaN, so that every rank hears of it. On the CPU, in float64,
-    which some accelerators lack.
+    the last bin. A change that is not finite makes all bins NaN, so that every rank hears of it. On the CPU, in
+    float64, which some accelerators lack.
     """
     edges, change_N = _edges(), change_N.cpu().double()
     if not torch.isfinite(change_N).all():

@@ -14,8 +14,8 @@ def turned(trainer: Any, knobs: Mapping[str, float]) -> Iterator[None]:
 
     Args:
         trainer: A GRPOTrainer or RLOOTrainer.
-        knobs: By name: `entropy_coef` comes on top of the coefficient that the user's arguments ask for, `clip_high` takes
-            the place of `epsilon_high`.
+        knobs: By name: `entropy_coef` comes on top of the coefficient that the user's arguments ask for, `clip_high`
+            takes the place of `epsilon_high`.
     """
     values: dict[str, Any] = {}
     if "entropy_coef" in knobs:

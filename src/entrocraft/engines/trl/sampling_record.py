@@ -99,8 +99,8 @@ class SamplingRecord(LogitsProcessor):
         agree = log_probs <= _TOLERANCE_LOG_PROBS and entropy <= tolerance
         logger.log(
             logging.INFO if agree else logging.WARNING,
-            "entropy recorded while sampling differs from a pass over the batch by %.2g nats per token, log-probabilities "
-            "by %.2g: %s",
+            "entropy recorded while sampling differs from a pass over the batch by %.2g nats per token, "
+            "log-probabilities by %.2g: %s",
             entropy,
             log_probs,
             "no pass is needed" if agree else "each batch gets a pass of its own",

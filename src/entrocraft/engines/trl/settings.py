@@ -19,7 +19,8 @@ LOSS_DENOMINATOR = {
     "vespo": "global_tokens",
 }
 
-# Losses that average over each rollout's tokens before they average over rollouts; in all others every token weighs alike.
+# Losses that average over each rollout's tokens before they average over rollouts; in all others every token weighs
+# alike.
 ROLLOUT_MEAN_LOSSES = frozenset({"grpo", "sapo"})
 
 # Losses that clip the ratio to `1 - epsilon ... 1 + epsilon_high`.
@@ -38,8 +39,8 @@ def capabilities(trainer_args: Any) -> Capabilities:
     }
     if weighs_whole_rollouts(trainer_args):
         why_not["tokens"] = (
-            "their losses weigh a rollout as a whole, as RLOOTrainer's does and those with importance_sampling_level='sequence'; "
-            "use method 'budget', or name no method"
+            "their losses weigh a rollout as a whole, as RLOOTrainer's does and those with "
+            "importance_sampling_level='sequence'; use method 'budget', or name no method"
         )
     elif top_entropy_quantile(trainer_args) < 1.0:
         why_not["tokens"] = (

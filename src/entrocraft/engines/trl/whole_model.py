@@ -35,8 +35,8 @@ class WholeModelPredictor:
     def __init__(self, trainer: Any, num_blocks: int | None, share: float):
         if trainer.is_deepspeed_enabled or (trainer.is_fsdp_enabled and not trainer.accelerator.is_fsdp2):
             raise InvalidValueError(
-                "predictor 'whole_model' works with DDP and FSDP2, not with DeepSpeed or FSDP1; use another predictor, or "
-                "fsdp_version: 2"
+                "predictor 'whole_model' works with DDP and FSDP2, not with DeepSpeed or FSDP1; use another predictor, "
+                "or fsdp_version: 2"
             )
         if trainer.is_fsdp_enabled and trainer.accelerator.mixed_precision != "no":
             raise InvalidValueError(

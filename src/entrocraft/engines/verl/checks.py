@@ -101,16 +101,16 @@ def _check_predictions(settings: VerlSettings, config: DictConfig) -> None:
     control = settings.control
     if control.predictor == "exact":
         raise InvalidValueError(
-            "verl's passes give log-probabilities and entropies, not logits: predictor 'exact' is for the TRL engine; use "
-            "'estimate' or 'whole_model'"
+            "verl's passes give log-probabilities and entropies, not logits: predictor 'exact' is for the TRL engine; "
+            "use 'estimate' or 'whole_model'"
         )
     if control.sees_whole_model:
         _check_whole_model(settings, config)
     bypass = bool((config.algorithm.get("rollout_correction") or {}).get("bypass_mode", False))
     if bypass and not settings.entropy_from_rollouts:
         raise InvalidValueError(
-            "algorithm.rollout_correction.bypass_mode leaves out the pass that measures entropy; set it to false, or take "
-            "the noisier mean of -log p over what was sampled: entrocraft.entropy_source=rollout"
+            "algorithm.rollout_correction.bypass_mode leaves out the pass that measures entropy; set it to false, or "
+            "take the noisier mean of -log p over what was sampled: entrocraft.entropy_source=rollout"
         )
     if settings.entropy_from_rollouts and not config.actor_rollout_ref.rollout.get("calculate_log_probs", True):
         raise InvalidValueError("entropy_source=rollout needs actor_rollout_ref.rollout.calculate_log_probs=true")
@@ -124,8 +124,8 @@ def _check_whole_model(settings: VerlSettings, config: DictConfig) -> None:
         )
     if actor.strategy != "fsdp2":
         raise InvalidValueError(
-            f"predictor 'whole_model' moves weights that FSDP2 shards; got actor_rollout_ref.actor.strategy={actor.strategy}, "
-            "set it to fsdp2, or use predictor 'estimate'"
+            "predictor 'whole_model' moves weights that FSDP2 shards; got "
+            f"actor_rollout_ref.actor.strategy={actor.strategy}, set it to fsdp2, or use predictor 'estimate'"
         )
     fsdp = actor.fsdp_config
     attention = OmegaConf.select(model, "override_config.attn_implementation", default="flash_attention_2")
@@ -157,14 +157,15 @@ def _check_whole_model(settings: VerlSettings, config: DictConfig) -> None:
     optim = actor.optim
     if optim.get("optimizer_impl", "torch.optim") != "torch.optim" or optim.optimizer not in ("Adam", "AdamW", "SGD"):
         raise InvalidValueError(
-            "predictor 'whole_model' must know how the optimizer scales gradients, and does for torch.optim's Adam, AdamW and "
-            f"SGD; got {optim.get('optimizer_impl')}.{optim.optimizer}, use one of those, or predictor 'estimate'"
+            "predictor 'whole_model' must know how the optimizer scales gradients, and does for torch.optim's Adam, "
+            f"AdamW and SGD; got {optim.get('optimizer_impl')}.{optim.optimizer}, use one of those, or predictor "
+            "'estimate'"
         )
     share = settings.control.whole_model_share
     if share not in (None, 1.0):
         raise InvalidValueError(
-            f"on verl predictor 'whole_model' takes its direction from all rollouts; got whole_model_share={share}, set it "
-            "to 1.0"
+            f"on verl predictor 'whole_model' takes its direction from all rollouts; got whole_model_share={share}, "
+            "set it to 1.0"
         )
 
 
@@ -172,13 +173,13 @@ def _check_advantages(settings: VerlSettings, config: DictConfig) -> None:
     control = settings.control
     if control.estimator is not None and config.algorithm.get("use_kl_in_reward", False):
         raise InvalidValueError(
-            "algorithm.use_kl_in_reward goes into the advantages, which entrocraft.estimator replaces by those of the raw "
-            "rewards; set it to false, or use algorithm.adv_estimator"
+            "algorithm.use_kl_in_reward goes into the advantages, which entrocraft.estimator replaces by those of the "
+            "raw rewards; set it to false, or use algorithm.adv_estimator"
         )
     if control.estimator is not None and config.algorithm.adv_estimator == "gae":
         raise InvalidValueError(
-            f"estimator {control.estimator!r} would train a critic whose values nothing uses; set algorithm.adv_estimator to "
-            "another than gae"
+            f"estimator {control.estimator!r} would train a critic whose values nothing uses; set "
+            "algorithm.adv_estimator to another than gae"
         )
     if settings.drops and OmegaConf.select(config, "distillation.enabled", default=False):
         raise InvalidValueError(
@@ -206,8 +207,8 @@ def _check_loss(settings: VerlSettings, actor: Any) -> None:
     horizon = settings.aggregation == "seq-mean-token-sum-norm" and actor.get("loss_scale_factor") is None
     if settings.drops and horizon:
         raise InvalidValueError(
-            "loss_agg_mode=seq-mean-token-sum-norm divides by the longest response of each micro-batch, which depends on "
-            "what is kept; set actor_rollout_ref.actor.loss_scale_factor, such as to data.max_response_length"
+            "loss_agg_mode=seq-mean-token-sum-norm divides by the longest response of each micro-batch, which depends "
+            "on what is kept; set actor_rollout_ref.actor.loss_scale_factor, such as to data.max_response_length"
         )
     if settings.aggregation == TOKEN_MEAN and settings.drops and settings.method.normalize == "all":
         extra = [name for name in ("use_kl_loss", "entropy_coeff") if actor.get(name)]

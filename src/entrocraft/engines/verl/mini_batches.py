@@ -41,7 +41,8 @@ def assign(
         rows_per_pass: Rows that a rank passes through the model at once, where that is fixed.
 
     Raises:
-        InvalidValueError: The mini-batch size is no multiple of `num_ranks * rows_per_pass`, or does not divide the batch.
+        InvalidValueError: The mini-batch size is no multiple of `num_ranks * rows_per_pass`, or does not divide the
+            batch.
 
     Example:
         >>> assign([5, 9, 4, 7, 3, 8], [1, 3, 5], mini_batch_size=3, num_ranks=1).mini_batches

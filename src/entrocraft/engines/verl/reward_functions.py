@@ -30,7 +30,8 @@ def check_reward_function(config: DictConfig) -> None:
     names, whole = _names_in(module)
     if whole and name not in names:
         raise InvalidValueError(
-            f"{_KEY}.name={name} is not in {path}; it has {', '.join(sorted(n for n in names if n[0] != '_')) or 'nothing'}"
+            f"{_KEY}.name={name} is not in {path}; it has "
+            f"{', '.join(sorted(n for n in names if n[0] != '_')) or 'nothing'}"
         )
 
 

@@ -125,14 +125,15 @@ def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> 
         )
     if adv_estimator == "gae":
         why_not["advantages"] = (
-            "algorithm.adv_estimator=gae gives each token an advantage of its own, and the method weighs whole rollouts; use "
-            "another, such as grpo"
+            "algorithm.adv_estimator=gae gives each token an advantage of its own, and the method weighs whole "
+            "rollouts; use another, such as grpo"
         )
     if mode == "separate_async":
         for knob in ("entropy_coef", "clip_high"):
             why_not[knob] = (
-                "separate_async replaces the workers by its own, which take their settings from the configuration, once; use "
-                "another trainer mode, or entropy_bonus=0.0 and actor_rollout_ref.actor.entropy_coeff for a bonus throughout"
+                "separate_async replaces the workers by its own, which take their settings from the configuration, "
+                "once; use another trainer mode, or entropy_bonus=0.0 and actor_rollout_ref.actor.entropy_coeff for a "
+                "bonus throughout"
             )
     elif loss not in CLIPPING:
         why_not["clip_high"] = f"loss_mode={loss} has no clip range; use one of {', '.join(CLIPPING)}"
@@ -145,7 +146,8 @@ def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> 
     if decides_on_old_measurements(mode, config):
         why_not["fresh_entropy"] = (
             "the method learns from what each update does to entropy, which separate_async measures only once in "
-            "parameter_sync_step updates; set entrocraft.method=predicted, or trainer.v1.separate_async.parameter_sync_step=1"
+            "parameter_sync_step updates; set entrocraft.method=predicted, or "
+            "trainer.v1.separate_async.parameter_sync_step=1"
         )
     every = {"rollouts", "tokens", "advantages", *KNOBS}
     return Capabilities(

@@ -38,11 +38,12 @@ def write_parquet(
         seed: Of the draw.
         without: Files of the same kind whose prompts are left out, but for case and white space: what is tested on. The
             same question is known again only under the same instruction.
-        check_answers: Leave out problems whose own answer, in a box, is not graded as right; for tasks with an `answer`.
+        check_answers: Leave out problems whose own answer, in a box, is not graded as right; for tasks with an
+            `answer`.
 
     Returns:
-        What the metadata say: the task, the seed, how many problems were looked at, left out and written, and the SHA-256
-        of the rows.
+        What the metadata say: the task, the seed, how many problems were looked at, left out and written, and the
+        SHA-256 of the rows.
 
     Raises:
         EntrocraftError: There is no such task, or not so many problems, or nothing is left.
@@ -75,8 +76,8 @@ def write_parquet(
     not_graded = num_seen - num_known - len(written)
     if not written or (num_problems is not None and len(written) < num_problems):
         raise InvalidValueError(
-            f"{task['name']}: {wanted} problems were asked for, and of {num_seen} there are {len(written)} left: {num_known} "
-            f"are in --without, {not_graded} are not graded right by their own answer"
+            f"{task['name']}: {wanted} problems were asked for, and of {num_seen} there are {len(written)} left: "
+            f"{num_known} are in --without, {not_graded} are not graded right by their own answer"
         )
     spec = json.dumps(dict(task), sort_keys=True)
     rows = [

@@ -1,7 +1,7 @@
 """verl's workers with what entropy control may ask of them: knobs that turn from step to step, and predictor `whole_model`.
 
-The driver writes the knobs into the settings that come with each update. For predictions the workers tell how each token's
-log-probability rises with entropy.
+The driver writes the knobs into the settings that come with each update. For predictions the workers tell how each
+token's log-probability rises with entropy.
 
 All passes are verl's own, in the micro-batches that the run is set to, with its offloading and recomputation.
 """
@@ -46,8 +46,8 @@ class ControlledWorker(ActorRolloutRefWorker):
         Args:
             data: This rank's rows, with `entropy_excess`: how far the summed entropy of a rollout lies above that of
                 as many average tokens, in nats, at each of its tokens. Beside the settings of verl's own passes it
-                holds `step_length`, the root mean square of the step, `entropy_per_rank`, the summed entropy of all rows
-                in nats over the number of ranks, and `whole_model_blocks`, 0 for all weights.
+                holds `step_length`, the root mean square of the step, `entropy_per_rank`, the summed entropy of all
+                rows in nats over the number of ranks, and `whole_model_blocks`, 0 for all weights.
 
         Returns:
             `log_prob_rise`, in nats, for all tokens of the sequences as verl's `log_probs`; None on ranks whose output

@@ -1,0 +1,75 @@
+"""Steps from which nothing can be learnt leave the weights to the bit as they were, on TRL."""
+
+import math
+
+import pytest
+import torch
+from conftest import NUM_ROLLOUTS, train_logs
+
+from entrocraft.engines.trl import EntropyControlledGRPOTrainer, EntropyControlledRLOOTrainer
+
+BAND = {"lower": 0.0, "upper": 100.0}
+
+
+def weights_of(trainer):
+    return {name: parameter.detach().clone() for name, parameter in trainer.model.named_parameters()}
+
+
+def rewards_of_steps(*steps):
+    """A reward function that gives the completions of each batch those rewards."""
+    waiting = list(steps)
+
+    def reward(completions, **kwargs):
+        values = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+        return [values[row % len(values)] for row in range(len(completions))]
+
+    return reward
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["token", "advantage", "none", "entropic"])
+@pytest.mark.parametrize("trainer_class", [EntropyControlledGRPOTrainer, EntropyControlledRLOOTrainer])
+def test_equal_rewards_move_no_weight_not_even_by_momentum(make_trainer, trainer_class, method):
+    if method == "token" and trainer_class is EntropyControlledRLOOTrainer:
+        method = "budget"
+    unequal, equal = [0.0, 1.0], [0.1] * NUM_ROLLOUTS
+    trainer = make_trainer(
+        trainer_class,
+        config={"max_steps": 3},
+        entropy_control={**BAND, "method": method},
+    )
+    trainer.reward_funcs[0] = rewards_of_steps(unequal, equal)
+    seen = []
+    on_step_end = trainer.callback_handler.on_step_end
+
+    def watched(*args, **kwargs):
+        seen.append(weights_of(trainer))
+        return on_step_end(*args, **kwargs)
+
+    before = weights_of(trainer)
+    trainer.callback_handler.on_step_end = watched
+    trainer.train()
+    first, second, third = seen
+    assert any(not torch.equal(first[name], before[name]) for name in before)  # a step that teaches is made
+    assert all(torch.equal(first[name], second[name]) and torch.equal(second[name], third[name]) for name in first)
+    assert [line["entrocraft/skipped"] for line in train_logs(trainer)] == [0.0, 1.0, 1.0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["token", "advantage", "none"])
+def test_a_batch_of_truncated_completions_alone_is_skipped_and_the_run_goes_on(make_trainer, tokenizer, method):
+    never_ending = {"suppress_tokens": [tokenizer.eos_token_id, tokenizer.pad_token_id]}
+    trainer = make_trainer(
+        EntropyControlledGRPOTrainer,
+        config={"max_steps": 2, "mask_truncated_completions": True, "generation_kwargs": never_ending},
+        entropy_control={**BAND, "method": method},
+    )
+    before = weights_of(trainer)
+    with pytest.warns(UserWarning, match="the loss counts no token of any rollout"):
+        trainer.train()
+    logs = train_logs(trainer)
+    assert [line["entrocraft/skipped"] for line in logs] == [1.0, 1.0]
+    assert [line["entrocraft/uncounted_batches"] for line in logs] == [1.0, 2.0]
+    assert all(math.isnan(line["entrocraft/entropy"]) for line in logs)
+    after = weights_of(trainer)
+    assert all(torch.equal(before[name], after[name]) for name in before)
