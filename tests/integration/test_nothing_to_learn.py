@@ -1,7 +1,5 @@
 """Steps from which nothing can be learnt leave the weights to the bit as they were, on TRL."""
 
-import math
-
 import pytest
 import torch
 from conftest import NUM_ROLLOUTS, train_logs
@@ -70,6 +68,6 @@ def test_a_batch_of_truncated_completions_alone_is_skipped_and_the_run_goes_on(m
     logs = train_logs(trainer)
     assert [line["entrocraft/skipped"] for line in logs] == [1.0, 1.0]
     assert [line["entrocraft/uncounted_batches"] for line in logs] == [1.0, 2.0]
-    assert all(math.isnan(line["entrocraft/entropy"]) for line in logs)
+    assert all(line["entrocraft/entropy"] is None for line in logs)  # as transformers writes NaN
     after = weights_of(trainer)
     assert all(torch.equal(before[name], after[name]) for name in before)
