@@ -2,6 +2,8 @@
 
 config.json      the resolved configuration
 metrics.jsonl    one line per optimizer step, and one per evaluation
+state.json       whether a process works on it, and how the last one ended
+problems.json    hashes of the problems, which a resumed run must find again
 controller.json  the controller's state
 steering.yaml    a curve that a person wrote mid-run, which the run follows instead
 checkpoints/     what training resumes from
@@ -10,20 +12,22 @@ report.md        how it went, in words
 """
 
 import json
-import os
-import re
 import shutil
+import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
-from entrocraft.errors import EntrocraftError, InvalidValueError, RunDirectoryError
-from entrocraft.runs.metrics import EVALUATION
+from entrocraft.errors import InvalidValueError, RunDirectoryError
+from entrocraft.runs.checkpoints import Checkpoint, checkpoints_in
+from entrocraft.runs.files import making, read_regular, write_text
+from entrocraft.runs.lines import JsonLines, append_line
+from entrocraft.runs.metrics import EVALUATION, REQUIRED
 
-_CHECKPOINT = re.compile(r"checkpoint-(\d+)")
+_MOST_BYTES = 50_000_000
 
 ReadConfig = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
@@ -39,31 +43,42 @@ class RunDirectory:
         self.path = path
         self.config_file = path / "config.json"
         self.metrics_file = path / "metrics.jsonl"
+        self.state_file = path / "state.json"
+        self.problems_file = path / "problems.json"
         self.controller_file = path / "controller.json"
         self.steering_file = path / "steering.yaml"
         self.curve_file = path / "curve.png"
         self.report_file = path / "report.md"
         self.checkpoints = path / "checkpoints"
+        self._metrics = JsonLines(self.metrics_file)
 
     @property
     def exists(self) -> bool:
         """True if a run was begun here; a saved model has a config.json, too, of another kind."""
-        if not self.config_file.is_file():
-            return False
-        try:
-            return "train" in json.loads(self.config_file.read_text())
-        except (ValueError, TypeError):
-            return False
+        return isinstance(self._read_config(), dict)
 
     def config(self) -> dict[str, Any]:
         """Return the resolved configuration.
 
         Raises:
-            RunDirectoryError: There is no run here.
+            RunDirectoryError: There is no run here, or its configuration is damaged.
         """
-        if not self.exists:
-            raise RunDirectoryError(f"{self.path} is not a run directory: it has no config.json of a run")
-        return json.loads(self.config_file.read_text())
+        config = self._read_config()
+        if isinstance(config, str):
+            raise RunDirectoryError(f"{self.path} is not a run directory: {config}")
+        return config
+
+    def _read_config(self) -> dict[str, Any] | str:
+        """Return the configuration, or why there is none."""
+        try:
+            if not self.config_file.is_file():
+                return "it has no config.json of a run"
+            config = json.loads(read_regular(self.config_file, _MOST_BYTES))
+        except (ValueError, RecursionError) as error:
+            return f"its config.json cannot be read ({error!s:.80})"
+        if not isinstance(config, dict) or not isinstance(config.get("train"), dict):
+            return "its config.json is not that of a run"
+        return config
 
     @contextmanager
     def opened(self, config: Mapping[str, Any], *, resume: bool, read: ReadConfig = dict) -> Iterator[None]:
@@ -78,25 +93,37 @@ class RunDirectory:
             RunDirectoryError: Another process is at work here; there is a run and `resume` is false; there
                 is something else here; or the run was begun with another configuration.
 
-        A new run that ends in an `EntrocraftError` before its first step leaves nothing behind.
+        A new run that fails before the end of its first step leaves everything as it was.
         """
         self.refuse_unless_usable(config, resume=resume, read=read)
         is_new = not self.exists
-        self.path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.path / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunDirectoryError(f"{self.path} is in use by another process") from error
-        try:
-            self.write(self.config_file, json.dumps(config, indent=2) + "\n")
-            yield
-        except EntrocraftError:
-            if is_new and not self.step_metrics():
-                shutil.rmtree(self.path)  # a request that could not even begin leaves nothing behind
-            raise
-        finally:
-            lock.release()
+        lock_file = self.path / ".lock"
+        had_lock = lock_file.exists()
+        with making(self.path):
+            lock = FileLock(lock_file)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise RunDirectoryError(f"{self.path} is in use by another process") from error
+            try:
+                self.write(self.config_file, json.dumps(config, indent=2) + "\n")
+                yield
+            except Exception:
+                if is_new and not self.step_metrics():
+                    self._remove_own_files()
+                    if not had_lock:
+                        lock_file.unlink(missing_ok=True)
+                raise
+            finally:
+                lock.release()
+
+    def _remove_own_files(self) -> None:
+        """Remove what a run writes, and nothing else that may lie here."""
+        own = (self.config_file, self.metrics_file, self.state_file, self.problems_file, self.controller_file)
+        for file in (*own, self.curve_file, self.report_file):
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def refuse_unless_usable(self, config: Mapping[str, Any], *, resume: bool, read: ReadConfig = dict) -> None:
         """Raise `RunDirectoryError` if `opened` would; it does not look for other processes."""
@@ -108,6 +135,8 @@ class RunDirectory:
                     f"{self.path} already holds a run; go on with it by --resume, or choose another --output"
                 )
             self._refuse_other_config(config, read(self.config()))
+        elif self.config_file.is_file() and self.metrics_file.exists():
+            self.config()  # says what is wrong with it
         elif self.path.is_dir() and any(child.name != ".lock" for child in self.path.iterdir()):
             raise RunDirectoryError(f"{self.path} is not empty and holds no run; choose another --output")
 
@@ -122,63 +151,101 @@ class RunDirectory:
 
     def write(self, file: Path, text: str) -> None:
         """Replace `file` by `text`, never leaving half of it."""
-        temporary = file.with_name(f".{file.name}.tmp")
-        temporary.write_text(text)
-        os.replace(temporary, file)
+        write_text(file, text)
 
     def append_metrics(self, line: Mapping[str, Any]) -> None:
         """Add one line to the metrics; it survives the death of this process."""
-        with self.metrics_file.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        append_line(self.metrics_file, line)
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Return every whole line of the metrics, steps and evaluations."""
-        if not self.metrics_file.exists():
-            return []
-        lines = []
-        for line in self.metrics_file.read_text().splitlines():
-            try:
-                lines.append(json.loads(line))
-            except json.JSONDecodeError:
-                break  # the last line of a killed run
-        return lines
+        """Return every whole line of the metrics, steps and evaluations; only what is new is read.
+
+        Raises:
+            RunDirectoryError: A line before the last cannot be read.
+        """
+        return self._metrics.read()
 
     def step_metrics(self) -> list[dict[str, Any]]:
-        """Return the lines of optimizer steps."""
-        return [line for line in self.metrics() if "entropy" in line]
+        """Return the lines of optimizer steps; required columns that a line lacks are None."""
+        nothing = dict.fromkeys(REQUIRED)
+        return [nothing | line for line in self.metrics() if "entropy" in line]
 
     def eval_metrics(self) -> list[dict[str, Any]]:
         """Return the lines of evaluations."""
         return [line for line in self.metrics() if any(name.startswith(EVALUATION) for name in line)]
 
-    def last_checkpoint(self) -> tuple[int, Path] | None:
-        """Return step and folder of the newest whole checkpoint.
+    def last_step(self) -> int:
+        """Return the last optimizer step that the metrics tell of; 0 if there is none."""
+        return max((line["step"] for line in self.metrics() if "entropy" in line), default=0)
 
-        A checkpoint is whole if its `trainer_state.json`, which is written last, can be read.
+    def last_checkpoint(self) -> tuple[int, Path] | None:
+        """Return step and folder of the newest checkpoint that was written to its end."""
+        finished = self._finished_checkpoints()
+        return (finished[-1].step, finished[-1].folder) if finished else None
+
+    def _finished_checkpoints(self) -> list[Checkpoint]:
+        return [each for each in checkpoints_in(self.checkpoints) if each.is_finished]
+
+    def checkpoint_to_resume(self, *, controlled: bool, step: int | None = None) -> Checkpoint | None:
+        """Return the checkpoint to go on from; None to begin at the first step. Nothing is changed.
+
+        One that a killed process did not write to its end is passed over; one that lost something later is not.
+
+        Args:
+            controlled: Whether the run has entropy control.
+            step: Step of the checkpoint that is asked for, 0 for none; by default the newest.
+
+        Raises:
+            RunDirectoryError: There is no such checkpoint, it is not whole, or the metrics lack steps before it.
         """
-        found = []
-        for folder in self.checkpoints.glob("checkpoint-*"):
-            match = _CHECKPOINT.fullmatch(folder.name)
-            if match is None:
-                continue
-            try:
-                json.loads((folder / "trainer_state.json").read_text())
-            except (OSError, json.JSONDecodeError):
-                continue
-            found.append((int(match[1]), folder))
-        return max(found, default=None)
+        finished = self._finished_checkpoints()
+        there = ", ".join(str(each.step) for each in finished) or "none"
+        if step == 0 or (step is None and not finished):
+            return None
+        chosen = finished[-1] if step is None else next((each for each in finished if each.step == step), None)
+        if chosen is None:
+            raise RunDirectoryError(
+                f"{self.checkpoints} holds no checkpoint of step {step}; there are: {there}; 0 begins again"
+            )
+        damage = chosen.damage(controlled=controlled)
+        if damage:
+            whole = [
+                each.step for each in finished if each.step < chosen.step and not each.damage(controlled=controlled)
+            ]
+            rest = f"the newest whole checkpoint is of step {whole[-1]}" if whole else "no earlier checkpoint is whole"
+            go_on = f"--resume-from {whole[-1]} goes on from there" if whole else "--resume-from 0 begins again"
+            raise RunDirectoryError(
+                f"cannot resume exactly from {chosen.folder}: {', '.join(damage)}; {rest}. Put back what is missing, or "
+                f"{go_on} and forgets what came after"
+            )
+        if step is None and self.last_step() < chosen.step:
+            raise RunDirectoryError(
+                f"{self.metrics_file} ends at step {self.last_step()}, before the checkpoint of step {chosen.step}: put the "
+                f"lines back, or go on without them by --resume-from {chosen.step}"
+            )
+        return chosen
 
     def rewind_to(self, step: int) -> None:
-        """Forget the metrics of steps after `step`, which will be made again."""
-        kept = [line for line in self.metrics() if line["step"] <= step]
-        self.write(self.metrics_file, "".join(json.dumps(line) + "\n" for line in kept))
+        """Forget metrics and checkpoints of steps after `step`, which will be made again.
+
+        Raises:
+            RunDirectoryError: A line of the metrics cannot be read; nothing is changed then.
+        """
+        kept = self._metrics.keep_up_to(step)
+        if kept is not None:
+            self.write(self.metrics_file, kept.decode("utf-8"))
+        for each in checkpoints_in(self.checkpoints):
+            if each.step > step:
+                shutil.rmtree(each.folder)
 
 
 def model_path_of(model_or_run: str) -> str:
     """Return the folder to load a model from: a run's newest checkpoint, or the argument itself.
 
     Raises:
-        InvalidValueError: It is a run without a checkpoint.
+        InvalidValueError: It is a run without a checkpoint, or the newest has lost its weights.
+
+    A run whose metrics go further than its newest checkpoint is warned of: its scores are not those of the weights.
     """
     run = RunDirectory(Path(model_or_run))
     if not run.exists:
@@ -186,7 +253,18 @@ def model_path_of(model_or_run: str) -> str:
     checkpoint = run.last_checkpoint()
     if checkpoint is None:
         raise InvalidValueError(f"{model_or_run} has no checkpoint yet; train further, or name a model")
-    return str(checkpoint[1])
+    step, folder = checkpoint
+    damage = Checkpoint(step, folder).damage_of_weights()
+    if damage:
+        raise InvalidValueError(f"cannot take the weights of {folder}: {', '.join(damage)}; put back what is missing")
+    last = run.last_step()
+    if last > step:
+        warnings.warn(
+            f"{model_or_run}: the newest checkpoint is of step {step}, and the metrics go to step {last}; this is the "
+            f"model of step {step}",
+            stacklevel=2,
+        )
+    return str(folder)
 
 
 def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -3,6 +3,7 @@ import multiprocessing
 
 import pytest
 from filelock import FileLock
+from support.checkpoints import write_checkpoint
 
 from entrocraft.config import parse_config, resolved
 from entrocraft.errors import InvalidValueError, RunDirectoryError
@@ -66,6 +67,39 @@ def _hold(path, held, release):
         release.wait(30)
 
 
+def test_a_folder_that_was_there_stays_when_a_run_cannot_begin(run):
+    run.path.mkdir()
+    for raised in (ValueError, OSError, RunDirectoryError):
+        with pytest.raises(raised), run.opened(CONFIG, resume=False):
+            run.append_metrics({"step": 0, "eval/mean@2": 0.1})
+            write_checkpoint(run, 1)
+            (run.path / "notes.txt").write_text("written by a person meanwhile")
+            raise raised
+        assert [child.name for child in run.path.iterdir()] == ["notes.txt"]
+        (run.path / "notes.txt").unlink()
+    with pytest.raises(ValueError), RunDirectory(run.path / "a" / "b").opened(CONFIG, resume=False):
+        raise ValueError
+    assert not [*run.path.iterdir()]
+
+
+def test_a_run_that_made_a_step_stays_whatever_happens(run):
+    with pytest.raises(ValueError), run.opened(CONFIG, resume=False):
+        run.append_metrics({"step": 1, "entropy": 0.1})
+        raise ValueError
+    assert run.exists and run.last_step() == 1
+
+
+@pytest.mark.parametrize("text", ["", "[]", "3", '"train"', '{"train": 3}', "{", "\x00", "[" * 100000])
+def test_a_configuration_of_another_shape_is_no_run(run, text):
+    begin(run)
+    run.config_file.write_text(text)
+    assert not run.exists
+    with pytest.raises(RunDirectoryError, match="is not a run directory: its config.json"):
+        run.config()
+    with pytest.raises(RunDirectoryError, match="not"):
+        begin(run, resume=True)
+
+
 def test_a_directory_in_use_by_another_process_is_refused(run):
     run.path.mkdir()
     context = multiprocessing.get_context("spawn")
@@ -112,7 +146,7 @@ def test_a_run_stands_for_its_newest_checkpoint(run):
     begin(run)
     with pytest.raises(InvalidValueError, match="no checkpoint yet"):
         model_path_of(str(run.path))
-    folder = checkpoint(run, 3)
+    folder = write_checkpoint(run, 3)
     assert model_path_of(str(run.path)) == str(folder)
 
 

@@ -1,0 +1,71 @@
+"""Files that are whole or not there: written beside their place and moved into it."""
+
+import os
+import stat
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from entrocraft.errors import InvalidValueError
+
+
+@contextmanager
+def replacing(file: Path) -> Iterator[Path]:
+    """Give the path of a temporary file that takes the place of `file` at the end, or goes if anything fails.
+
+    The temporary file has the ending of `file`, and its folder is made.
+    """
+    with making(file.parent):
+        temporary = file.with_name(f".{uuid.uuid4().hex}{file.suffix}")  # two writers, two files
+        try:
+            yield temporary
+            os.replace(temporary, file)
+        except BaseException as error:
+            with suppress(OSError):
+                temporary.unlink()
+            if isinstance(error, OSError) and error.filename in (None, str(temporary), temporary):
+                raise _about(error, file) from error
+            raise
+
+
+def write_text(file: Path, text: str) -> None:
+    """Replace `file` by `text`, never leaving half of it; half a character, which UTF-8 cannot hold, is written out."""
+    with replacing(file) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace", newline="\n")
+
+
+@contextmanager
+def making(folder: Path) -> Iterator[None]:
+    """Make a folder and those above it; if anything fails within, those that were made and are empty go again."""
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for each in made:
+            with suppress(OSError):
+                each.rmdir()
+        raise
+
+
+def read_regular(file: Path, most_bytes: int) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        InvalidValueError: It is larger, or no file: a folder, a device or a pipe, which could go on for ever.
+        OSError: It cannot be read.
+    """
+    if not stat.S_ISREG(os.stat(file).st_mode):
+        kind = "a folder" if file.is_dir() else "a pipe or a device"
+        raise InvalidValueError(f"cannot read {file}: expected a file, and it is {kind}")
+    with file.open("rb") as opened:
+        content = opened.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise InvalidValueError(f"cannot read {file}: expected {most_bytes:,} bytes at most, and it is larger")
+    return content
+
+
+def _about(error: OSError, file: Path) -> OSError:
+    """Return the same error about the file that a person knows, not about the temporary one."""
+    return OSError(error.errno, error.strerror, str(file)) if error.errno is not None else error
