@@ -4,13 +4,14 @@ import inspect
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from threading import Timer
 from typing import Any, cast
 
-from entrocraft.errors import RewardError
+from entrocraft.errors import RewardError, first_line
 from entrocraft.grading.time_limit import time_limited
 from entrocraft.registry import build_with, load_function, name_and_options
 
@@ -60,10 +61,9 @@ class OwnReward:
             return self._one_by_one(completions, columns)
         try:
             with self._impatience(completions, columns):
-                rewards = self._function(completions=completions, **columns)
-                rewards = list(rewards) if isinstance(rewards, Iterable) else rewards
+                rewards = _listed(self._function(completions=list(completions), **columns), len(completions))
         except (Exception, SystemExit) as error:
-            raise RewardError(f"{self._blame(completions, columns)}: {type(error).__name__}: {error}") from error
+            raise RewardError(f"{self._blame(completions, columns)}: {_one_line(error)}") from error
         if inspect.isawaitable(rewards):
             cast(Any, rewards).close()
             raise RewardError(
@@ -71,7 +71,7 @@ class OwnReward:
             )
         if not isinstance(rewards, list):
             raise RewardError(
-                f"reward {self.spec!r} must return a list of numbers, got {rewards!r:.80} for "
+                f"reward {self.spec!r} must return a list of numbers, got {_shown(rewards)} for "
                 f"{_first(completions, columns)}"
             )
         if len(rewards) != len(completions):
@@ -82,7 +82,7 @@ class OwnReward:
         for i, reward in enumerate(rewards):
             if not _is_number(reward):
                 raise RewardError(
-                    f"reward {self.spec!r} must return finite numbers, got {reward!r:.80} for "
+                    f"reward {self.spec!r} must return finite numbers, got {_shown(reward)} for "
                     f"{_sample(completions, columns, i)}"
                 )
         return [float(reward) for reward in rewards]
@@ -110,7 +110,7 @@ class OwnReward:
             if not isinstance(reward, list) or len(reward) != 1 or not _is_number(reward[0]):
                 raise RewardError(
                     f"reward {self.spec!r} must return a list of one finite number for one completion, got "
-                    f"{reward!r:.80} for {_sample(completions, columns, i)}"
+                    f"{_shown(reward)} for {_sample(completions, columns, i)}"
                 )
         return [float(reward) for (reward,) in rewards]
 
@@ -138,14 +138,35 @@ class OwnReward:
                 for name, values in columns.items()
             }
             try:
-                rewards = self._function(completions=completions[i : i + 1], **one)
-                _ = list(rewards) if isinstance(rewards, Iterable) else rewards
+                _listed(self._function(completions=list(completions[i : i + 1]), **one), 1)
             except (Exception, SystemExit):
                 return f"reward {self.spec!r} raised on {_sample(completions, columns, i)}"
         return f"reward {self.spec!r} raised on a batch of {len(completions)} completions"
 
 
+def _listed(rewards: Any, expected: int) -> Any:
+    """Return rewards as a list; as they are, what has no order, is no row of numbers or is nothing of the kind."""
+    if isinstance(rewards, str | bytes | Mapping | Set) or getattr(rewards, "ndim", 1) != 1:
+        return rewards
+    if isinstance(rewards, Iterator):  # which need not end
+        return list(islice(rewards, expected + 1))
+    return list(rewards) if isinstance(rewards, Iterable) else rewards
+
+
+def _shown(value: Any) -> str:
+    """Return a value as one short line, with its type where that says more."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:80]}... ({type(value).__name__})"
+
+
+def _one_line(error: BaseException) -> str:
+    """Return the kind of an error and the first line of what it says."""
+    return f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__
+
+
 def _is_number(value: Any) -> bool:
+    if getattr(value, "ndim", 0):
+        return False
     try:
         return math.isfinite(value)
     except (TypeError, ValueError, OverflowError):

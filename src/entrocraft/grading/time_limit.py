@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from queue import SimpleQueue
@@ -27,12 +28,13 @@ Call = Sequence[Any] | Mapping[str, Any]
 
 _START_SECONDS = 120.0  # until a worker's imports are done, on a machine that is busy
 _LATE = object()  # in the place of a result that never came
+_NOTHING = object()  # where no value is given for calls that raise
 _all: "weakref.WeakSet[TimeLimited]" = weakref.WeakSet()  # of this process
 
 
 def total_late() -> int | None:
-    """Return how many calls of this process have taken too long so far; None if nothing has a time limit."""
-    return sum(limited.num_late for limited in _all) if _all else None
+    """Return how many calls of this process came to nothing so far, too long or broken; None without time limits."""
+    return sum(limited.num_late + limited.num_failed for limited in _all) if _all else None
 
 
 class TimeLimited:
@@ -67,6 +69,8 @@ class TimeLimited:
         self.function, self.seconds = function, seconds
         self.num_late = 0
         """Number of calls that have taken too long so far."""
+        self.num_failed = 0
+        """Number of calls so far on which the function raised, where that was not to end anything."""
         self._workers = [_Worker(function, seconds) for _ in range(num_workers)]
         self._idle: SimpleQueue[_Worker] = SimpleQueue()
         for worker in self._workers:
@@ -74,16 +78,18 @@ class TimeLimited:
         self._threads = ThreadPoolExecutor(num_workers)
         _all.add(self)
 
-    def map(self, calls: Sequence[Call], late: Any) -> list[Any]:
-        """Return what the function returns for each call, and `late` for each that took too long.
+    def map(self, calls: Sequence[Call], late: Any, failed: Any = _NOTHING) -> list[Any]:
+        """Return what the function returns for each call, `late` for each that took too long.
 
         Args:
             calls: Arguments of each call.
             late: Value in the place of a result that did not come in time, or of a process that died. The first one is
                 warned of, and all are counted in `num_late`.
+            failed: Value in the place of what a call would have returned on which the function raised; the first one is
+                warned of, and all are counted in `num_failed`. By default that is an error.
 
         Raises:
-            RewardError: The function raised, or cannot be loaded.
+            RewardError: The function raised and no `failed` is given, or it cannot be loaded.
             TypeError, ValueError: Arguments are no JSON.
         """
         # A thread for each worker: it waits for the worker's answer, and for nothing else.
@@ -97,15 +103,24 @@ class TimeLimited:
                 worker.end()  # whoever pressed Ctrl-C does not wait for it
             raise
         for call, result in zip(calls, results, strict=True):
-            if result is _LATE:
+            if isinstance(result, _Raised):
+                if failed is _NOTHING:
+                    raise RewardError(f"{self.function} {result.what} on {_shortened(call)}")
+                if not self.num_failed:
+                    self._warn(f"{result.what}", call, failed)
+                self.num_failed += 1
+            elif result is _LATE:
                 if not self.num_late:
-                    warnings.warn(
-                        f"{self.function} took more than {self.seconds:g} s or too much memory, and was ended, on "
-                        f"{_shortened(call)}; this counts as {late!r} here and wherever it happens again",
-                        stacklevel=2,
-                    )
+                    self._warn(f"took more than {self.seconds:g} s or too much memory, and was ended,", call, late)
                 self.num_late += 1
-        return [late if result is _LATE else result for result in results]
+        return [failed if isinstance(result, _Raised) else late if result is _LATE else result for result in results]
+
+    def _warn(self, what: str, call: Call, value: Any) -> None:
+        """Warn of the first call that came to nothing."""
+        warnings.warn(
+            f"{self.function} {what} on {_shortened(call)}; this counts as {value!r} here and wherever it happens again",
+            stacklevel=3,
+        )
 
     def _call(self, arguments: Call) -> Any:
         """Give one call to a worker that is idle; there are as many threads as workers, so that one always is."""
@@ -122,6 +137,13 @@ def time_limited(function: str, seconds: float, package: str | None = None) -> T
     return TimeLimited(function, seconds, package=package)
 
 
+@dataclass(frozen=True)
+class _Raised:
+    """In the place of a result: what the function did instead of returning one."""
+
+    what: str
+
+
 class _Worker:
     """An interpreter that makes calls; started when it is first needed, and again after it was ended.
 
@@ -136,7 +158,7 @@ class _Worker:
         self._reader = ThreadPoolExecutor(1)  # so that waiting for a line can have an end
 
     def call(self, arguments: Call) -> Any:
-        """Return what the function returns, or `_LATE`."""
+        """Return what the function returns, `_LATE`, or what it raised as `_Raised`."""
         try:
             answer = self._answer(arguments)
             # It died: somebody else may have ended it, so the call has another try; if the call did, it dies again.
@@ -148,7 +170,7 @@ class _Worker:
         if answer is None:
             return _LATE
         if "error" in answer:
-            raise RewardError(f"{self._function} raised {answer['error']} on {_shortened(arguments)}")
+            return _Raised(" ".join(answer["error"].split()))
         return answer["result"]
 
     def _answer(self, arguments: Call) -> dict[str, Any] | None:

@@ -1,24 +1,14 @@
 """Verifiers by name: they read what a completion answers, and say whether it is right."""
 
-import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
 from entrocraft.errors import UnknownNameError
+from entrocraft.grading.numbers import is_part_of_more, last_number
 from entrocraft.grading.patterns import check_pattern, last_match
 from entrocraft.grading.time_limit import TimeLimited, time_limited
 from entrocraft.registry import build_with, name_and_options
-
-_NUMBER = re.compile(
-    r"""(?:(?<![\w.)\]])-)?                                # a sign, unless it subtracts
-    (?:(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?        # 1,234.5 or 1234.5
-    |(?<!\d)\.\d+)                                        # .5
-    (?:[eE][-+]?\d+)?""",
-    re.VERBOSE,
-)
-_MAX_EXPONENT = 1000  # of ten, up or down; numbers are written out in full, and beyond that are no answers
 
 
 class Verifier(ABC):
@@ -38,6 +28,10 @@ class Verifier(ABC):
     def expected(self, answer: Any) -> str | None:
         """Return the right answer in the form of `answer_of`."""
         return self.answer_of(str(answer))
+
+    def mistake_in(self, answer: str) -> str | None:
+        """Return why no completion could be held against this right answer; None if nothing is wrong with it."""
+        return "holds no answer that reward can find" if self.expected(answer) is None else None
 
     def scores(self, completions: Sequence[str], answers: Sequence[Any]) -> list[float]:
         """Return 1.0 for each completion that is right, else 0.0."""
@@ -71,7 +65,8 @@ class Exact(Verifier):
 class Number(Verifier):
     """The verifier for which the last number is the answer, of a right answer, too, as in GSM8K's `#### 42`.
 
-    Commas group thousands. A minus belongs to a number where nothing that could be subtracted from stands before it.
+    Numbers are read as a person reads them; see `numbers.last_number`. A right answer of which the last number is but
+    a part, such as `3/4`, `2:30` or `3,14`, is refused when the data are read.
 
     Example:
         >>> Number().scores(["It is 1,200.0 euro.", "12 or 13", "10-7"], ["so #### 1200", 12, 7])
@@ -79,16 +74,12 @@ class Number(Verifier):
     """
 
     def answer_of(self, completion: str) -> str | None:
-        found = _NUMBER.findall(completion.replace("\u2212", "-"))
-        if not found:
-            return None
-        value = Decimal(found[-1].replace(",", ""))
-        if not value:
-            return "0"
-        if abs(value.adjusted()) > _MAX_EXPONENT:
-            return None
-        text = f"{value:f}"
-        return text.rstrip("0").rstrip(".") if "." in text else text
+        return last_number(completion)
+
+    def mistake_in(self, answer: str) -> str | None:
+        if is_part_of_more(answer):
+            return "must hold one number for reward 'number', which reads the last one alone; reward 'math' reads more,"
+        return super().mistake_in(answer)
 
 
 class Regex(Verifier):
@@ -111,17 +102,22 @@ class Regex(Verifier):
     def __init__(self, pattern: str, seconds: float = 5.0):
         check_pattern(pattern)
         self.pattern, self.seconds = pattern, seconds
+        self._expected: dict[str, str | None] = {}  # of each right answer so far
 
     def answer_of(self, completion: str) -> str | None:
         return self.answers_of([completion])[0]
 
     def answers_of(self, completions: Sequence[str]) -> list[str | None]:
         limited = time_limited("entrocraft.grading.patterns:last_match", self.seconds)
-        return limited.map([(self.pattern, completion) for completion in completions], late=None)
+        return limited.map([(self.pattern, completion) for completion in completions], late=None, failed=None)
 
     def expected(self, answer: Any) -> str | None:
         """Return what a right answer says: its own last match, as in GSM8K's `#### 42`, or all of it without one."""
-        return last_match(self.pattern, str(answer)) or str(answer).strip() or None
+        text = str(answer)
+        if text not in self._expected:
+            (match,) = self.answers_of([text])  # a pattern may take forever on a right answer, too
+            self._expected[text] = match or text.strip() or None
+        return self._expected[text]
 
 
 class Tagged(Regex):
@@ -168,12 +164,12 @@ class Math(Verifier):
         return str(answer).strip() or None  # read together with each completion
 
     def answers_of(self, completions: Sequence[str]) -> list[str | None]:
-        return self._graded("normal_form").map([(completion,) for completion in completions], late=None)
+        return self._graded("normal_form").map([(completion,) for completion in completions], late=None, failed=None)
 
     def scores(self, completions: Sequence[str], answers: Sequence[Any]) -> list[float]:
         right = [str(answer).rpartition("####")[2].strip() for answer in answers]
         pairs = list(zip(right, completions, strict=True))
-        return [float(equal) for equal in self._graded("is_equal").map(pairs, late=False)]
+        return [float(equal) for equal in self._graded("is_equal").map(pairs, late=False, failed=False)]
 
 
 _VERIFIERS: dict[str, Callable[..., Verifier]] = {"exact": Exact, "math": Math, "number": Number, "regex": Regex}

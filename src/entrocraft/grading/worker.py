@@ -8,8 +8,9 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from entrocraft.registry import load_function
 
 _MAX_BYTES = 4 * 2**30
 """Memory that a call may take: one that wants more is ended as one that takes too long is."""
+_MOST_RESULTS = 10_000  # that are taken of a generator, which need not end
 _GRACE_SECONDS = 10.0  # after which a worker ends by itself, if whoever called is gone
 
 # Audit events of what graders need not do, and of what an answer that reaches an `eval` in them must not do. This keeps
@@ -64,7 +66,7 @@ def main() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
     def say(message: Mapping[str, Any]) -> None:
-        line = json.dumps(message, default=float)
+        line = json.dumps(message, default=_as_json)
         results.write(line + "\n")
         results.flush()
 
@@ -74,18 +76,33 @@ def main() -> None:
         say({"error": str(error)})
         return
     _limit_memory()
+    sys.set_int_max_str_digits(0)  # a number with many digits is one, and calls end when their time is over
     _lock()
     say({"ready": True})
     for line in sys.stdin:
         _end_after(seconds + _GRACE_SECONDS)
         try:
             call = json.loads(line)
-            say({"result": function(**call) if isinstance(call, dict) else function(*call)})
+            result = function(**call) if isinstance(call, dict) else function(*call)
         except MemoryError:
             raise  # which ends this process: what is left of its memory is not to be relied on
-        except Exception as error:
-            say({"error": f"{type(error).__name__}: {error}"})
+        except (Exception, SystemExit) as error:
+            say({"error": f"raised {type(error).__name__}: {error}"})
+        else:
+            try:
+                say({"result": result})
+            except MemoryError:
+                raise
+            except Exception as error:  # no JSON, or a generator that raises
+                say({"error": f"returned {result!r:.80}, which is no list of numbers: {error}"})
         _end_after(0)
+
+
+def _as_json(value: Any) -> Any:
+    """Return what JSON has no word for as lists and numbers: arrays, generators, fractions."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return list(islice(value, _MOST_RESULTS)) if isinstance(value, Iterator) else float(value)
 
 
 def _lock() -> None:

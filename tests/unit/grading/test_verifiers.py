@@ -66,6 +66,10 @@ def math():
         (r"\boxed{(3, \frac{\pi}{2})}", r"\left( 3, \frac{\pi}{2} \right)", True),
         (r"\boxed{x^4-5x^3}", "x^4 - 5x^3", True),
         (r"\boxed{10\%}", r"10\%", True),
+        (r"\boxed{9500}", r"9\,500", True),
+        ("\\boxed{9\u202f500}", "9,500", True),
+        (r"\boxed{10^{5000}}", "5", False),
+        (r"\boxed{10^{5000}}", "10^{5000}", True),
     ],
 )
 def test_mathematics_is_compared_by_value(math, completion, answer, right):
@@ -86,6 +90,46 @@ def test_an_answer_that_would_never_be_evaluated_ends_and_scores_nothing(math):
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # once is enough
         assert math.scores(["$9^{9^{9^{9}}}$", r"\boxed{5}"], ["5", "5"]) == [0.0, 1.0]
+
+
+HARD = {
+    "a power": r"\boxed{10^{5000}}",
+    "a huge power": r"\boxed{10^{10^{7}}}",
+    "a factorial": r"\boxed{1000000!}",
+    "half an emoji": "\\boxed{\ud83d}",
+    "NUL": "a\x00 \\boxed{1\x00}",
+    "parentheses": "(" * 3000 + "1" + ")" * 3000,
+    "fractions": r"\boxed{" + r"\frac{1}{" * 500 + "1" + "}" * 501,
+    "braces": "$" + "{" * 20_000 + "$",
+    "an exponent": "1e99999999999999999999",
+    "a division": r"\boxed{\frac{1}{0}}",
+}
+
+
+@pytest.mark.parametrize("completion", HARD.values(), ids=HARD.keys())
+@pytest.mark.filterwarnings("ignore:entrocraft.grading")
+def test_no_completion_ends_a_verifier(math, completion):
+    regex = verifiers.build({"name": "regex", "pattern": "a(.*)"})
+    for verifier in (math, regex, *map(verifiers.build, ("exact", "number"))):
+        assert verifier.scores([completion, "5"], ["6", "6"]) == [0.0, 0.0]
+        answers = verifier.answers_of([completion])
+        assert answers[0] is None or len(answers[0]) <= max(len(completion), 1100)
+
+
+def test_a_completion_that_breaks_a_verifier_scores_nothing_is_warned_of_once_and_counted():
+    limited = TimeLimited("json:loads", seconds=20, num_workers=1)
+    with pytest.warns(UserWarning, match=r"json:loads raised JSONDecodeError.* on \('\{',\); this counts as 0"):
+        assert limited.map([("1",), ("{",), ("[",)], late=None, failed=0) == [1, 0, 0]
+    assert limited.num_failed == 2 and limited.num_late == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert limited.map([("{",)], late=None, failed=0) == [0]
+
+
+def test_a_pattern_cannot_hang_on_a_right_answer():
+    verifier = verifiers.build({"name": "regex", "pattern": "(a+)+$", "seconds": 1.5})
+    with pytest.warns(UserWarning, match="took more than 1.5 s"):
+        assert verifier.expected("a" * 40 + "b") == "a" * 40 + "b"
 
 
 def test_a_call_that_raises_or_dies_does_not_take_the_run_with_it():
