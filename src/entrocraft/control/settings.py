@@ -53,9 +53,9 @@ class EntropyControl:
     upper: Any = None
     """Upper edge of the band, instead of `schedule` and `width`."""
     method: Any = None
-    """What keeps entropy on the curve: one of `controllers.available()`, a mapping of such a `name` and the method's own
-    options, or for a method of one's own its import path, `my_package.mine:MyMethod`, or class. By default `token`, or
-    `budget` where the loss weighs a rollout as a whole (RLOO, importance sampling by sequence)."""
+    """What keeps entropy on the curve: one of `controllers.available()`, a mapping of such a `name` and the method's
+    own options, or for a method of one's own its import path, `my_package.mine:MyMethod`, or class. By default `token`,
+    or `budget` where the loss weighs a rollout as a whole (RLOO, importance sampling by sequence)."""
     guard: str | None = None
     """Whether to watch for a target that is out of reach or does harm: `off`, `warn` (the default under control) or
     `relax`; see `Guard`."""
@@ -63,20 +63,20 @@ class EntropyControl:
     """What the engine does with rejected rollouts: `drop`, the default, leaves them out of the forward and backward
     passes; `mask` keeps them with zero advantage, so that they pay compute and still feel a KL term."""
     predictor: str | None = None
-    """How entropy changes are predicted: `estimate`, the default, needs log-probabilities and entropies only, `exact` the
-    logits of the whole vocabulary, `whole_model` a gradient and a pass of its own (see `dynamics.whole_model`)."""
+    """How entropy changes are predicted: `estimate`, the default, needs log-probabilities and entropies only, `exact`
+    the logits of the whole vocabulary, `whole_model` a gradient and a pass of its own (see `dynamics.whole_model`)."""
     whole_model_blocks: int | None = None
-    """Predictor `whole_model`: look at the weights of so many last blocks alone, by default at all trainable ones. Fewer
-    are cheaper and agree in sign nearly always, in size less: see docs/control.md."""
+    """Predictor `whole_model`: look at the weights of so many last blocks alone, by default at all trainable ones.
+    Fewer are cheaper and agree in sign nearly always, in size less: see docs/control.md."""
     whole_model_share: float | None = None
-    """Predictor `whole_model`: share of the rollouts that its direction is taken from, by default all. Fewer are cheaper,
-    and far worse."""
+    """Predictor `whole_model`: share of the rollouts that its direction is taken from, by default all. Fewer are
+    cheaper, and far worse."""
     steering: str | None = None
     """A file that the running job looks at before each decision: write a schedule into it, and the run follows that
     from then on. The command line sets it to `steering.yaml` in the run directory; see `steering`."""
     estimator: Any = None
-    """Advantage estimator: one of `advantages.available()`, or a mapping of such a `name` and its options; by default the
-    trainer's own."""
+    """Advantage estimator: one of `advantages.available()`, or a mapping of such a `name` and its options; by default
+    the trainer's own."""
     aggregation: str = "token_mean"
     """How token entropies become the batch's: see `batch_entropy`."""
 
@@ -187,8 +187,8 @@ class EntropyControl:
         """Refuse settings that are about what the method does not do."""
         if self.predictor is not None and "change" not in method.needs:
             raise InvalidValueError(
-                f"predictor {self.predictor!r} is for methods that predict, and {self.method_name!r} does not; leave "
-                "it out"
+                f"predictor {self.predictor!r} is for methods that predict, and {self.method_name!r} does not; "
+                "leave it out"
             )
         if self.sees_whole_model and "visitation" in method.needs:
             raise InvalidValueError("predictor 'whole_model' sees visitation already; set visitation=False")
