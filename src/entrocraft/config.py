@@ -188,7 +188,7 @@ def parse_config(data: Mapping[str, Any]) -> RunConfig:
 
 
 def resolved(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Return plain data of a configuration in the words of today, with every default; see `load_config` for the errors."""
+    """Return plain data of a configuration in the words of today, with every default; errors as of `load_config`."""
     return parse_config(data).to_dict()
 
 
@@ -205,7 +205,7 @@ def task_config_of(path: Path) -> TaskConfig:
     """Return the task of a configuration file.
 
     Raises:
-        EntrocraftError: It cannot be used, or names no task: the default is for training, not for what is asked by name.
+        EntrocraftError: It cannot be used, or names no task: the default is for training, not where one is asked for.
     """
     config = load_config(path)
     if "task" not in config.model_fields_set:
