@@ -265,7 +265,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         tokens_of: dict[int, int],
         update: Update,
     ) -> Tensor:
-        """Return what to multiply the advantages of the kept rows by, for the loss to be averaged over what was decided.
+        """Return what to multiply the advantages of the kept rows by, so that the loss is averaged as was decided.
 
         verl divides by the rollouts that we tell it, or by the tokens of each mini-batch, or by nothing.
         """
