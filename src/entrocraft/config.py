@@ -6,16 +6,23 @@ default. `key.path=value` overrides are applied to the YAML before it is checked
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, ValidationError
 
 from entrocraft import tasks
 from entrocraft.control import EntropyControl
-from entrocraft.errors import EntrocraftError, InvalidValueError, did_you_mean
+from entrocraft.errors import EntrocraftError, InvalidValueError, did_you_mean, shortened
 from entrocraft.models.sampling_config import SamplingConfig
 from entrocraft.tasks import Task
 from entrocraft.yaml_text import read_assignment, read_yaml_file
+
+MOST_STEPS = 1_000_000
+"""Optimizer steps of a run, or points of a curve that is shown, at most."""
+MOST_PROMPTS = 50_000_000
+"""Prompts of all steps of a run together, at most: their order is held in memory."""
+MOST_ROWS = 10_000_000
+"""Problems of a task, at most."""
 
 PositiveInt = Annotated[int, Field(ge=1, strict=True)]
 NonNegativeInt = Annotated[int, Field(ge=0, strict=True)]
@@ -45,7 +52,7 @@ class TaskConfig(_Section):
     """One of `entrocraft.tasks.available()`."""
     options: dict[str, Any] = {}
     """The task's own options."""
-    num_problems: PositiveInt | None = None
+    num_problems: Annotated[PositiveInt, Field(le=MOST_ROWS)] | None = None
     """Distinct training problems; by default 4000, or all there are."""
 
     def build(self) -> Task:
@@ -55,6 +62,11 @@ class TaskConfig(_Section):
             UnknownNameError: There is no such task.
             InvalidValueError: An option is unknown or out of range.
         """
+        if "name" in self.options:
+            raise InvalidValueError(
+                f"task.options.name: a task has no option 'name', got {self.options['name']!r}; the task is chosen by "
+                f"task.name, which is {self.name!r}"
+            )
         return tasks.build(self.name, **self.options)
 
 
@@ -76,11 +88,11 @@ class TrainConfig(_Section):
 
     algorithm: Literal["grpo", "rloo"] = "grpo"
     """TRL's trainer."""
-    steps: PositiveInt = 150
+    steps: Annotated[PositiveInt, Field(le=MOST_STEPS)] = 150
     """Optimizer steps."""
-    prompts_per_step: PositiveInt = 64
+    prompts_per_step: Annotated[PositiveInt, Field(le=MOST_STEPS)] = 64
     """Prompts of one optimizer step."""
-    rollouts_per_prompt: Annotated[int, Field(ge=2, strict=True)] = 8
+    rollouts_per_prompt: Annotated[int, Field(ge=2, le=MOST_STEPS, strict=True)] = 8
     """Rollouts of each prompt, which advantages compare."""
     micro_batch_size: PositiveInt | None = None
     """Rollouts in one forward and backward pass; by default all of a step's."""
@@ -96,6 +108,15 @@ class TrainConfig(_Section):
     trl: dict[str, Any] = {}
     """Any other argument of TRL's GRPOConfig or RLOOConfig."""
 
+    def model_post_init(self, context: Any) -> None:
+        """Refuse more prompts than can be put in order."""
+        prompts = self.steps * self.prompts_per_step
+        if prompts > MOST_PROMPTS:
+            raise InvalidValueError(
+                f"steps x prompts_per_step must be at most {MOST_PROMPTS:,}, got {self.steps:,} x "
+                f"{self.prompts_per_step:,}; several runs, each from the one before, may do more"
+            )
+
     @property
     def rollouts_per_step(self) -> int:
         """Rollouts that one optimizer step uses."""
@@ -107,7 +128,7 @@ class EvalConfig(_Section):
 
     every: NonNegativeInt = 0
     """Optimizer steps between evaluations; 0 for the first and last only."""
-    num_problems: PositiveInt | None = None
+    num_problems: Annotated[PositiveInt, Field(le=MOST_ROWS)] | None = None
     """Held-out problems; by default 200, or all there are."""
     num_samples: PositiveInt = 32
     """Answers drawn to each problem."""
@@ -171,6 +192,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         data = {}
     if not isinstance(data, dict):
         raise InvalidValueError(f"{path}: expected keys and values, got {type(data).__name__}")
+    _refuse_clashes(overrides)
     for override in overrides:
         _apply_override(data, override)
     return parse_config(data)
@@ -213,18 +235,53 @@ def task_config_of(path: Path) -> TaskConfig:
     return config.task
 
 
+def _refuse_clashes(overrides: Sequence[str]) -> None:
+    """Refuse an override that would undo another: the same key twice, or a section set as a whole beside its keys.
+
+    A section may be set to keys and values first, and be added to then.
+    """
+    before: list[tuple[list[str], Any, str]] = []
+    for override in overrides:
+        key, value = read_assignment(override, "train.steps=100")
+        path = key.split(".")
+        for other, its_value, its_text in before:
+            is_within = path[: len(other)] == other
+            adds_to_it = (
+                len(path) > len(other) and isinstance(its_value, dict) and not _has(its_value, path[len(other) :])
+            )
+            if (is_within and not adds_to_it) or other[: len(path)] == path:
+                raise InvalidValueError(
+                    f"{shortened(its_text, 100)} and {shortened(override, 100)} set the same: the second would undo the "
+                    "first; leave one out"
+                )
+        before.append((path, value, override))
+
+
+def _has(section: Any, path: Sequence[str]) -> bool:
+    """Return whether nested mappings hold a value at `path`, or one in the place of a section above it."""
+    for name in path:
+        if not isinstance(section, dict):
+            return True
+        if name not in section:
+            return False
+        section = section[name]
+    return True
+
+
 def _apply_override(data: dict[str, Any], override: str) -> None:
     """Set the value that `key.path=value` names in nested mappings, which are made where they are not there."""
     key, value = read_assignment(override, "train.steps=100")
     *parents, last = key.split(".")
     if not all((*parents, last)):
-        raise InvalidValueError(f"expected a setting such as train.steps=100, got {override!r}")
+        raise InvalidValueError(f"expected a setting such as train.steps=100, got {shortened(override, 100)!r}")
     for parent in parents:
         if data.get(parent) is None:
             data[parent] = {}
         data = data[parent]
         if not isinstance(data, dict):
-            raise InvalidValueError(f"override {override!r}: {parent!r} is not a section but {data!r}")
+            raise InvalidValueError(
+                f"override {shortened(override, 100)!r}: {parent!r} is not a section but {shortened(repr(data), 100)}"
+            )
     data[last] = value
 
 
@@ -238,12 +295,18 @@ def _explain(problem: Any) -> str:
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, EntrocraftError):
         return f"{path}: {cause}"
-    return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem['input']!r}"
+    return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {shortened(repr(problem['input']), 200)}"
 
 
 def _fields_at(location: Sequence[int | str]) -> list[str]:
     """Return the keys that the section at `location` knows."""
     section: type[BaseModel] = RunConfig
     for part in location:
-        section = section.model_fields[str(part)].annotation  # type: ignore[assignment]
+        annotation = section.model_fields[str(part)].annotation
+        # An optional section is a union with None.
+        section = next(each for each in (annotation, *get_args(annotation)) if _is_section(each))
     return list(section.model_fields)
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, _Section)

@@ -10,17 +10,50 @@ from collections.abc import Iterable
 
 def did_you_mean(name: object, known: Iterable[str]) -> str:
     """Return a hint at the nearest known name, or nothing if none is near."""
-    close = difflib.get_close_matches(str(name), sorted(known), n=1)
+    close = difflib.get_close_matches(str(name)[:100], sorted(known), n=1)
     return f" did you mean {close[0]!r}?" if close else ""
+
+
+MOST_CHARACTERS = 1200
+"""Characters of an error's message: what a user gave may be a megabyte long."""
+
+
+def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
+    """Return a text with its middle left out if it is longer than `most` characters.
+
+    Example:
+        >>> shortened("a" * 30, most=20)
+        'aaaaaaaaaa ... aaaaa'
+    """
+    if len(text) <= most:
+        return text
+    tail = (most - 5) // 3
+    return f"{text[: most - 5 - tail]} ... {text[-tail:]}"
 
 
 def first_line(error: BaseException) -> str:
     """Return the first line of another library's message, or the kind of error if it has none."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    return shortened(next((line for line in str(error).splitlines() if line.strip()), type(error).__name__))
+
+
+def os_error_line(error: OSError) -> str:
+    """Return what an operating system's error is about and its cause, in one line.
+
+    Example:
+        >>> os_error_line(OSError(28, "No space left on device", "out/report.md"))
+        'out/report.md: No space left on device'
+    """
+    if error.errno is None or error.strerror is None:
+        return first_line(error)
+    paths = [str(path) for path in (error.filename, error.filename2) if path is not None]
+    return shortened(": ".join([*(shortened(path, 300) for path in paths), error.strerror]))
 
 
 class EntrocraftError(Exception):
-    """Base of every error this library raises on purpose."""
+    """Base of every error this library raises on purpose; its message is of a length that can be read."""
+
+    def __init__(self, message: object = "", *more: object):
+        super().__init__(shortened(str(message)), *more)
 
 
 class InvalidValueError(EntrocraftError, ValueError):
@@ -39,7 +72,9 @@ class UnknownNameError(EntrocraftError, ValueError):
             "unknown schedule 'linaer': did you mean 'linear'? Known: cosine, linear"
         """
         names = sorted(known)
-        return cls(f"unknown {kind} {str(name)!r}:{did_you_mean(name, names)} Known: {', '.join(names)}")
+        return cls(
+            f"unknown {kind} {shortened(str(name), 100)!r}:{did_you_mean(name, names)} Known: {', '.join(names)}"
+        )
 
 
 class MissingDependencyError(EntrocraftError, ImportError):

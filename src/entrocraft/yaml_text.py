@@ -6,11 +6,72 @@ from typing import Any
 
 import yaml
 
-from entrocraft.errors import InvalidValueError
+from entrocraft.errors import InvalidValueError, shortened
+from entrocraft.runs.files import read_regular
+
+MOST_CHARACTERS = 1_000_000
+"""Length of a text that is read."""
+MOST_VALUES = 100_000
+"""Values that a text may hold, each counted as often as aliases repeat it."""
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader of plain data to which `1e-4` is a number; YAML 1.1 takes it for text."""
+    """A loader of plain data to which `1e-4` is a number; YAML 1.1 takes it for text.
+
+    It refuses keys that are given twice, and what aliases would blow up or tie into a knot.
+    """
+
+    def get_single_data(self) -> Any:
+        node = self.get_single_node()
+        if node is None:
+            return None
+        self._check(node)
+        return self.construct_document(node)
+
+    def _check(self, root: yaml.Node) -> None:
+        """Refuse what must not be built; each node is looked at once, however often it is repeated."""
+        sizes: dict[int, int] = {}
+
+        def size(node: yaml.Node) -> int:
+            known = sizes.get(id(node))
+            if known == 0:
+                raise yaml.YAMLError(f"an alias repeats what it is a part of{_place(node)}")
+            if known is not None:
+                return known
+            sizes[id(node)] = 0  # under way
+            children: list[yaml.Node] = []
+            if isinstance(node, yaml.MappingNode):
+                self._refuse_repeated_keys(node)
+                children = [part for pair in node.value for part in pair]
+            elif isinstance(node, yaml.SequenceNode):
+                children = node.value
+            total = 1 + sum(size(child) for child in children)
+            if total > MOST_VALUES:
+                raise yaml.YAMLError(f"expected {MOST_VALUES:,} values at most, aliases counted, and there are more")
+            sizes[id(node)] = total
+            return total
+
+        size(root)
+
+    def _refuse_repeated_keys(self, node: yaml.MappingNode) -> None:
+        """Refuse a key that is given twice; one that a merge key (`<<`) brings may be given again."""
+        places: dict[Any, yaml.Node] = {}
+        for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node)
+            if key in places:
+                first, second = places[key].start_mark, key_node.start_mark
+                raise yaml.YAMLError(
+                    f"key {shortened(str(key), 100)!r} is given twice, in line {first.line + 1}, column "
+                    f"{first.column + 1}, and in line {second.line + 1}, column {second.column + 1}; leave one out"
+                )
+            places[key] = key_node
+
+
+def _place(node: yaml.Node) -> str:
+    mark = node.start_mark
+    return "" if mark is None else f", in line {mark.line + 1}, column {mark.column + 1}"
 
 
 _Loader.add_implicit_resolver(
@@ -22,12 +83,15 @@ def read_yaml(text: str) -> Any:
     """Return the plain data that `text` holds.
 
     Raises:
-        yaml.YAMLError: It is not YAML, holds a value that its type cannot have, or is nested too deep.
+        yaml.YAMLError: It is not YAML, holds a key twice or a value that its type cannot have, is nested too deep, or
+            is too large.
 
     Example:
         >>> read_yaml("start: 1e-1")
         {'start': 0.1}
     """
+    if len(text) > MOST_CHARACTERS:
+        raise yaml.YAMLError(f"expected {MOST_CHARACTERS:,} characters at most, got {len(text):,}")
     try:
         return yaml.load(text, Loader=_Loader)  # a SafeLoader: plain data only
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
@@ -55,7 +119,7 @@ def read_assignment(text: str, example: str) -> tuple[str, Any]:
     try:
         return name, read_yaml(value)
     except yaml.YAMLError as error:
-        raise InvalidValueError(f"{text!r}: the value is not YAML") from error
+        raise InvalidValueError(f"{shortened(text, 100)!r}: the value is not YAML: {_one_line(error)}") from error
 
 
 def read_yaml_file(path: Path) -> Any:
@@ -65,8 +129,12 @@ def read_yaml_file(path: Path) -> Any:
         InvalidValueError: It cannot be read, or is not YAML; the message names it.
     """
     try:
-        return read_yaml(path.read_text())
+        return read_yaml(read_regular(path, 4 * MOST_CHARACTERS).decode("utf-8-sig"))
     except OSError as error:
         raise InvalidValueError(f"cannot read {path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidValueError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        raise InvalidValueError(f"{path} is not YAML: {_one_line(error)}") from error
+
+
+def _one_line(error: Exception) -> str:
+    return shortened(" ".join(str(error).split()), 600)

@@ -14,8 +14,8 @@ SOURCE = Path(entrocraft.__file__).parent
 
 FLOORS = (
     {"errors"},
-    {"entropy", "registry", "runs", "schedules", "yaml_text"},
-    {"advantages", "dynamics", "grading"},
+    {"entropy", "registry", "runs", "schedules"},
+    {"advantages", "dynamics", "grading", "yaml_text"},
     {"control", "tasks"},
     {"controllers", "engines", "models"},
     {"analysis", "config", "evaluation"},

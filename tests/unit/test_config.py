@@ -70,6 +70,13 @@ def test_a_curve_can_be_written_in_place_of_the_control_section(write):
         ("eval: {num_samples: 4, k: [8]}", "k must be at most num_samples"),
         ("- 1", "expected keys and values, got list"),
         ("a: [1", "is not YAML"),
+        ("train: {steps: 1}\nseed: 1\ntrain: {seed: 2}", "key 'train' is given twice"),
+        ("train: {lora: {rank: 16}}", "unknown key 'train.lora.rank' Known here: alpha, dropout, r, target_modules"),
+        ("train: {lora: {alhpa: 16}}", "unknown key 'train.lora.alhpa', did you mean 'alpha'"),
+        ("train: {lora: 16}", "train.lora"),
+        ("train: {steps: 1000000000}", "train.steps: .*1000000"),
+        ("train: {steps: 1000000, prompts_per_step: 1000}", "steps x prompts_per_step must be at most"),
+        ("task: {num_problems: 1000000000000}", "task.num_problems"),
         ("{1: 2}", "config"),
     ],
 )
@@ -82,6 +89,36 @@ def test_mistakes_are_refused_with_the_key_and_a_hint(write, text, message):
 def test_overrides_that_make_no_sense_are_refused(write, override):
     with pytest.raises(InvalidValueError, match="such as train.steps=100|not YAML|not a section"):
         load_config(write("seed: 1"), [override])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["control=null", "control.rule=token"],
+        ["control.rule=token", "control=null"],
+        ["control=0.5", "control.width=0.1"],
+        ["train.lora=null", "train.lora.r=4"],
+        ["train.steps=1", "train.steps=2"],
+        ["train.trl.beta=0.1", "train.trl={max_grad_norm: 1.0}"],
+        ["train.trl={beta: 0.1}", "train.trl.beta=0.2"],
+        ["train.trl={a: 3}", "train.trl.a.b=0.2"],
+    ],
+)
+def test_an_override_that_would_undo_another_is_refused(write, overrides):
+    with pytest.raises(InvalidValueError, match="the second would undo the first"):
+        load_config(write(""), overrides)
+
+
+def test_overrides_may_add_to_each_other(write):
+    config = load_config(
+        write("control: null"), ["train.trl={beta: 0.1}", "train.trl.max_grad_norm=1.0", "control.width=0.1"]
+    )
+    assert config.train.trl == {"beta": 0.1, "max_grad_norm": 1.0} and config.control.width == 0.1
+
+
+def test_a_task_is_named_in_one_place():
+    with pytest.raises(InvalidValueError, match="task.options.name"):
+        parse_config({"task": {"options": {"name": "x"}}}).task.build()
 
 
 def test_numbers_may_be_written_as_scientists_do(write):

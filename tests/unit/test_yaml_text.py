@@ -1,0 +1,67 @@
+import os
+import time
+
+import pytest
+import yaml
+
+from entrocraft.errors import InvalidValueError
+from entrocraft.yaml_text import MOST_CHARACTERS, read_assignment, read_yaml, read_yaml_file
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 12)
+)
+MERGE_BOMB = "a0: &a0 {k0: 1}\n" + "".join(
+    f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}], k{i}: 1}}\n" for i in range(1, 12)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "train: {steps: 1}\nseed: 3\ntrain: {steps: 2}",
+            "key 'train' is given twice, in line 1, column 1, and in line 3",
+        ),
+        ("train:\n  steps: 1\n  steps: 1", "key 'steps' is given twice, in line 2, column 3, and in line 3"),
+        ("{a: 1, 'a': 2}", "given twice"),
+        ("{1: x, 1.0: y}", "given twice"),
+        ("{true: x, yes: y}", "given twice"),
+        ("[[{a: 1, a: 1}]]", "given twice"),
+        ("&x {a: 1, a: 2}: 3", "given twice"),
+    ],
+)
+def test_a_key_given_twice_is_refused_with_both_places(text, message):
+    with pytest.raises(yaml.YAMLError, match=message):
+        read_yaml(text)
+
+
+def test_merge_keys_stay():
+    text = "base: &base {steps: 1, seed: 2}\nrun:\n  <<: *base\n  steps: 3\nother: {<<: [*base, *base], seed: 3}"
+    data = read_yaml(text)
+    assert data["run"] == {"steps": 3, "seed": 2} and data["other"] == {"steps": 1, "seed": 3}
+
+
+@pytest.mark.parametrize("text", [BOMB, MERGE_BOMB, "&a [*a]", "&a {b: *a}", "a: &a {<<: *a}"])
+def test_aliases_cannot_blow_up(text):
+    begun = time.perf_counter()
+    with pytest.raises(yaml.YAMLError, match=r"values at most|repeats what it is a part of"):
+        read_yaml(text)
+    assert time.perf_counter() - begun < 5
+
+
+def test_aliases_may_be_used():
+    assert read_yaml("a: &a [1, 2]\nb: *a\nc: *a")["c"] == [1, 2]
+
+
+def test_what_is_read_and_echoed_is_bounded(tmp_path):
+    with pytest.raises(yaml.YAMLError, match="characters at most"):
+        read_yaml("x" * (MOST_CHARACTERS + 1))
+    with pytest.raises(InvalidValueError) as error:
+        read_assignment(f"a=[{'x' * 500_000}", "a.b=1")
+    assert len(str(error.value)) < 1000
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidValueError, match="a pipe or a device"):
+        read_yaml_file(tmp_path / "pipe")
+    (tmp_path / "x").write_bytes(b"\xff")
+    with pytest.raises(InvalidValueError, match="is not YAML"):
+        read_yaml_file(tmp_path / "x")
