@@ -47,7 +47,8 @@ def main():
 
 def table(rows):
     """Return the table as Markdown."""
-    text = "| curve | method `token` | mean error | 95th percentile | in band, % | tokens kept, % | seeds |\n|---|---|---|---|---|---|---|\n"
+    text = "| curve | method `token` | mean error | 95th percentile | in band, % | tokens kept, % | seeds |\n"
+    text += "|---|---|---|---|---|---|---|\n"
     for curve in CURVES:
         for rule, name in {"token": "whole", **{v: v for v in VARIANTS}, "predicted": "(method `predicted`)"}.items():
             scores = [scored(row) for row in rows if row["curve"] == curve and row["rule"] == rule]

@@ -2,8 +2,9 @@
 
     python benchmarks/multi_turn.py --output results/multi_turn
 
-An environment of TRL: the policy's first message is a call of the tool `attempt`, whose answer is the value, and its second message
-may do better: the best of both counts. The tool's tokens are in its context, but neither in the loss nor in the entropy. Without a curve, and with one.
+An environment of TRL: the policy's first message is a call of the tool `attempt`, whose answer is the value, and its
+second message may do better: the best of both counts. The tool's tokens are in its context, but neither in the loss nor
+in the entropy. Without a curve, and with one.
 """
 
 import argparse
@@ -24,7 +25,8 @@ CURVE = "linear(1.0, 0.8, unit='initial')"
 # The problem, then `attempt<end>=value:` for each attempt, which is the text of the call.
 CHAT_TEMPLATE = (
     "{% for m in messages %}{% if m.role == 'assistant' %}{{ m.content }}"
-    "{% if not m.content %}{% for call in m.tool_calls %}{{ call.function.name }}{{ call.function.arguments }}{% endfor %}"
+    "{% if not m.content %}{% for call in m.tool_calls %}"
+    "{{ call.function.name }}{{ call.function.arguments }}{% endfor %}"
     "{% endif %}{{ eos_token }}"
     "{% elif m.role == 'tool' %}{{ m.content }}:{% else %}{{ m.content }}{% endif %}{% endfor %}"
 )

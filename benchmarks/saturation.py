@@ -3,9 +3,10 @@
     python benchmarks/saturation.py run --output results/saturation
     python benchmarks/saturation.py summary --output results/saturation    # table and picture from what is there
 
-400 steps of 64 prompts x 8 rollouts, scored on the same 400 held-out problems every 50 steps: 32 answers each at temperature 1, and
-at 0.6 with top-p 0.95 as in the paper. Each run, one method with one seed, becomes a line of runs.jsonl as soon as it is done; runs
-that are there are not made again, so the benchmark can be stopped and resumed, and split over processes by --seeds and --methods.
+400 steps of 64 prompts x 8 rollouts, scored on the same 400 held-out problems every 50 steps: 32 answers each at
+temperature 1, and at 0.6 with top-p 0.95 as in the paper. Each run, one method with one seed, becomes a line of
+runs.jsonl as soon as it is done; runs that are there are not made again, so the benchmark can be stopped and resumed,
+and split over processes by --seeds and --methods.
 """
 
 import argparse
@@ -122,8 +123,10 @@ def table(rows):
             str(len(rows)),
         ]
 
-    text = "95 % intervals over seeds, on the same 400 held-out problems; `best` is the best of the evaluations of a run, at the step beside it.\n\n"
-    text += "| | temperature | mean@32, start | best | at step | end | end - best | pass@32, start | end | entropy, end | tokens kept, % | seeds |\n"
+    text = "95 % intervals over seeds, on the same 400 held-out problems; `best` is the best of a run's evaluations, "
+    text += "at the step beside it.\n\n"
+    text += "| | temperature | mean@32, start | best | at step | end | end - best | pass@32, start | end "
+    text += "| entropy, end | tokens kept, % | seeds |\n"
     text += "|---|---|---|---|---|---|---|---|---|---|---|---|\n"
     return text + lines_of(rows, cells) + differences(rows)
 

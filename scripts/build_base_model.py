@@ -44,12 +44,12 @@ tags: [entrocraft, countdown]
 
 # countdown-base
 
-A Llama-architecture character model of {parameters:,} parameters that half knows Countdown: given `4,6,1,9=24:` it writes
-an expression such as `6*(9-4-1)` that uses each number once. It is the starting point of entrocraft's demo: weak enough to be
-improved by reinforcement learning, diverse enough to have entropy to lose.
+A Llama-architecture character model of {parameters:,} parameters that half knows Countdown: given `4,6,1,9=24:` it
+writes an expression such as `6*(9-4-1)` that uses each number once. It is the starting point of entrocraft's demo: weak
+enough to be improved by reinforcement learning, diverse enough to have entropy to lose.
 
-**Training.** {steps} supervised steps of 256 random solved problems of the training split (AdamW, 1e-3 to 0 along a cosine),
-seed {seed}, by `scripts/build_base_model.py`. No data but what the script generates.
+**Training.** {steps} supervised steps of 256 random solved problems of the training split (AdamW, 1e-3 to 0 along a
+cosine), seed {seed}, by `scripts/build_base_model.py`. No data but what the script generates.
 
 **Vocabulary.** One token a character, `<pad>` and `<eos>`; problems of four numbers from 1 to 9, targets from 1 to 99,
 operators `+ - *`.

@@ -1,4 +1,4 @@
-"""Methods on TRL, end to end: this library's and a user's own; and what cannot be carried out, refused before anything loads."""
+"""Methods on TRL, end to end: this library's and a user's own; what cannot be carried out is refused at once."""
 
 import json
 import math

@@ -104,11 +104,13 @@ def test_an_adapter_trains_resumes_and_is_evaluated(cli):
         (["task.options.reward=my_rewards:nears"], "did you mean 'near'?"),
         (
             ["task.options={train: problems.jsonl, prompt: '{numbers}', answer: target, chat: true}"],
-            "problems.jsonl, row 4, column 'numbers': the prompts are chats, and this model's tokenizer has no chat template",
+            "problems.jsonl, row 4, column 'numbers': the prompts are chats, and this model's tokenizer "
+            "has no chat template",
         ),
         (
             ["task.options.max_completion_tokens=2000"],
-            "problems.jsonl, row 6, columns 'numbers', 'target': 12 of 12 prompts are too long: the model takes 64 tokens",
+            "problems.jsonl, row 6, columns 'numbers', 'target': 12 of 12 prompts are too long: "
+            "the model takes 64 tokens",
         ),
         (["task.num_problems=100"], "100 train problems were asked for, and there are 6"),
         (["model=short.gguf"], "cannot load the tokenizer of 'short.gguf'"),

@@ -1,6 +1,6 @@
 """Run by `torchrun` in test_two_ranks.py: what predictor `whole_model` says on two gloo ranks against one process.
 
-Once in a trainer under DDP; and once on weights that FSDP2 shards, without a trainer, for accelerate has no FSDP on CPU.
+Once in a trainer under DDP; and once on weights that FSDP2 shards, without a trainer: accelerate has none on CPU.
 """
 
 import json

@@ -74,7 +74,7 @@ class Sampled:
 
 
 def sampled(step: int, level: float) -> Sampled:
-    """Return a batch at an entropy of about `level`; some have rollouts without a token, or prompts that say nothing."""
+    """Return a batch at an entropy of about `level`; some have empty rollouts, or prompts that say nothing."""
     generator = torch.Generator().manual_seed(1000 + step)
     entropy = (level * (0.2 + 1.6 * torch.rand(B, T, generator=generator))).clamp(0.0, 3.0)
     surprise = -torch.log(torch.rand(B, T, generator=generator).clamp(min=1e-6))

@@ -49,10 +49,10 @@ def agreement(assets, folder, method, ranks=1):
     """Return how far the two engines agree.
 
     Returns:
-        Whether they keep the same rollouts; the correlation of what they predict of each, None where the method predicts
-        nothing; the difference of entropy, of what is left of the advantages, and of the gradients: the largest of an
-        entry over the norm of the whole. Method `aligned` takes derivatives on TRL and differences on verl, so a rollout
-        that does next to nothing (`DOUBTFUL`) may be kept by one alone; then the last two are None.
+        Whether they keep the same rollouts; the correlation of what they predict of each, None where the method
+        predicts nothing; the difference of entropy, of what is left of the advantages, and of the gradients: the
+        largest of an entry over the norm of the whole. Method `aligned` takes derivatives on TRL and differences on
+        verl, so a rollout that does next to nothing (`DOUBTFUL`) may be kept by one alone; then the last two are None.
     """
     settings = {"lower": 0.0, "upper": 0.1, "method": method}
     block = ", ".join(f"{name}: {value}" for name, value in settings.items())

@@ -27,7 +27,8 @@ def test_a_process_that_imports_verl_pays_next_to_nothing():
 def test_verl_finds_our_trainers_by_name():
     names = python(
         "from verl.trainer.ppo.v1 import get_trainer_cls;"
-        "print([get_trainer_cls(f'entrocraft_{mode}').__name__ for mode in ('sync', 'colocate_async', 'separate_async')])"
+        "modes = ('sync', 'colocate_async', 'separate_async');"
+        "print([get_trainer_cls(f'entrocraft_{mode}').__name__ for mode in modes])"
     )
     assert names == str([f"EntropyControlledPPOTrainer{mode}" for mode in ("Sync", "ColocateAsync", "SeparateAsync")])
 

@@ -115,7 +115,7 @@ def test_a_run_resumes_with_what_its_controller_has_learnt(assets, tmp_path):
 
 
 def test_predictions_that_see_the_whole_model_leave_it_as_it_was(assets, tmp_path):
-    """With all that verl does to save memory: weights and optimizer kept elsewhere, activations and entropy recomputed."""
+    """With all that verl does to save memory: weights and optimizer elsewhere, activations and entropy recomputed."""
     run = run_verl(
         assets,
         tmp_path,
@@ -175,7 +175,7 @@ def test_a_reward_that_raises_ends_the_run_with_its_message(assets, tmp_path):
 
 
 def processes_in(folder):
-    """Return the processes that work in a folder, as all do that a run has started there, whatever they call themselves."""
+    """Return the processes that work in a folder: all that a run has started there, whatever they call themselves."""
     return {
         process.pid for process in psutil.process_iter(["cwd"]) if (process.info["cwd"] or "").startswith(str(folder))
     }

@@ -94,7 +94,8 @@ def test_as_many_as_asked_for_are_written_or_it_is_said_why_not(tmp_path):
 
 def test_a_function_that_data_name_is_called_only_if_they_are_trusted(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(
-        "def score(completions, prompts, **columns):\n    return [float(c == p) for c, p in zip(completions, prompts)]\n"
+        "def score(completions, prompts, **columns):\n"
+        "    return [float(c == p) for c, p in zip(completions, prompts)]\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "echo.jsonl").write_text("".join(json.dumps({"prompt": f"say {i}"}) + "\n" for i in range(20)))

@@ -1,4 +1,7 @@
-"""The command line, one module per group of commands. Heavy imports wait until a command needs them, so `--help` is instant."""
+"""The command line, one module per group of commands.
+
+Heavy imports wait until a command needs them, so `--help` is instant.
+"""
 
 import os
 import warnings

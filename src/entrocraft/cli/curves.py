@@ -1,4 +1,4 @@
-"""Curves: `entrocraft schedule` shows one, `entrocraft plot` those of runs, `entrocraft steer` bends a running job's."""
+"""Curves: `entrocraft schedule` shows one, `entrocraft plot` those of runs, `entrocraft steer` bends a job's."""
 
 import json
 from pathlib import Path

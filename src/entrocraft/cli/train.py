@@ -62,8 +62,8 @@ def _describe(plan: Any, run: Any) -> None:
     total = rollouts * train_config.steps
     problems_seen = train_config.prompts_per_step * train_config.steps / len(plan.train_problems)
     click.echo(
-        f"\n{train_config.prompts_per_step} prompts x {train_config.rollouts_per_prompt} rollouts = {rollouts} rollouts "
-        f"a step, in {args.gradient_accumulation_steps} micro-batches of {args.per_device_train_batch_size}, "
+        f"\n{train_config.prompts_per_step} prompts x {train_config.rollouts_per_prompt} rollouts = {rollouts} "
+        f"rollouts a step, in {args.gradient_accumulation_steps} micro-batches of {args.per_device_train_batch_size}, "
         f"{plan.prompts_per_generation} prompts in each batch of rollouts\n"
         f"{train_config.steps} steps, {total:,} rollouts of up to {args.max_completion_length} tokens, each of "
         f"{len(plan.train_problems):,} problems seen {problems_seen:.1f} times\n"

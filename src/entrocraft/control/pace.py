@@ -113,8 +113,8 @@ class AdaptivePace(Pace):
         _check_steps(step, total_steps)
         if mean_reward is None:
             raise InvalidValueError(
-                "an adaptive schedule needs the rewards: give BatchStats.rewards, or use its curve without "
-                "adaptive(...)"
+                "an adaptive schedule needs the rewards: give BatchStats.rewards, or use its curve "
+                "without adaptive(...)"
             )
         if not math.isfinite(mean_reward):
             raise MeasurementError(f"step {step}: the mean reward is {mean_reward}; check the reward functions")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 Predictor = Literal["estimate", "exact", "whole_model"]
-"""Where signal `change` comes from: `estimate`, from log-probabilities and entropies alone; `exact`, from the logits of the
-whole vocabulary; `whole_model`, from how the whole model's entropy answers to what a rollout teaches
+"""Where signal `change` comes from: `estimate`, from log-probabilities and entropies alone; `exact`, from the logits of
+the whole vocabulary; `whole_model`, from how the whole model's entropy answers to what a rollout teaches
 (`dynamics.whole_model`), which takes a gradient and a pass of its own."""
 
 

@@ -1,6 +1,7 @@
 """Controllers by name, for loops of one's own and for what is decided by hand.
 
-This is a face: the code is in `entrocraft.control`. Add a method there, by adding a module and a line in `control.methods`.
+This is a face: the code is in `entrocraft.control`. Add a method there, by adding a module and a line in
+`control.methods`.
 """
 
 from typing import Any
@@ -23,8 +24,8 @@ def build(name: str, band: Band, **options: Any) -> Controller:
     """Build the controller of method `name` on `band`.
 
     Args:
-        name: One of `available()`, or the import path of a method of one's own, `my_package.mine:MyMethod`. `rejection`,
-            an old name, takes the method as its option `rule`.
+        name: One of `available()`, or the import path of a method of one's own, `my_package.mine:MyMethod`.
+            `rejection`, an old name, takes the method as its option `rule`.
         band: Where entropy should be.
         options: The method's own, and `guard`, `momentum` and `steps_per_decision`, as `course_and_method` takes them.
 
@@ -70,7 +71,7 @@ class RejectionController(Controller):
 
 
 def _resolved(name: str) -> str:
-    """Return the method behind a preset, which differs in predictions: whoever makes a batch by hand decides on those."""
+    """Return the method behind a preset, which differs in its predictions: a batch made by hand has its own."""
     return PRESETS[name]["method"] if name in PRESETS else name
 
 

@@ -33,6 +33,6 @@ class Rollouts:
         return (self.advantages * self.mask_BT).sum(-1) / self.mask_BT.sum(-1).clamp(min=1)
 
     def loss_weights(self, *, by_rollout: bool) -> Tensor:
-        """Return what each rollout weighs in the loss (B,): its tokens, or 1 if the loss averages over each rollout's."""
+        """Return what each rollout weighs in the loss (B,): its tokens, or 1 if the loss averages over each one's."""
         counts_B = self.mask_BT.sum(-1).float()
         return torch.ones_like(counts_B) if by_rollout else counts_B

@@ -80,7 +80,7 @@ class SignalMaker:
         return change_B * rollouts.loss_weights(by_rollout=self._by_rollout)
 
     def _covariances(self, rollouts: Rollouts) -> Tensor:
-        """Return `(log p - mean)(A - mean)` of each token (B, T), with the means over the counted tokens of all ranks."""
+        """Return `(log p - mean)(A - mean)` of each token (B, T); means are over the counted tokens of all ranks."""
         counted_BT = rollouts.mask_BT.bool()
         log_probs_BT = rollouts.stats.log_probs_BT.masked_fill(~counted_BT, 0.0)  # what is masked may be NaN
         advantages_BT = rollouts.advantages.view(len(counted_BT), -1).expand_as(log_probs_BT)

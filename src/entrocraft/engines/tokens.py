@@ -22,7 +22,7 @@ class TokenStats:
     sensitivity_BT: Tensor | None = None
     """Exact entropy sensitivities, where the logits were at hand; see `dynamics.entropy_sensitivity`."""
     self_kernel_BT: Tensor | None = None
-    """Exact self-kernels, where the logits or sums of squared probabilities were at hand; see `dynamics.self_kernel`."""
+    """Exact self-kernels, where logits or sums of squared probabilities were at hand; see `dynamics.self_kernel`."""
 
     @classmethod
     def joined(cls, parts: list["TokenStats"], dim: int) -> "TokenStats":
@@ -45,7 +45,7 @@ class TokenStats:
 
 
 def token_stats_of(logits_BTV: Tensor, tokens_BT: Tensor, exact: bool) -> TokenStats:
-    """Return what the policy says of tokens, from the logits they were sampled from, with the exact predictors' part or without."""
+    """Return what the policy says of tokens, from the logits they were sampled from; with `exact`, all of it."""
     stats = TokenStats(token_log_probs(logits_BTV, tokens_BT), token_entropy(logits_BTV))
     if exact:
         stats.sensitivity_BT = entropy_sensitivity(logits_BTV, tokens_BT)

@@ -14,7 +14,8 @@ def describe(diagnosis: "Diagnosis") -> str:
     floors = ", ".join(f"{num_prompts}: {floor:.4f}" for num_prompts, floor in d.floors.items())
     lines = [
         f"{d.num_prompts} prompts x {d.num_rollouts} rollouts, {d.num_tokens} tokens",
-        f"  entropy             {d.entropy:.4f} nats per token, standard error {d.entropy_stderr:.4f} (the noise floor)",
+        f"  entropy             {d.entropy:.4f} nats per token, "
+        f"standard error {d.entropy_stderr:.4f} (the noise floor)",
         f"  floor by prompts    {floors}",
         f"  mean score          {d.mean_score:.3f}; groups with mixed scores {d.mixed_groups:.0%}",
         f"  mean length         {d.mean_length:.1f} tokens; truncated {d.truncated:.0%}",
@@ -23,8 +24,8 @@ def describe(diagnosis: "Diagnosis") -> str:
         "             rollouts  Theorem 2  mean S > 0  Theorem 1 (tokens)",
     ]
     for name, c in d.conditions.items():
-        shares = f"{_percent(c.sequence_condition):>9}  {_percent(c.mean_sensitivity):>10}  {_percent(c.token_condition):>18}"
-        lines.append(f"  {name:<9}  {c.num_rollouts:>8}  {shares}")
+        signs = f"{_percent(c.sequence_condition):>9}  {_percent(c.mean_sensitivity):>10}"
+        lines.append(f"  {name:<9}  {c.num_rollouts:>8}  {signs}  {_percent(c.token_condition):>18}")
     lines += ["", "agreement with the exact local change", "             signs  by size  correlation"]
     for name, a in d.agreement.items():
         correlation = "-" if a.correlation is None else f"{a.correlation:.2f}"
@@ -34,7 +35,8 @@ def describe(diagnosis: "Diagnosis") -> str:
         "parts of the change, nats per token per unit step",
         "                size       net",
         f"  local       {d.parts.local_size:>6.4f}  {d.parts.local:>+8.4f}",
-        f"  visitation  {d.parts.visitation_size:>6.4f}  {d.parts.visitation:>+8.4f}   {d.parts.ratio:.1f} times the local one",
+        f"  visitation  {d.parts.visitation_size:>6.4f}  {d.parts.visitation:>+8.4f}   "
+        f"{d.parts.ratio:.1f} times the local one",
         "",
         "medians over rollouts, nats per token",
         "           log-likelihood  output-space baseline",

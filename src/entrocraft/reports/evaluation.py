@@ -176,7 +176,8 @@ def _report(task: Task, num_problems: int, config: SamplingConfig, values: Mappi
 def _rows(metrics: Mapping[str, float], sign: str = "") -> list[str]:
     """Return a line for each measure, with its interval; `sign` is "+" where differences are shown."""
     return [
-        f"  {name:<12} {metrics[name]:{sign}.3f}  [{metrics[f'{name}/low']:{sign}.3f}, {metrics[f'{name}/high']:{sign}.3f}]"
+        f"  {name:<12} {metrics[name]:{sign}.3f}  "
+        f"[{metrics[f'{name}/low']:{sign}.3f}, {metrics[f'{name}/high']:{sign}.3f}]"
         for name in metrics
         if "/" not in name
     ]

@@ -1,4 +1,4 @@
-"""`docs/metrics.md`, written from the table of columns: `python -m entrocraft.reports.metrics_page > docs/metrics.md`."""
+"""`docs/metrics.md`, from the table of columns: `python -m entrocraft.reports.metrics_page > docs/metrics.md`."""
 
 from entrocraft.runs.metrics import COLUMNS, OLD_NAMES, TRACKERS, Column
 

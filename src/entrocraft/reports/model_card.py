@@ -19,7 +19,7 @@ _PACKAGES = ("entrocraft", "torch", "transformers", "trl", "peft")
 
 
 def export(run: RunDirectory, folder: Path) -> None:
-    """Write the model of a run's newest checkpoint as `save_pretrained` does, with a model card and the picture of its curve.
+    """Write the model of a run's newest checkpoint as `save_pretrained` does, with a model card and its picture.
 
     Adapters are merged into the model they were trained on.
 
@@ -54,7 +54,8 @@ def push(folder: Path, repo_id: str, *, private: bool = True) -> str:
         api.upload_folder(repo_id=repo_id, folder_path=folder)
     except (ValueError, OSError, HTTPError) as error:
         raise InvalidValueError(
-            f"cannot push to {repo_id!r}: {first_line(error)}. The model is in {folder}; once that is mended: hf upload {repo_id} {folder}"
+            f"cannot push to {repo_id!r}: {first_line(error)}. The model is in {folder}; once that is mended: "
+            f"hf upload {repo_id} {folder}"
         ) from error
     return str(url)
 
@@ -73,8 +74,8 @@ def model_card(run: RunDirectory) -> ModelCard:
     )
     sections = [
         "---\n" + ModelCardData(**_card_data(config.model)).to_yaml() + "\n---",
-        f"# {run.path.name}\n\n`{config.model}` trained by reinforcement learning ({config.train.algorithm.upper()}) on "
-        f"`{config.task.name}` for {steps} steps{by_control}.",
+        f"# {run.path.name}\n\n`{config.model}` trained by reinforcement learning ({config.train.algorithm.upper()}) "
+        f"on `{config.task.name}` for {steps} steps{by_control}.",
         entropy_section(lines),
         f"![entropy and reward]({run.curve_file.name})" if run.curve_file.exists() else "",
         scores_section(evaluations),

@@ -204,7 +204,10 @@ def test_the_default_method_is_decided_in_one_place(able, options, expected):
 
 
 def test_settings_that_name_no_method_need_no_torch():
-    code = "import sys; from entrocraft.config import parse_config; parse_config({'control': 'linear(0.6, 0.2)'}); print('torch' in sys.modules)"
+    code = (
+        "import sys; from entrocraft.config import parse_config; "
+        "parse_config({'control': 'linear(0.6, 0.2)'}); print('torch' in sys.modules)"
+    )
     assert (
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         == "False"

@@ -39,8 +39,8 @@ def recommend(
 ) -> Recommendation:
     """Return settings to begin with.
 
-    - method `budget` with predictor `whole_model` where visitation is `DOMINATES` times larger than the local part: local signs see little
-      of what happens;
+    - method `budget` with predictor `whole_model` where visitation is `DOMINATES` times larger than the local part:
+      local signs see little of what happens;
     - method `advantage`, the paper's, where visitation is smaller than the local part and the advantage's sign agrees
       with the exact change by `AGREES`;
     - method `token` otherwise.
@@ -70,8 +70,8 @@ def recommend(
     if parts.ratio >= DOMINATES:
         settings = {"method": "budget", "predictor": "whole_model"}
         why = (
-            f"Method `budget` with predictor `whole_model`: {part_text} ({DOMINATES:g} or more), so what the policy will visit decides, and "
-            f"methods that look at visited tokens alone can lose the curve; {sign_text}."
+            f"Method `budget` with predictor `whole_model`: {part_text} ({DOMINATES:g} or more), so what the policy "
+            f"will visit decides, and methods that look at visited tokens alone can lose the curve; {sign_text}."
         )
     elif parts.ratio < 1 and signs >= AGREES:
         settings = {"method": "advantage"}
@@ -80,8 +80,8 @@ def recommend(
         settings = {"method": "token"}
         why = (
             f"Method `token`, which predicts each token's change and leaves out few: {sign_text}, and {part_text}. "
-            f"The paper's method would want {AGREES:.0%} and less than 1. (Where the loss weighs whole rollouts, as RLOO's "
-            "and GSPO's do, take method `budget`.)"
+            f"The paper's method would want {AGREES:.0%} and less than 1. (Where the loss weighs whole rollouts, as "
+            "RLOO's and GSPO's do, take method `budget`.)"
         )
     relative = WIDTH_IN_ERRORS * standard_error / entropy
     width = float(f"{max(relative, MIN_WIDTH):.2g}")

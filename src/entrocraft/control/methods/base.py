@@ -25,7 +25,8 @@ class Method(ABC):
     Example:
         >>> class Half(Method):
         ...     def decide(self, batch, goal):
-        ...         keep = batch.advantages > 0 if goal.side(batch.entropy) > 0 else batch.advantages == batch.advantages
+        ...         above = goal.side(batch.entropy) > 0
+        ...         keep = batch.advantages > 0 if above else batch.advantages == batch.advantages
         ...         return Decision.keeping(batch, keep)
     """
 

@@ -16,8 +16,7 @@ class Budget(Rejecting):
     """Reject only as many rollouts as the wanted change of entropy needs, the most contrary first.
 
     What is wanted, and what a rejection changes, comes from a model of the plant that is learnt on the way
-    (`EntropyPlant`); it acts before the band is left, and so inside it, too. A rollout that changes nothing is always
-    kept.
+    (`EntropyPlant`); it acts before the band is left, and so inside it, too. What changes nothing is always kept.
 
     Args:
         normalize: What the loss is averaged over; see `Rejecting`.

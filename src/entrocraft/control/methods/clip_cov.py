@@ -30,14 +30,14 @@ class ClipCov(Method):
         InvalidValueError: A number is out of range.
 
     Source: arXiv 2505.22617, with the defaults of its code. Deviations: eligibility and shares are those of the whole
-        batch,
-    not of each micro-batch; they are taken from the policy that sampled, once per batch, where its code looks again
-    before each update, which is the same for the first; as many tokens are left out as are asked for on average, each
-    eligible one with the same chance; tokens that the ratio clips are not spared.
+    batch, not of each micro-batch; they are taken from the policy that sampled, once per batch, where its code looks
+    again before each update, which is the same for the first; as many tokens are left out as are asked for on average,
+    each eligible one with the same chance; tokens that the ratio clips are not spared.
 
     Example:
-        >>> columns = {"log_probs_BT": torch.zeros(1, 3), "entropy_BT": torch.zeros(1, 3), "advantages_BT": torch.ones(1, 1)}
-        >>> tokens = Tokens(**columns, mask_BT=torch.ones(1, 3), covariance_BT=torch.tensor([[0.5, 2.0, 9.0]]))
+        >>> ones = torch.ones(1, 3)
+        >>> columns = {"log_probs_BT": ones, "entropy_BT": ones, "advantages_BT": ones, "mask_BT": ones}
+        >>> tokens = Tokens(**columns, covariance_BT=torch.tensor([[0.5, 2.0, 9.0]]))
         >>> method = ClipCov()
         >>> batch = Batch(step=1, entropy=0.5, advantages=torch.ones(1), reading=method.read(tokens, lambda x: x))
         >>> method.weigh(tokens, method.decide(batch, Goal(lower=0.4, target=0.5, upper=0.6)))
@@ -73,7 +73,7 @@ class ClipCov(Method):
         return Decision.everything(batch, note=(chance, batch.step), normalize=self.normalize, metrics=metrics)
 
     def weigh(self, tokens: Tokens, decision: Decision) -> Tensor:
-        """Return 0 for the tokens drawn, 1 for the others; draws depend on seed, step and row of the whole batch alone."""
+        """Return 0 for the tokens drawn, 1 for the others; draws depend on seed, step and row of the whole batch."""
         chance, step = decision.note
         eligible_BT = self._eligible(tokens)
         weights_BT = torch.ones(eligible_BT.shape)

@@ -33,8 +33,7 @@ class Entropic(Method):
         InvalidValueError: A gain is negative or not a number.
 
     Source: EntroPIC, arXiv 2511.15248, with its gains, in the form that arXiv 2604.26326 compares with. What its
-        authors
-    released is `EntropicReleased`.
+    authors released is `EntropicReleased`.
 
     Example:
         >>> batch = Batch(step=1, entropy=0.3, advantages=torch.tensor([1.0, -1.0]))
@@ -91,13 +90,13 @@ class EntropicReleased(Entropic):
         InvalidValueError: A gain is negative or not a number, or the confidence is out of range.
 
     Source: the code of arXiv 2511.15248. Deviations: N and N_c, the error and its sum are those of the whole batch, not
-        of
-    each rank's micro-batch; the second term feels the loss's clipping, to which it is exempt there, which is the same
-    as long as one update is made per batch.
+    of each rank's micro-batch; the second term feels the loss's clipping, from which it is exempt there, which is the
+    same as long as one update is made per batch.
 
     Example:
         >>> log_probs = torch.tensor([[0.99, 0.5, 0.5, 0.5]]).log()
-        >>> tokens = Tokens(log_probs_BT=log_probs, entropy_BT=-log_probs, advantages_BT=torch.ones(1, 1), mask_BT=torch.ones(1, 4))
+        >>> ones = torch.ones(1, 4)
+        >>> tokens = Tokens(log_probs_BT=log_probs, entropy_BT=-log_probs, advantages_BT=ones, mask_BT=ones)
         >>> method = EntropicReleased()
         >>> batch = Batch(step=1, entropy=0.3, advantages=torch.ones(1), reading=method.read(tokens, lambda x: x))
         >>> method.weigh(tokens, method.decide(batch, Goal(lower=0.4, target=0.5, upper=0.6)))  # 1 - 0.2 * 4 / 1

@@ -31,7 +31,7 @@ class Probabilistic(Predicted):
 
     Example:
         >>> batch = Batch(step=1, entropy=0.3, advantages=torch.ones(2), change=torch.tensor([-0.1, 0.2]))
-        >>> Probabilistic().decide(batch, Goal(lower=0.6, target=0.7, upper=0.8)).keep  # farther out than the band is wide
+        >>> Probabilistic().decide(batch, Goal(lower=0.6, target=0.7, upper=0.8)).keep  # a band's width below, and more
         tensor([False,  True])
     """
 

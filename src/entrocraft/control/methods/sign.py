@@ -19,8 +19,7 @@ class Advantage(Rejecting):
 
     With `m = 1[H > upper] - 1[H < lower]`, rollout i of advantage A_i is kept iff `m * A_i >= 0`: the predicted change
     is `-A_i`. That needs no pass, and is right where sampled tokens are confident (Theorem 2): there positive
-    advantages lower entropy and negative ones raise it. Inside the band everything is kept, and so is always what has
-    no advantage.
+    advantages lower entropy and negative ones raise it. Inside the band, and without an advantage, everything is kept.
 
     Args:
         normalize: What the loss is averaged over; see `Rejecting`.
@@ -37,7 +36,7 @@ class Advantage(Rejecting):
     Example:
         >>> import torch
         >>> batch = Batch(step=1, entropy=0.3, advantages=torch.tensor([1.0, -1.0]))
-        >>> Advantage().decide(batch, Goal(lower=0.4, target=0.5, upper=0.6)).keep  # entropy is low: learn from failures
+        >>> Advantage().decide(batch, Goal(lower=0.4, target=0.5, upper=0.6)).keep  # too low: learn from failures
         tensor([False,  True])
     """
 

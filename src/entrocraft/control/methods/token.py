@@ -41,8 +41,9 @@ class Token(Rejecting):
         >>> change = torch.tensor([-3.0, -2.0, -1.0, 2.0, 3.0, 4.0])  # of six tokens
         >>> batch = Batch(step=1, entropy=0.3, advantages=torch.ones(2), change=torch.zeros(2), reading=binned(change))
         >>> decision = Token().decide(batch, Goal(lower=0.48, target=0.5, upper=0.52))
-        >>> one_row = torch.zeros(1, 6)
-        >>> tokens = Tokens(log_probs_BT=one_row, entropy_BT=one_row, advantages_BT=one_row, mask_BT=one_row, change_BT=change[None])
+        >>> ones = torch.ones(1, 6)
+        >>> columns = {"log_probs_BT": ones, "entropy_BT": ones, "advantages_BT": ones, "mask_BT": ones}
+        >>> tokens = Tokens(**columns, change_BT=change[None])
         >>> Token().weigh(tokens, decision)  # far below the band: what lowers entropy is left out
         tensor([[0., 0., 0., 1., 1., 1.]])
     """
@@ -111,8 +112,8 @@ def _checked_bins(batch: Batch) -> Tensor:
     if not isinstance(bins, Tensor) or bins.ndim != 2 or bins.shape[1] != 2:
         got = "none" if bins is None else repr(bins) if not isinstance(bins, Tensor) else f"shape {tuple(bins.shape)}"
         raise InvalidValueError(
-            "method 'token' needs Batch.reading, sums and counts (K, 2) of the predicted changes of tokens, got "
-            f"{got}; compute it with control.planning.ranking.binned, or use method 'budget'"
+            f"method 'token' needs Batch.reading, sums and counts (K, 2) of tokens' predicted changes, got {got}; "
+            "compute it with control.planning.ranking.binned, or use method 'budget'"
         )
     if not torch.isfinite(bins).all():
         raise MeasurementError(

@@ -81,7 +81,10 @@ class PredictedNats:
 
 
 def advance(plant: EntropyPlant, decision: Decision, effects: list[float]) -> None:
-    """Tell the plant the effect of what is kept, per term; an update that teaches nothing leaves weights and momentum alone."""
+    """Tell the plant the effect of what is kept, per term.
+
+    An update that teaches nothing is not made: weights and momentum stay, and so does the plant.
+    """
     if not decision.teaches_nothing:
         plant.advance(torch.tensor(effects, dtype=torch.float64))
     decision.metrics.update(plant.metrics())

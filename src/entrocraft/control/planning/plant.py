@@ -132,8 +132,9 @@ class EntropyPlant:
         Model predictive control: of all plans `u_1 ... u_n` within reach, the one that keeps entropy closest to the
         targets ahead at the least rejection, of which only the first step is ever made:
 
-            minimise  sum_j max(0, |H_j - target_j| - slack)^2 + r sum_j (u_j - free)^2    subject to  low <= u_j <=
-            high, H_j = H + j b + sum_{i<=j} (1-w)^i g.E + sum_{m<=j} (1 - (1-w)^(j-m+1)) u_m
+            minimise    sum_j max(0, |H_j - target_j| - slack)^2 + r sum_j (u_j - free)^2
+            subject to  low <= u_j <= high,
+                        H_j = H + j b + sum_{i<=j} (1-w)^i g.E + sum_{m<=j} (1 - (1-w)^(j-m+1)) u_m
 
         Args:
             targets: Target entropies of the next decisions, in nats; as many as `horizon`.
@@ -178,7 +179,7 @@ class EntropyPlant:
         self._covariance = transition @ self._covariance @ transition.T + walk
 
     def metrics(self) -> dict[str, float]:
-        """Return the filtered entropy, its drift, the gains and effects, and how surprising readings are, for logging."""
+        """Return the filtered entropy, its drift, the gains and effects, and the surprise at readings, for logging."""
         gains = {f"gain_{j}": gain for j, gain in enumerate(self.gains.tolist())}
         effects = {f"effect_{j}": effect for j, effect in enumerate(self._effect.tolist())}
         return {

@@ -19,8 +19,7 @@ LOSS_DENOMINATOR = {
     "vespo": "global_tokens",
 }
 
-# Losses that average over each rollout's tokens before they average over rollouts; in all others every token weighs
-# alike.
+# Losses that average over each rollout's tokens before they average over rollouts; else every token weighs alike.
 ROLLOUT_MEAN_LOSSES = frozenset({"grpo", "sapo"})
 
 # Losses that clip the ratio to `1 - epsilon ... 1 + epsilon_high`.
@@ -34,8 +33,8 @@ def capabilities(trainer_args: Any) -> Capabilities:
     """Return what a TRL trainer with these arguments can carry out, and which signals it can make."""
     loss_type = loss_type_of(trainer_args)
     why_not = {
-        "temperature": "TRL settles the temperature that tokens are scored at when the trainer is made, and entropy must be "
-        "measured at the one that was sampled at; choose another method"
+        "temperature": "TRL settles the temperature that tokens are scored at when the trainer is made, and entropy "
+        "must be measured at the one that was sampled at; choose another method"
     }
     if weighs_whole_rollouts(trainer_args):
         why_not["tokens"] = (

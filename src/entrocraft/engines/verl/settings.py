@@ -39,7 +39,7 @@ class VerlSettings:
     method: Method
     """Such a method, to be asked what it needs and turns; it decides nothing."""
     entropy_from_rollouts: bool
-    """True if entropy is the mean of `-log p` of the sampled tokens, as the rollout engine gave it, and not measured."""
+    """True if entropy is not measured, but the mean of `-log p` of the sampled tokens, by the rollout engine."""
     aggregation: str
     """What the loss is averaged over, in verl's words."""
 
@@ -159,7 +159,7 @@ def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> 
 
 
 def decides_on_old_measurements(mode: str, config: DictConfig) -> bool:
-    """Return True if verl measures the policy once for several updates: what one of them does is not seen by the next."""
+    """Return True if verl measures the policy once for several updates: what one does is not seen by the next."""
     return mode == "separate_async" and int(config.trainer.v1.separate_async.get("parameter_sync_step", 1)) > 1
 
 
@@ -174,7 +174,7 @@ def loss_mode(actor: Any) -> str:
 
 
 def optimizer_memory(actor: Any) -> float:
-    """Return the share of an update's effect that the optimizer carries to the next step: Adam's beta1, or a momentum."""
+    """Return the share of an update's effect that the optimizer carries to the next step: beta1, or a momentum."""
     optim = dict(actor.optim) | dict(actor.optim.get("override_optimizer_config") or {})
     name = str(optim.get("optimizer", "adamw")).lower()
     if "adam" in name or "ademamix" in name:

@@ -1,4 +1,4 @@
-"""verl's workers with what entropy control may ask of them: knobs that turn from step to step, and predictor `whole_model`.
+"""verl's workers with what entropy control may ask of them: knobs that turn, and predictor `whole_model`.
 
 The driver writes the knobs into the settings that come with each update. For predictions the workers tell how each
 token's log-probability rises with entropy.
@@ -30,7 +30,7 @@ EXCESS, RISE = "entropy_excess", "log_prob_rise"
 
 
 class ControlledWorker(ActorRolloutRefWorker):
-    """verl's worker, whose loss turns knobs, and which can tell how the whole model's entropy answers to what it said."""
+    """verl's worker with a loss whose knobs turn, and with the passes of predictor `whole_model`."""
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def init_model(self) -> None:

@@ -48,7 +48,7 @@ def draw_diagnosis(diagnosis: Diagnosis, title: str) -> Figure:
 
 
 def _draw_likelihood(ax: Axes, diagnosis: Diagnosis) -> None:
-    """Draw a point per rollout: the paper's Fig. 2a (above the line or below) and 2b (correct to the right of wrong)."""
+    """Draw a point per rollout: the paper's Fig. 2a (which side of the line) and 2b (correct to the right of wrong)."""
     low, high = _LIKELIHOOD_LIMITS
     rollouts = list(zip(*(diagnosis.rollouts[name] for name in ("score", "log_likelihood", "baseline")), strict=True))
     num_clipped = sum(not (low <= x <= high and low <= y <= high) for _, x, y in rollouts)
