@@ -1,7 +1,7 @@
 """A course and a method together: decides, batch by batch, what the update may use, so that entropy follows its band.
 
-Controllers know nothing of engines. They see the *global* batch, already gathered over all ranks, and are deterministic, so
-every rank reaches the same decision without another exchange.
+Controllers know nothing of engines. They see the *global* batch, already gathered over all ranks, and are
+deterministic, so every rank reaches the same decision without another exchange.
 """
 
 import math
@@ -118,7 +118,7 @@ class Controller:
             goal: What `goal` returned for this batch; may be left out with `BatchStats`.
 
         Raises:
-            InvalidValueError: The batch lacks what the method wants, or the method decided what it does not say it turns.
+            InvalidValueError: The batch lacks what the method wants, or the method decides what it does not say it turns.
         """
         if goal is None:
             if not isinstance(batch, BatchStats):
@@ -172,9 +172,9 @@ class Controller:
         self.counts["uncounted"] += 1
         if self.counts["uncounted"] == 1:
             warnings.warn(
-                f"step {step}: the loss counts no token of any rollout, so nothing is learnt from this batch. If answers are "
-                "cut off before they end (mask_truncated_completions), raise max_completion_length. Counted from now on "
-                "in `uncounted_batches`.",
+                f"step {step}: the loss counts no token of any rollout, so nothing is learnt from this batch. If "
+                "answers are cut off before they end (mask_truncated_completions), raise max_completion_length. "
+                "Counted from now on in `uncounted_batches`.",
                 stacklevel=3,
             )
         nothing = torch.zeros(num_rollouts, dtype=torch.bool)
@@ -210,8 +210,8 @@ class Controller:
         self.counts["empty"] += 1
         if self.counts["empty"] == 1:
             warnings.warn(
-                f"step {batch.step}: every rollout with an advantage was rejected, so nothing is learnt from this batch. "
-                "Entropy is out of the band and no rollout can move it back; widen the band, move the "
+                f"step {batch.step}: every rollout with an advantage was rejected, so nothing is learnt from this "
+                "batch. Entropy is out of the band and no rollout can move it back; widen the band, move the "
                 "target or raise the number of rollouts. Counted from now on in `empty_batches`.",
                 stacklevel=3,
             )

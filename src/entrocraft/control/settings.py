@@ -74,6 +74,9 @@ class EntropyControl:
     steering: str | None = None
     """A file that the running job looks at before each decision: write a schedule into it, and the run follows that
     from then on. The command line sets it to `steering.yaml` in the run directory; see `steering`."""
+    rollouts: str | None = None
+    """A file that the run records its rollouts in: rewards, advantages, tokens kept, and a few texts of each step. The
+    command line sets it to `rollouts.jsonl` in the run directory; see `runs.rollouts`."""
     estimator: Any = None
     """Advantage estimator: one of `advantages.available()`, or a mapping of such a `name` and its options; by default
     the trainer's own."""
@@ -173,8 +176,10 @@ class EntropyControl:
             value = getattr(self, name)
             if value is not None and value not in known:
                 raise UnknownNameError.of(f"{name} mode", value, known)
-        if self.steering is not None and not isinstance(self.steering, str):
-            raise InvalidValueError(f"steering must be the path of a file, got {self.steering!r}")
+        for name in ("steering", "rollouts"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise InvalidValueError(f"{name} must be the path of a file, got {value!r}")
         share, blocks = self.whole_model_share, self.whole_model_blocks
         if share is not None and not 0.0 < checked_number("whole_model_share", share) <= 1.0:
             raise InvalidValueError(f"whole_model_share must lie in (0, 1], got {share}")

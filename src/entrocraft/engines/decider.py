@@ -42,6 +42,8 @@ class Update:
     """Which of this rank's rollouts enter the gradient."""
     advantages: Tensor
     """What the update must use, in the shape of the rollouts' own or (B, T); 0 for rollouts and tokens left out."""
+    kept_tokens_B: Tensor
+    """How many tokens of each of this rank's rollouts the update uses."""
     is_own: bool
     """False if the advantages are not the rollouts' own even where all of them are kept: tokens were weighed, or what
     rounding had left of equal rewards was taken away."""
@@ -192,14 +194,25 @@ class Decider:
         rows = []
         for counted_BT in (rollouts.mask_BT, kept_BT):
             four = quadrants(sensitivity_BT, rollouts.advantages_B, counted_BT)
-            rows.append([getattr(four, name).contribution * four.num_tokens for name in QUADRANTS] + [four.num_tokens])
+            contributions = [getattr(four, name).contribution * four.num_tokens for name in QUADRANTS]
+            signs = [(rollouts.advantages_B * sign > 0) for sign in (1, -1)]
+            rows.append([*contributions, *(float(counted_BT[has_sign].sum()) for has_sign in signs), four.num_tokens])
         sums, kept_sums = self._ranks.summed(torch.tensor(rows)).tolist()
         num_tokens, num_kept = sums.pop(), kept_sums.pop()
+        by_sign: dict[str, float] = {}
+        for name in ("kept_negative_fraction", "kept_positive_fraction"):
+            total, kept = sums.pop(), kept_sums.pop()
+            by_sign |= {name: kept / total} if total else {}
         divisor = num_tokens if normalize == "all" else num_kept
         metrics = {f"quadrants/{name}": total / max(num_tokens, 1) for name, total in zip(QUADRANTS, sums, strict=True)}
-        return metrics | {
-            f"kept_quadrants/{name}": total / max(divisor, 1) for name, total in zip(QUADRANTS, kept_sums, strict=True)
-        }
+        return (
+            metrics
+            | by_sign
+            | {
+                f"kept_quadrants/{name}": total / max(divisor, 1)
+                for name, total in zip(QUADRANTS, kept_sums, strict=True)
+            }
+        )
 
     # ---- steer ---------------------------------------------------------------------------------------
 
@@ -229,7 +242,12 @@ class Decider:
         decision = self.controller.pass_over(step, num_rollouts)
         keep_B = self._ranks.local(decision.keep).to(rollouts.advantages.device)
         return Update(
-            decision=decision, batch=None, keep_B=keep_B, advantages=torch.zeros_like(rollouts.advantages), is_own=False
+            decision=decision,
+            batch=None,
+            keep_B=keep_B,
+            advantages=torch.zeros_like(rollouts.advantages),
+            kept_tokens_B=rollouts.mask_BT.sum(-1),
+            is_own=False,
         )
 
     def _on_any_rank(self, condition: bool) -> bool:
@@ -249,7 +267,12 @@ class Decider:
         advantages = self._decided_advantages(rollouts, decision, batch)
         kept = keep_B if advantages.ndim == 1 else keep_B[:, None]
         return Update(
-            decision=decision, batch=batch, keep_B=keep_B, advantages=advantages * kept, is_own=not is_cleaned
+            decision=decision,
+            batch=batch,
+            keep_B=keep_B,
+            advantages=advantages * kept,
+            kept_tokens_B=rollouts.mask_BT.sum(-1) * keep_B,
+            is_own=not is_cleaned,
         )
 
     def _weighed(
@@ -278,6 +301,7 @@ class Decider:
             batch=batch,
             keep_B=self._ranks.local(keep).to(mask_BT.device),
             advantages=factor * own.view(len(mask_BT), -1) * (weights_BT * kept_BT),
+            kept_tokens_B=kept_BT.sum(-1),
             is_own=False,
         )
 

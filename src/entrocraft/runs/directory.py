@@ -5,6 +5,7 @@ metrics.jsonl    one line per optimizer step, and one per evaluation
 state.json       whether a process works on it, and how the last one ended
 problems.json    hashes of the problems, which a resumed run must find again
 controller.json  the controller's state
+rollouts.jsonl   what each rollout of recorded steps did, and some of their texts
 steering.yaml    a curve that a person wrote mid-run, which the run follows instead
 checkpoints/     what training resumes from
 curve.png        target, band and entropy over reward
@@ -26,6 +27,7 @@ from entrocraft.runs.checkpoints import Checkpoint, checkpoints_in
 from entrocraft.runs.files import making, read_regular, write_text
 from entrocraft.runs.lines import JsonLines, append_line
 from entrocraft.runs.metrics import EVALUATION, REQUIRED
+from entrocraft.runs.rollouts import rewind_rollouts
 
 _MOST_BYTES = 50_000_000
 
@@ -46,6 +48,7 @@ class RunDirectory:
         self.state_file = path / "state.json"
         self.problems_file = path / "problems.json"
         self.controller_file = path / "controller.json"
+        self.rollouts_file = path / "rollouts.jsonl"
         self.steering_file = path / "steering.yaml"
         self.curve_file = path / "curve.png"
         self.report_file = path / "report.md"
@@ -226,7 +229,7 @@ class RunDirectory:
         return chosen
 
     def rewind_to(self, step: int) -> None:
-        """Forget metrics and checkpoints of steps after `step`, which will be made again.
+        """Forget metrics, rollouts and checkpoints of steps after `step`, which will be made again.
 
         Raises:
             RunDirectoryError: A line of the metrics cannot be read; nothing is changed then.
@@ -234,6 +237,7 @@ class RunDirectory:
         kept = self._metrics.keep_up_to(step)
         if kept is not None:
             self.write(self.metrics_file, kept.decode("utf-8"))
+        rewind_rollouts(self.rollouts_file, step)
         for each in checkpoints_in(self.checkpoints):
             if each.step > step:
                 shutil.rmtree(each.folder)

@@ -104,6 +104,13 @@ COLUMNS: Mapping[str, Column] = _table(
     Column("empty_batches", COUNT, "Decisions so far that left nothing to learn from.", CONTROLLER),
     Column("uncounted_batches", COUNT, "Batches so far of which the loss counted no token.", CONTROLLER),
     Column(
+        "kept_positive_fraction",
+        SHARE,
+        "Share of the tokens of rollouts with a positive advantage that the update uses; absent where there are none.",
+        CONTROLLER,
+    ),
+    Column("kept_negative_fraction", SHARE, "The same for rollouts with a negative advantage.", CONTROLLER),
+    Column(
         "quadrants/<quadrant>",
         f"{NATS} per unit step",
         "Contribution of one quadrant to the predicted local change of entropy, per token of the whole batch. A "

@@ -1,5 +1,7 @@
 """One training run, from a configuration to a run directory."""
 
+import signal
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -7,16 +9,20 @@ import transformers
 from datasets import Dataset
 
 from entrocraft.config import LoraSettings, RunConfig, resolved
-from entrocraft.engines.trl import with_entropy_control
-from entrocraft.errors import InvalidValueError
+from entrocraft.engines.trl import with_entropy_control, with_rollout_recording
+from entrocraft.errors import EntrocraftError, InvalidValueError, RunDirectoryError, first_line
 from entrocraft.models import best_device, context_length, load_model, load_tokenizer
 from entrocraft.models.prompts import check_prompts
 from entrocraft.reports.run import write_report
 from entrocraft.runs import RunDirectory
+from entrocraft.runs.checkpoints import Checkpoint
+from entrocraft.runs.state import COMPLETED, StateFile
 from entrocraft.training.callbacks import Evaluator, MetricsWriter
+from entrocraft.training.failures import explained
 from entrocraft.training.plan import TRAINERS, Plan, plan_run
+from entrocraft.training.problems import check_problems, write_problems
 from entrocraft.training.progress import Progress
-from entrocraft.training.stopping import Stopper, StopSignals
+from entrocraft.training.stopping import StoppedAtOnceError, Stopper, StopSignals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,65 +33,130 @@ class Outcome:
     """Optimizer steps made, those before a resumption included."""
     stopped_by: int | None = None
     """The signal that stopped it before its end, if one did."""
+    amid_step: bool = False
+    """Whether a second signal stopped it amid a step, so that the steps since the last checkpoint are made again."""
 
 
-def train(config: RunConfig, run: RunDirectory, *, resume: bool = False) -> Outcome:
+def train(config: RunConfig, run: RunDirectory, *, resume: bool = False, resume_from: int | None = None) -> Outcome:
     """Train as `config` says and leave the results in `run`.
 
-    Ctrl-C and SIGTERM end the run after the step in progress, with a checkpoint; a second signal ends
+    Ctrl-C, SIGTERM and SIGHUP end the run after the step in progress, with a checkpoint; a second signal ends
     it at once. Resuming a run that was killed repeats the steps since its last checkpoint exactly.
 
     Args:
         config: What to train, on what and how.
         run: The directory that results go to.
         resume: Go on with the run that is there, if there is one.
+        resume_from: Go on from the checkpoint of this step, 0 for the beginning, and forget what came after it.
 
     Returns:
         How it ended.
 
     Raises:
-        EntrocraftError: Something about the request is wrong; see `plan_run` and `RunDirectory.opened`.
+        EntrocraftError: Something about the request is wrong; see `plan_run`, `RunDirectory.opened` and
+            `RunDirectory.checkpoint_to_resume`. A run that has not made its first step leaves nothing behind then.
     """
+    resume = resume or resume_from is not None
     plan = plan_run(config, run)
     run.refuse_unless_usable(config.to_dict(), resume=resume, read=resolved)
+    checkpoint = _checkpoint(config, run, resume_from)
+    problems = {"train": plan.train_problems, "test": plan.test_problems}
+    check_problems(run.problems_file, plan.task, problems)
     tokenizer = load_tokenizer(config.model)
-    problems = [*plan.train_problems, *plan.test_problems]
-    check_prompts(plan.task, problems, tokenizer, context_length(config.model), plan.trl_args.max_completion_length)
+    every_problem = [*plan.train_problems, *plan.test_problems]
+    check_prompts(
+        plan.task, every_problem, tokenizer, context_length(config.model), plan.trl_args.max_completion_length
+    )
     model = load_model(config.model).to(best_device())
+    state = StateFile(run.state_file)
     with run.opened(config.to_dict(), resume=resume, read=resolved), StopSignals() as stop:
-        checkpoint = run.last_checkpoint()
-        step = checkpoint[0] if checkpoint else 0
-        run.rewind_to(step)
-        if checkpoint and step == config.train.steps:
+        state.begin()
+        try:
+            if not run.problems_file.exists():
+                write_problems(run.problems_file, problems)
+            outcome = _go_on(plan, run, checkpoint, model, tokenizer, state, stop)
+        except StoppedAtOnceError as stopped:
+            outcome = Outcome(steps=run.last_step(), stopped_by=stopped.number, amid_step=True)
+        except BaseException as error:
+            with suppress(OSError):  # of a full disk, say
+                state.end(2 if isinstance(error, EntrocraftError | OSError) else 1, f"error: {first_line(error)}")
+            raise
+        if outcome.stopped_by is None:
+            state.end(0, COMPLETED)
+        else:
+            state.end(128 + outcome.stopped_by, f"stopped by {signal.Signals(outcome.stopped_by).name}")
+        return outcome
+
+
+def _checkpoint(config: RunConfig, run: RunDirectory, resume_from: int | None) -> Checkpoint | None:
+    """Return the checkpoint to go on from, which is whole; None for the beginning."""
+    if resume_from is not None and not run.exists:
+        raise RunDirectoryError(f"{run.path} holds no run to go on with; leave out --resume-from")
+    checkpoint = run.checkpoint_to_resume(controlled=config.control is not None, step=resume_from)
+    last = run.last_step()
+    if checkpoint is None and resume_from is None and last > config.train.save_every:
+        raise RunDirectoryError(
+            f"{run.checkpoints} holds no checkpoint, though the metrics go to step {last}: put one back, or begin again "
+            "by --resume-from 0, which forgets these steps"
+        )
+    return checkpoint
+
+
+def _go_on(
+    plan: Plan,
+    run: RunDirectory,
+    checkpoint: Checkpoint | None,
+    model: Any,
+    tokenizer: Any,
+    state: StateFile,
+    stop: StopSignals,
+) -> Outcome:
+    """Make the steps that are left, evaluate before the first and after the last, and write the report."""
+    total = plan.config.train.steps
+    step = start = checkpoint.step if checkpoint else 0
+    run.rewind_to(step)
+    try:
+        if checkpoint and step == total:
             # Nothing is left to train. Otherwise TRL loads the checkpoint, after it has copied the reference.
-            model = load_model(str(checkpoint[1])).to(best_device())
-        progress = Progress(config.train.steps, step)
+            model = load_model(str(checkpoint.folder)).to(best_device())
+        progress = Progress(total, step)
         evaluator = Evaluator(plan, run, model, tokenizer, progress)
         if step == 0:
             evaluator.evaluate(0)
-        if step < config.train.steps:
+        if step < total and stop.signal is None:
             trainer = _build_trainer(plan, model, tokenizer, run)
-            trainer.add_callback(MetricsWriter(run, progress))
+            trainer.add_callback(MetricsWriter(run, progress, state, keep_checkpoints=plan.keep_checkpoints))
             trainer.add_callback(Stopper(stop, plan.steps_between_checkpoints))
             trainer.add_callback(evaluator)
             with progress:
-                trainer.train(resume_from_checkpoint=str(checkpoint[1]) if checkpoint else None)
+                trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
             step = trainer.state.global_step
-        if step == config.train.steps:
+        if step == total:
             evaluator.evaluate(step)
         write_report(run)
-        return Outcome(steps=step, stopped_by=stop.signal if step < config.train.steps else None)
+    except EntrocraftError:
+        raise
+    except (Exception, SystemExit) as error:
+        known = explained(error, step=run.last_step() + 1, begun=run.last_step() > start)
+        if known is not None:
+            raise known from error
+        raise
+    return Outcome(steps=step, stopped_by=stop.signal if step < total else None)
 
 
 def _build_trainer(plan: Plan, model: Any, tokenizer: Any, run: RunDirectory) -> Any:
     """Return TRL's trainer for the plan, with entropy control if it asks for that."""
     config = plan.config
     trainer_class: Any = TRAINERS[config.train.algorithm][0]
-    options = {}
+    options: dict[str, Any] = {}
     if config.control is not None:
         trainer_class = with_entropy_control(trainer_class)
         steering = config.control.steering or str(run.steering_file)
-        options["entropy_control"] = replace(config.control, steering=steering)
+        rollouts = config.control.rollouts or str(run.rollouts_file)
+        options["entropy_control"] = replace(config.control, steering=steering, rollouts=rollouts)
+    else:
+        trainer_class = with_rollout_recording(trainer_class)
+        options["rollouts"] = str(run.rollouts_file)
     try:
         trainer = trainer_class(
             model=model,
@@ -96,8 +167,10 @@ def _build_trainer(plan: Plan, model: Any, tokenizer: Any, run: RunDirectory) ->
             peft_config=_lora_config(config.train.lora),
             **options,
         )
-    except (ValueError, ImportError, NotImplementedError) as error:
-        raise InvalidValueError(f"TRL refuses the training arguments: {error}") from error
+    except EntrocraftError:
+        raise
+    except Exception as error:  # what a library raises on settings that it cannot use may be anything
+        raise InvalidValueError(f"TRL refuses the training arguments: {first_line(error)}") from error
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer
 

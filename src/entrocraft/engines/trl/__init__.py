@@ -16,6 +16,7 @@ What happens in a training step, all of it around TRL's own methods:
    runs on every rank, at least on one filler row of one token, so collectives stay in step.
 """
 
+from entrocraft.engines.trl.recording import with_rollout_recording
 from entrocraft.engines.trl.trainer import (
     EntropyControlledGRPOTrainer,
     EntropyControlledRLOOTrainer,
@@ -28,4 +29,5 @@ __all__ = [
     "EntropyControlledGRPOTrainer",
     "EntropyControlledRLOOTrainer",
     "with_entropy_control",
+    "with_rollout_recording",
 ]

@@ -16,10 +16,12 @@ from entrocraft.control.controller import Controller
 from entrocraft.control.decision import Decision
 from entrocraft.engines.checkpoints import load_state, save_state
 from entrocraft.engines.decider import Decider, Update
+from entrocraft.engines.recorder import RolloutRecorder
 from entrocraft.engines.rollouts import Rollouts
 from entrocraft.engines.trl.checks import check_trainer_args, checked_control
 from entrocraft.engines.trl.knobs import KNOB_KEYS, turned
 from entrocraft.engines.trl.ranks import AcceleratorRanks
+from entrocraft.engines.trl.recording import record, summed_rewards
 from entrocraft.engines.trl.rows import Batch, keep_rows, loss_mask, num_loss_tokens
 from entrocraft.engines.trl.scorer import PolicyScorer
 from entrocraft.engines.trl.settings import (
@@ -95,6 +97,9 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self._whole_model = None
         if control.sees_whole_model:
             self._whole_model = WholeModelPredictor(self, control.whole_model_blocks, control.whole_model_share or 1.0)
+        self._recorder = None
+        if control.rollouts is not None:
+            self._recorder = RolloutRecorder(control.rollouts, self._ranks)
         self.add_callback(_BeforeOptimizerStep(self))
 
     def _checked(self, controller: Controller | None, trainer_args: Any) -> EntropyControl:
@@ -149,28 +154,27 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             predictor = cast(WholeModelPredictor, self._whole_model)
             return predictor.change_in_log_probs(batch, mask_BT, sums_B, counts_B, entropy)
 
+        rollouts = Rollouts(stats=stats, advantages=batch["advantages"], mask_BT=mask_BT)
+        # A subclass may bring batches without rewards.
+        rewards = None if self._rewards_per_func is None else summed_rewards(self, self._rewards_per_func)
         update = self._decider.decide(
-            Rollouts(stats=stats, advantages=batch["advantages"], mask_BT=mask_BT),
+            rollouts,
             step=self.state.global_step + 1,
             total_steps=self.state.max_steps,
             groups=torch.arange(len(mask_BT) * self._ranks.count) // self.num_generations,
-            rewards=None if self._rewards_per_func is None else self._rewards(),  # a subclass may bring batches without
+            rewards=rewards,
             rise=rise if self._whole_model is not None else None,
         )
+        if self._recorder is not None:
+            change = None if update.batch is None else update.batch.change
+            own = (rollouts.advantages_B, update.kept_tokens_B)
+            record(self._recorder, self, batch, *own, rewards=rewards, change=change)
         return self._with_update(batch, update), update.decision
 
-    def _rewards(self) -> Tensor:
-        """Return the global weighted sum of rewards, one per rollout, as TRL sums them."""
-        rewards_per_func = self._rewards_per_func
-        assert rewards_per_func is not None, "TRL computes rewards before it returns the batch"
-        weights = self.reward_weights.to(rewards_per_func.device)
-        rewards = (rewards_per_func * weights).nansum(dim=1)
-        rewards[torch.isnan(rewards_per_func).all(dim=1)] = torch.nan  # no reward function scored it
-        return rewards.cpu().double()
-
-    def _estimate_advantages(self, name: str) -> Tensor:
+    def _estimate_advantages(self, estimator: Any) -> Tensor:
         """Return this rank's advantages from one of our estimators instead of the trainer's."""
-        advantages = estimators.estimate(name, self._rewards().view(-1, self.num_generations)).flatten()
+        rewards = summed_rewards(self, cast(Tensor, self._rewards_per_func))
+        advantages = estimators.estimate(estimator, rewards.view(-1, self.num_generations)).flatten()
         return self._ranks.local(advantages).float().to(self.accelerator.device)
 
     # ---- carry out -----------------------------------------------------------------------------------

@@ -185,10 +185,12 @@ def _check_advantages(settings: VerlSettings, config: DictConfig) -> None:
         raise InvalidValueError(
             "distillation learns from every rollout, whatever its advantage; set entrocraft.rejected=mask"
         )
-    if control.steering is not None and not Path(control.steering).is_absolute():
-        raise InvalidValueError(
-            f"steering {control.steering!r} would be looked for wherever Ray runs verl's driver; give an absolute path"
-        )
+    for name in ("steering", "rollouts"):
+        path = getattr(control, name)
+        if path is not None and not Path(path).is_absolute():
+            raise InvalidValueError(
+                f"{name} {path!r} would be looked for wherever Ray runs verl's driver; give an absolute path"
+            )
 
 
 def _check_loss(settings: VerlSettings, actor: Any) -> None:

@@ -28,6 +28,7 @@ from entrocraft.dynamics import self_kernel_from_collision
 from entrocraft.engines.checkpoints import load_state, save_state
 from entrocraft.engines.decider import Decider, Update
 from entrocraft.engines.ranks import OneRank
+from entrocraft.engines.recorder import RolloutRecorder
 from entrocraft.engines.rollouts import Rollouts
 from entrocraft.engines.tokens import TokenStats
 from entrocraft.engines.verl.checks import checked_settings
@@ -41,6 +42,7 @@ from entrocraft.engines.verl.fields import (
     write,
 )
 from entrocraft.engines.verl.mini_batches import Assignment, assign, token_shares
+from entrocraft.engines.verl.recording import record, rollouts_path
 from entrocraft.engines.verl.settings import (
     PREFIX,
     ROLLOUT_MEAN,
@@ -51,6 +53,7 @@ from entrocraft.engines.verl.settings import (
 )
 from entrocraft.engines.verl.worker import EXCESS, KNOB_FIELDS, RISE, ControlledWorker
 from entrocraft.entropy import entropy_sums
+from entrocraft.runs.rollouts import rewind_rollouts
 
 
 class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ignore[misc]
@@ -81,6 +84,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
             by_rollout=by_rollout,
             other_terms=self._has_other_terms,
         )
+        self._recorder = RolloutRecorder(rollouts_path(self.settings.control, config), OneRank())
 
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
@@ -123,6 +127,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         rows = real_rows(batch)
         own = read(batch, rows, ["advantages", "response_mask", *self._fields_to_score()]).to_padded_tensor()
         update = self._decide(batch, rows, own)
+        record(self._recorder, self, batch, rows, own, update, step=self._decision_number)
         # A rollout of which the loss counts no token has nothing to teach, and could leave a mini-batch without any.
         keep_B = update.keep_B & (own["loss_mask"].sum(-1) > 0)
         drops = self.settings.drops
@@ -142,6 +147,11 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         if "actor/grad_norm" in metrics:
             self.entropy_controller.note_gradient_norm(float(metrics["actor/grad_norm"]))
         return batch  # whole again: verl reads its metrics from it, and clears it
+
+    @property
+    def _decision_number(self) -> int:
+        """Number of the decision about to be made, counted from 1; decisions are the steps of the curve here."""
+        return (self.global_steps - 1) * self._decisions_per_step + self.local_trigger_step + 1
 
     @property
     def _has_other_terms(self) -> bool:
@@ -165,7 +175,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
             stats.self_kernel_BT = self_kernel_from_collision(log_probs_BT, collision_BT)
         return self._decider.decide(
             Rollouts(stats=stats, advantages=advantages_BT, mask_BT=mask_BT),
-            step=(self.global_steps - 1) * self._decisions_per_step + self.local_trigger_step + 1,
+            step=self._decision_number,
             total_steps=self.total_training_steps * self._decisions_per_step,
             groups=groups_of(batch, rows),
             rewards=own["rm_scores"].double().sum(-1),
@@ -300,6 +310,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         trainer = self.config.trainer
         resumed_from = trainer.resume_from_path if trainer.resume_mode == "resume_path" else self._checkpoint_folder
         load_state(self.entropy_controller, Path(resumed_from))
+        rewind_rollouts(rollouts_path(self.settings.control, self.config), self.global_steps * self._decisions_per_step)
 
     @property
     def _checkpoint_folder(self) -> Path:

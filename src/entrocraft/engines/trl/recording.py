@@ -1,0 +1,86 @@
+"""What a TRL trainer's rollouts were, for `rollouts.jsonl`."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from trl import GRPOTrainer
+
+from entrocraft.engines.recorder import RolloutRecorder
+from entrocraft.engines.trl.ranks import AcceleratorRanks
+from entrocraft.engines.trl.rows import Batch, loss_mask
+
+
+class RolloutRecordingMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ignore[misc]
+    """Records the rollouts of a trainer without entropy control; it changes nothing else.
+
+    Args:
+        rollouts: The file to record them in; see `runs.rollouts`.
+    """
+
+    def __init__(self, *args: Any, rollouts: str, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self._recorder = RolloutRecorder(rollouts, AcceleratorRanks(self.accelerator))
+        self._scored: Tensor | None = None
+
+    def _calculate_rewards(self, *args: Any, **kwargs: Any) -> Tensor:
+        self._scored = super()._calculate_rewards(*args, **kwargs)
+        return self._scored
+
+    def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
+        batch = super()._generate_and_score_completions(inputs)
+        if self.model.training:
+            tokens_B = loss_mask(batch).sum(-1)
+            rewards = None if self._scored is None else summed_rewards(self, self._scored)
+            record(self._recorder, self, batch, batch["advantages"], tokens_B, rewards=rewards)
+        return batch
+
+
+def with_rollout_recording(trainer_class: type) -> Any:
+    """Return a TRL trainer class that takes `rollouts=`, a file to record rollouts in."""
+    return type(f"Recorded{trainer_class.__name__}", (RolloutRecordingMixin, trainer_class), {})
+
+
+def record(
+    recorder: RolloutRecorder,
+    trainer: Any,
+    batch: Batch,
+    advantages_B: Tensor,
+    kept_tokens_B: Tensor,
+    *,
+    rewards: Tensor | None,
+    change: Tensor | None = None,
+) -> None:
+    """Record a batch of a TRL trainer; see `RolloutRecorder.record`."""
+
+    def texts(rows: Sequence[int]) -> list[tuple[str, str]]:
+        return list(zip(*(_decoded(trainer, batch, name, rows) for name in ("prompt", "completion")), strict=True))
+
+    tokens_B = loss_mask(batch).sum(-1)
+    recorder.record(
+        trainer.state.global_step + 1,
+        trainer.state.max_steps,
+        groups=torch.arange(len(tokens_B) * trainer.accelerator.num_processes) // trainer.num_generations,
+        advantages_B=advantages_B,
+        tokens_B=tokens_B,
+        kept_tokens_B=kept_tokens_B,
+        rewards=rewards,
+        change=change,
+        texts=texts,
+    )
+
+
+def summed_rewards(trainer: Any, rewards_per_func: Tensor) -> Tensor:
+    """Return the global weighted sum of rewards, one per rollout, as TRL sums them; NaN where no function scored one."""
+    rewards = (rewards_per_func * trainer.reward_weights.to(rewards_per_func.device)).nansum(dim=1)
+    rewards[torch.isnan(rewards_per_func).all(dim=1)] = torch.nan
+    return rewards.cpu().double()
+
+
+def _decoded(trainer: Any, batch: Batch, name: str, rows: Sequence[int]) -> list[str]:
+    ids, mask = batch[f"{name}_ids"][list(rows)], batch[f"{name}_mask"][list(rows)].bool()
+    tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
+    # A masked completion, cut off before its end, is shown all the same: padding is left out with special tokens.
+    whole = [row if name == "completion" else row[counted] for row, counted in zip(ids, mask, strict=True)]
+    return tokenizer.batch_decode(whole, skip_special_tokens=True)

@@ -1,0 +1,61 @@
+"""What the rollouts of a verl run were, for `rollouts.jsonl`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+from tensordict import TensorDict
+from verl.trainer.ppo.v1.trainer_base import KVBatchMeta
+
+from entrocraft.control import EntropyControl
+from entrocraft.engines.decider import Update
+from entrocraft.engines.recorder import RolloutRecorder
+from entrocraft.engines.verl.fields import groups_of, read
+
+
+def rollouts_path(control: EntropyControl, config: DictConfig) -> Path:
+    """Return where rollouts are recorded: in verl's own folder of the run, or where the settings say."""
+    return Path(control.rollouts or Path(config.trainer.default_local_dir) / "rollouts.jsonl")
+
+
+def record(
+    recorder: RolloutRecorder,
+    trainer: Any,
+    batch: KVBatchMeta,
+    rows: list[int],
+    own: TensorDict,
+    update: Update,
+    *,
+    step: int,
+) -> None:
+    """Record a batch of a verl trainer; see `RolloutRecorder.record`.
+
+    Args:
+        recorder: Writes.
+        trainer: verl's, with our settings.
+        batch: The batch, filled up as verl fills it.
+        rows: Those of its rows that are rollouts.
+        own: Their padded fields.
+        update: What was decided.
+        step: Number of the decision, counted from 1.
+    """
+
+    def texts(chosen: Sequence[int]) -> list[tuple[str, str]]:
+        fields = read(batch, [rows[index] for index in chosen], ["prompts", "responses"])
+        pairs = zip(fields["prompts"].unbind(), fields["responses"].unbind(), strict=True)
+        return [tuple(trainer.tokenizer.batch_decode(list(pair), skip_special_tokens=True)) for pair in pairs]
+
+    mask_BT = own["response_mask"].long()
+    tokens_B = mask_BT.sum(-1)
+    recorder.record(
+        step,
+        trainer.total_training_steps * int(trainer.parameter_sync_step),
+        groups=groups_of(batch, rows),
+        advantages_B=(own["advantages"].float() * mask_BT).sum(-1) / tokens_B.clamp(min=1),
+        tokens_B=tokens_B,
+        kept_tokens_B=update.kept_tokens_B,
+        rewards=own["rm_scores"].double().sum(-1),
+        change=None if update.batch is None else update.batch.change,
+        texts=texts,
+    )
