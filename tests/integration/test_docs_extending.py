@@ -188,6 +188,19 @@ def test_a_method_trains_from_the_command_line():
     assert all(0.5 <= line["kept_fraction"] < 1.0 for line in lines)
 
 
+@pytest.mark.slow
+def test_a_method_trains_in_verls_command(folder, tmp_path_factory, monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "verl"))
+    from launch import make_assets, run_verl
+
+    (commands,) = COMMANDS
+    overrides = shlex.split(commands.replace("\\\n", "").strip().split("\n")[1])[4:]
+    assets = make_assets(tmp_path_factory.mktemp("verl"))
+    run = run_verl(assets, folder, *overrides, "+entrocraft.schedule=0.3", steps=2)
+    assert run.status == 0, run.text[-3000:]
+    assert all(0.5 <= kept < 1.0 for kept in run.column("entrocraft/kept_fraction"))
+
+
 # ---- the tables ----------------------------------------------------------------------------------
 
 
