@@ -251,8 +251,8 @@ def _refuse_clashes(overrides: Sequence[str]) -> None:
             )
             if (is_within and not adds_to_it) or other[: len(path)] == path:
                 raise InvalidValueError(
-                    f"{shortened(its_text, 100)} and {shortened(override, 100)} set the same: the second would undo the "
-                    "first; leave one out"
+                    f"{shortened(its_text, 100)} and {shortened(override, 100)} set the same: the second would undo "
+                    "the first; leave one out"
                 )
         before.append((path, value, override))
 

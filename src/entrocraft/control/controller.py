@@ -118,7 +118,7 @@ class Controller:
             goal: What `goal` returned for this batch; may be left out with `BatchStats`.
 
         Raises:
-            InvalidValueError: The batch lacks what the method wants, or the method decides what it does not say it turns.
+            InvalidValueError: The batch lacks what the method wants, or its decision sets what it does not turn.
         """
         if goal is None:
             if not isinstance(batch, BatchStats):

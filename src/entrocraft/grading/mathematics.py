@@ -63,7 +63,7 @@ def normal_form(completion: str) -> str | None:
         with suppress(Exception):  # what sympy cannot expand stays as it is written
             value = sympy.nsimplify(sympy.expand(value.doit()), rational=True)
     text = str(value)
-    # An answer is kept with each sample: of one with a thousand digits its beginning and a checksum tell it from others.
+    # An answer is kept with each sample: of one with a thousand digits, its beginning and a checksum.
     return text if len(text) <= _MOST_CHARACTERS else f"{text[:40]}... ({zlib.crc32(text.encode())})"
 
 

@@ -35,8 +35,9 @@ _OPERAND = r"[ \t]*(?:\d|[({\\]|[^\W\d_](?![^\W\d_]))"
 _BEFORE = re.compile(
     r"""(?:
       \d[)\]}]*(?: [ \t]*(?:[-+*/^,;\u00d7\u00f7\u00b7\u00b1\u2044\u2215]|\*\*|\\cdot|\\times|\\div|\\pm)[ \t]*
-                 | :|[ \t]+(?::|x|&|or|and|to)[ \t]+|[ \t]+|\.|\\[,;:! ] )       # 3/4, 2:30, 10-7, 1 000, 1.000.000, 1 or 2
-    | [/^_]\{?|(?:\u00b1|\\pm|mod\b|\\p?mod\{?)[ \t]*|\u221a[ \t]*|\\sqrt(?:\[[^]]*\])?\{?[ \t]*|\\[dt]?frac[ \t]*(?:\{[^{}]*\})?\{?
+                 | :|[ \t]+(?::|x|&|or|and|to)[ \t]+|[ \t]+|\.|\\[,;:! ] )  # 3/4, 2:30, 10-7, 1 000, 1.000.000, 1 or 2
+    | [/^_]\{?|(?:\u00b1|\\pm|mod\b|\\p?mod\{?)[ \t]*|\u221a[ \t]*|\\sqrt(?:\[[^]]*\])?\{?[ \t]*
+    | \\[dt]?frac[ \t]*(?:\{[^{}]*\})?\{?
     | (?<![^\W\d_])[^\W\d_]                                             # x2
     )-?$""",
     re.VERBOSE,
@@ -81,7 +82,8 @@ def is_part_of_more(text: str) -> bool:
     """Return whether the last number of a right answer is but a part of what a person reads there.
 
     Example:
-        >>> [text for text in ("42", "#### 1,000", "$5", "x = 5", "3/4", "2:30", "1 000", "3,14") if is_part_of_more(text)]
+        >>> texts = ("42", "#### 1,000", "$5", "x = 5", "3/4", "2:30", "1 000", "3,14")
+        >>> [text for text in texts if is_part_of_more(text)]
         ['3/4', '2:30', '1 000', '3,14']
     """
     plain = _plain(text)

@@ -118,7 +118,8 @@ class TimeLimited:
     def _warn(self, what: str, call: Call, value: Any) -> None:
         """Warn of the first call that came to nothing."""
         warnings.warn(
-            f"{self.function} {what} on {_shortened(call)}; this counts as {value!r} here and wherever it happens again",
+            f"{self.function} {what} on {_shortened(call)}; "
+            f"this counts as {value!r} here and wherever it happens again",
             stacklevel=3,
         )
 

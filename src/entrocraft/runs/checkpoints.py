@@ -110,7 +110,7 @@ def _damage_of_json(file: Path) -> str | None:
 
 
 def _damage_of_archive(file: Path) -> str | None:
-    """Judge a file of torch's, which is a zip archive: its list of contents stands at the end, with a checksum of each."""
+    """Judge a file of torch's, a zip archive: its list of contents stands at the end, with a checksum of each."""
     try:
         with zipfile.ZipFile(file) as archive:
             broken = archive.testzip()
