@@ -160,7 +160,7 @@ def _refuse_unless_positive(name: str, value: float) -> None:
         )
 
 
-_ESTIMATORS: dict[str, Callable[..., Tensor]] = {
+ESTIMATORS: dict[str, Callable[..., Tensor]] = {
     estimator.__name__: estimator
     for estimator in (
         dr_grpo,
@@ -173,11 +173,12 @@ _ESTIMATORS: dict[str, Callable[..., Tensor]] = {
         w_reinforce,
     )
 }
+"""All estimators, by name."""
 
 
 def available() -> list[str]:
     """Return the names that `estimate` knows."""
-    return sorted(_ESTIMATORS)
+    return sorted(ESTIMATORS)
 
 
 def estimate(name: Estimator, rewards_PG: Tensor, **options: Any) -> Tensor:
@@ -216,7 +217,7 @@ def estimate(name: Estimator, rewards_PG: Tensor, **options: Any) -> Tensor:
         )
     rewards_PG = _at_least_float32(rewards_PG)
     _refuse_unless_finite(rewards_PG, "rewards", "make the reward function return a number for each sample")
-    if function in _ESTIMATORS.values():
+    if function in ESTIMATORS.values():
         return function(rewards_PG, **options)
     return _of_its_own(function, rewards_PG, options, what)
 
@@ -243,7 +244,7 @@ def check_estimator(spec: Estimator, **options: Any) -> None:
         entrocraft.errors.UnknownNameError: advantage estimator 'psr' takes no options, got 'eps'
     """
     function, options, _ = _resolved(spec, options)
-    if options or function not in _ESTIMATORS.values():
+    if options or function not in ESTIMATORS.values():
         import torch
 
         estimate(spec, torch.tensor([[1.0, 0.0], [0.0, 0.0]]), **options)
@@ -296,10 +297,10 @@ def _resolved(spec: Estimator, options: Mapping[str, Any]) -> tuple[Callable[...
         function = load_function(name, "advantage estimator")
     elif name is None:
         raise InvalidValueError(f"advantage estimator: a mapping needs a name, got {spec!r:.80}")
-    elif isinstance(name, str) and name in _ESTIMATORS:
-        function = _ESTIMATORS[name]
+    elif isinstance(name, str) and name in ESTIMATORS:
+        function = ESTIMATORS[name]
     else:
-        raise UnknownNameError.of("advantage estimator", name, [*_ESTIMATORS, "or your own as package.module:function"])
+        raise UnknownNameError.of("advantage estimator", name, [*ESTIMATORS, "or your own as package.module:function"])
     check_options(function, options, what, num_given=1)
     return function, options, what
 

@@ -1,32 +1,56 @@
 """How the command line says things: mistakes in one line, curves in a few."""
 
+import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import wraps
 from typing import Any
 
 import click
 
-from entrocraft.errors import EntrocraftError
+from entrocraft.errors import EntrocraftError, first_line, os_error_line
 from entrocraft.schedules import Band
 from entrocraft.schedules.base import UNIT_NAMES
 
-_PATH_ERRORS = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
 _BARS = "▁▂▃▄▅▆▇█"
 
 
 def user_errors_exit_2(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Say a user's mistake in one line on stderr and exit 2; anything else is our bug and shows its trace."""
+    """Say a user's mistake, or what the system refuses, in one line on stderr and exit 2; Ctrl-C exits 130.
+
+    Anything else is our bug and shows its trace, which ENTROCRAFT_TRACE=1 does for mistakes, too.
+    """
 
     @wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except (EntrocraftError, *_PATH_ERRORS) as error:
-            click.echo(f"entrocraft: error: {' '.join(str(error).split())}", err=True)
+        except (EntrocraftError, OSError, UnicodeError) as error:
+            if os.environ.get("ENTROCRAFT_TRACE"):
+                traceback.print_exc()
+            say(f"error: {' '.join(_said(error).split())}")
             sys.exit(2)
+        except KeyboardInterrupt:
+            say("stopped by SIGINT")
+            sys.exit(130)
 
     return wrapper
+
+
+def say(text: str) -> None:
+    """Write a line to standard error; where nobody reads it any more, that is no mistake."""
+    with suppress(OSError):
+        click.echo(f"entrocraft: {text}".encode("utf-8", "backslashreplace").decode(), err=True)
+
+
+def _said(error: EntrocraftError | OSError | UnicodeError) -> str:
+    if isinstance(error, OSError) and not isinstance(error, EntrocraftError):
+        return os_error_line(error)
+    if isinstance(error, UnicodeError) and not isinstance(error, EntrocraftError):
+        return f"text that is no UTF-8, such as half of an emoji: {first_line(error)}"
+    return str(error)
 
 
 def sparkline(values: Sequence[float]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from entrocraft.cli.output import describe_curve, user_errors_exit_2
+from entrocraft.cli.output import describe_curve, say, user_errors_exit_2
 from entrocraft.errors import InvalidValueError
 
 
@@ -16,12 +16,25 @@ from entrocraft.errors import InvalidValueError
 @click.argument("overrides", metavar="[key.path=value]...", nargs=-1)
 @click.option("--output", type=click.Path(path_type=Path), help="Run directory. [default: runs/CONFIG]")
 @click.option("--resume", is_flag=True, help="Go on with the run in the output directory, if there is one.")
+@click.option(
+    "--resume-from",
+    type=click.IntRange(0),
+    metavar="STEP",
+    help="Go on from this step's checkpoint, 0 for the beginning, and forget what came after it.",
+)
 @click.option("--dry-run", is_flag=True, help="Check and show what would run; train nothing, write nothing.")
 @user_errors_exit_2
-def train(config_file: Path, overrides: tuple[str, ...], output: Path | None, resume: bool, dry_run: bool) -> None:
+def train(
+    config_file: Path,
+    overrides: tuple[str, ...],
+    output: Path | None,
+    resume: bool,
+    resume_from: int | None,
+    dry_run: bool,
+) -> None:
     """Train as CONFIG.yaml says.
 
-    Exit status: 0 done; 2 a mistake in the request; 130 or 143 stopped by Ctrl-C or SIGTERM, resumable.
+    Exit status: 0 done; 2 a mistake in the request; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP, resumable.
     """
     from entrocraft.config import load_config
     from entrocraft.runs import RunDirectory
@@ -32,10 +45,11 @@ def train(config_file: Path, overrides: tuple[str, ...], output: Path | None, re
     if dry_run:
         _describe(training.plan_run(config, run), run)
         return
-    outcome = training.train(config, run, resume=resume)
+    outcome = training.train(config, run, resume=resume, resume_from=resume_from)
     if outcome.stopped_by is not None:
         name = signal.Signals(outcome.stopped_by).name
-        click.echo(f"stopped by {name} after step {outcome.steps}; go on with --resume", err=True)
+        when = f"amid step {outcome.steps + 1}" if outcome.amid_step else f"after step {outcome.steps}"
+        say(f"stopped by {name} {when}; go on with --resume")
         sys.exit(128 + outcome.stopped_by)
     click.echo(f"done: {run.report_file}")
 

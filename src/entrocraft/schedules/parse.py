@@ -132,7 +132,7 @@ def adaptive(curve: ScheduleLike, patience: int = DEFAULT_PATIENCE, speed: float
     return Adaptive(inner, patience, speed, unit=inner.unit)
 
 
-_BUILDERS: dict[str, Callable[..., Schedule]] = {
+BUILDERS: dict[str, Callable[..., Schedule]] = {
     builder.__name__: builder
     for builder in (
         adaptive,
@@ -148,14 +148,15 @@ _BUILDERS: dict[str, Callable[..., Schedule]] = {
         warmup,
     )
 }
+"""All schedules, by name."""
 
 
 def _build(name: object, args: list[Any], options: dict[str, Any]) -> Schedule:
     """Call the builder of that name; what its signature refuses is a user's mistake."""
-    if not isinstance(name, str) or name not in _BUILDERS:
-        raise UnknownNameError.of("schedule", name, _BUILDERS)
+    if not isinstance(name, str) or name not in BUILDERS:
+        raise UnknownNameError.of("schedule", name, BUILDERS)
     try:
-        return _BUILDERS[name](*args, **options)
+        return BUILDERS[name](*args, **options)
     except TypeError as error:
         raise InvalidValueError(f"schedule {name!r}: {str(error).removeprefix(f'{name}() ')}") from error
 
@@ -178,7 +179,7 @@ def _parse(text: str) -> Schedule:
             raise
         raise InvalidValueError(
             f"not a schedule: {text!r}; expected a number or a call such as 'linear(0.6, 0.2)' "
-            f"with one of: {', '.join(sorted(_BUILDERS))}"
+            f"with one of: {', '.join(sorted(BUILDERS))}"
         ) from error
     if isinstance(value, str):
         raise InvalidValueError(f"not a schedule: {text!r}; write it without the inner quotes")

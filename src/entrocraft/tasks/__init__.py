@@ -13,18 +13,19 @@ from entrocraft.tasks.countdown import Countdown
 from entrocraft.tasks.dataset import DatasetTask
 from entrocraft.tasks.procedural import ReasoningGym
 
-_TASKS: dict[str, Callable[..., Task]] = {
+TASKS: dict[str, Callable[..., Task]] = {
     "additions": Additions,
     "countdown": Countdown,
     "dataset": DatasetTask,
     "reasoning-gym": ReasoningGym,
     **{name: partial(build_benchmark, name) for name in BENCHMARKS},
 }
+"""All tasks of this library, by name."""
 
 
 def available() -> list[str]:
     """Return the names that `build` knows."""
-    return sorted(_TASKS)
+    return sorted(TASKS)
 
 
 def build(name: str, **options: Any) -> Task:
@@ -45,9 +46,9 @@ def build(name: str, **options: Any) -> Task:
     family, separator, dataset = name.partition("/")
     if separator and family == "reasoning-gym":
         name, options = family, {"dataset": dataset} | options
-    if name not in _TASKS:
-        raise UnknownNameError.of("task", name, _TASKS)
-    return build_with(_TASKS[name], options, f"task {name!r}")
+    if name not in TASKS:
+        raise UnknownNameError.of("task", name, TASKS)
+    return build_with(TASKS[name], options, f"task {name!r}")
 
 
 __all__ = ["Additions", "Countdown", "DatasetTask", "Problem", "ReasoningGym", "Split", "Task", "available", "build"]
