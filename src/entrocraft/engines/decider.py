@@ -27,8 +27,8 @@ from entrocraft.errors import InvalidValueError, MeasurementError
 logger = logging.getLogger(__name__)
 
 _ROUNDING = 0.02
-"""Advantages below this are rounding where all rewards of a prompt are equal: what a rounded mean leaves of them, over a
-deviation that is rounding, too."""
+"""Advantages below this are rounding where all rewards of a prompt are equal: what a rounded mean leaves of them, over
+a deviation that is rounding, too."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,8 +133,8 @@ class Decider:
         weights_BT = method.weigh(tokens, decision)
         if weights_BT is not None and "tokens" not in method.turns:
             raise InvalidValueError(
-                f"method {self.controller.name!r} weighs tokens, and says that it turns {', '.join(sorted(method.turns))}; add "
-                "'tokens' to `turns`, for engines to know"
+                f"method {self.controller.name!r} weighs tokens, and says that it turns {', '.join(sorted(method.turns))}; "
+                "add 'tokens' to `turns`, for engines to know"
             )
         if self._steering is not None:
             decision.metrics.update(
@@ -308,7 +308,7 @@ class Decider:
     def _decided_advantages(self, rollouts: Rollouts, decision: Decision, batch: Batch) -> Tensor:
         """Return this rank's advantages as they were decided, in the shape of its own.
 
-        Advantages of single tokens are multiplied by what their mean was, which leaves them what they say of each other.
+        Advantages of single tokens are multiplied by what their mean was, which leaves their relations as they were.
         """
         own = rollouts.advantages
         before_B, after_B = (

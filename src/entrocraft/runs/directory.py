@@ -218,13 +218,13 @@ class RunDirectory:
             rest = f"the newest whole checkpoint is of step {whole[-1]}" if whole else "no earlier checkpoint is whole"
             go_on = f"--resume-from {whole[-1]} goes on from there" if whole else "--resume-from 0 begins again"
             raise RunDirectoryError(
-                f"cannot resume exactly from {chosen.folder}: {', '.join(damage)}; {rest}. Put back what is missing, or "
-                f"{go_on} and forgets what came after"
+                f"cannot resume exactly from {chosen.folder}: {', '.join(damage)}; {rest}. Put back what is missing, "
+                f"or {go_on} and forgets what came after"
             )
         if step is None and self.last_step() < chosen.step:
             raise RunDirectoryError(
-                f"{self.metrics_file} ends at step {self.last_step()}, before the checkpoint of step {chosen.step}: put the "
-                f"lines back, or go on without them by --resume-from {chosen.step}"
+                f"{self.metrics_file} ends at step {self.last_step()}, before the checkpoint of step {chosen.step}: put "
+                f"the lines back, or go on without them by --resume-from {chosen.step}"
             )
         return chosen
 

@@ -96,8 +96,8 @@ def _checkpoint(config: RunConfig, run: RunDirectory, resume_from: int | None) -
     last = run.last_step()
     if checkpoint is None and resume_from is None and last > config.train.save_every:
         raise RunDirectoryError(
-            f"{run.checkpoints} holds no checkpoint, though the metrics go to step {last}: put one back, or begin again "
-            "by --resume-from 0, which forgets these steps"
+            f"{run.checkpoints} holds no checkpoint, though the metrics go to step {last}: put one back, or begin "
+            "again by --resume-from 0, which forgets these steps"
         )
     return checkpoint
 
