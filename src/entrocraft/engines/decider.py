@@ -133,8 +133,8 @@ class Decider:
         weights_BT = method.weigh(tokens, decision)
         if weights_BT is not None and "tokens" not in method.turns:
             raise InvalidValueError(
-                f"method {self.controller.name!r} weighs tokens, and says that it turns {', '.join(sorted(method.turns))}; "
-                "add 'tokens' to `turns`, for engines to know"
+                f"method {self.controller.name!r} weighs tokens, and says that it turns "
+                f"{', '.join(sorted(method.turns))}; add 'tokens' to `turns`, for engines to know"
             )
         if self._steering is not None:
             decision.metrics.update(

@@ -223,8 +223,8 @@ class RunDirectory:
             )
         if step is None and self.last_step() < chosen.step:
             raise RunDirectoryError(
-                f"{self.metrics_file} ends at step {self.last_step()}, before the checkpoint of step {chosen.step}: put "
-                f"the lines back, or go on without them by --resume-from {chosen.step}"
+                f"{self.metrics_file} ends at step {self.last_step()}, before the checkpoint of step {chosen.step}: "
+                f"put the lines back, or go on without them by --resume-from {chosen.step}"
             )
         return chosen
 
