@@ -1,13 +1,18 @@
 """What the README tells people to run, runs."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+import yaml
+from conftest import run_command
 
+import entrocraft as ec
 from entrocraft.cli import main
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
 
 
 @pytest.mark.slow
@@ -21,8 +26,6 @@ def test_the_trl_snippet_runs_as_written(tmp_path, monkeypatch):
 
 
 def test_the_schedules_of_the_readme_are_understood():
-    import entrocraft as ec
-
     specs = re.findall(r"entrocraft schedule \"(.*?)\"", README)
     assert specs
     for spec in specs:
@@ -32,3 +35,23 @@ def test_the_schedules_of_the_readme_are_understood():
 def test_the_commands_of_the_readme_exist():
     commands = set(re.findall(r"^entrocraft (\w+)", README, re.MULTILINE))
     assert {"train", "eval", "plot", "schedule"} <= commands <= set(main.commands)
+
+
+def test_the_runs_of_the_readme_can_begin(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    commands = re.findall(r"^entrocraft (train recipes/.*?)(?: +#.*)?$", README, re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        result = run_command(*shlex.split(command), "--output", "runs/of the readme", "--dry-run")
+        assert result.exit_code == 0, result.output
+
+
+def test_the_methods_of_the_readme_are_known():
+    (table,) = re.findall(r"^\| method \| leaves out \|.*\n\|[-|]*\n((?:\|.*\n)+)", README, re.MULTILINE)
+    cells = [row.split("|")[1] for row in table.splitlines()]
+    assert len(cells) == 5
+    for cell in cells:
+        name, *settings = re.findall(r"`(.+?)`", cell)
+        ec.EntropyControl.of({"method": name} | {k: v for text in settings for k, v in yaml.safe_load(text).items()})
+    (shown,) = re.findall(r"`entropy_control=({.*?})`", README)
+    assert ec.EntropyControl.of(yaml.safe_load(shown)).method_name == "budget"
