@@ -1,7 +1,12 @@
-"""A rollout engine for tests: transformers in a Ray actor, sampling whatever requests have come in together."""
+"""A rollout engine for tests: transformers in a Ray actor, sampling whatever requests have come in together.
+
+Each request is drawn from random numbers of its own, so that what is sampled does not depend on which come in together: runs
+whose weights are alike can be compared.
+"""
 
 import asyncio
 import os
+from collections import Counter
 
 import ray
 import torch
@@ -43,10 +48,9 @@ class Server:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         torch.set_num_threads(1)
-        torch.manual_seed(seed)
         self.model = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path)).eval()
         self.end_tokens, self.response_length = set(end_tokens), response_length
-        self.global_steps = None
+        self.global_steps, self.seed, self.times_asked = None, seed, Counter()
         self.requests, self.sampling = [], None
         self.has_weights = asyncio.Event()
 
@@ -59,7 +63,10 @@ class Server:
 
     async def generate(self, request_id, prompt_ids, sampling_params, **kwargs):
         answer = asyncio.get_running_loop().create_future()
-        self.requests.append((list(prompt_ids), dict(sampling_params), answer))
+        prompt = tuple(prompt_ids)
+        generator = torch.Generator().manual_seed(hash((*self.seed, self.times_asked[prompt], *prompt)) % 2**63)
+        self.times_asked[prompt] += 1
+        self.requests.append((list(prompt), dict(sampling_params), generator, answer))
         if self.sampling is None or self.sampling.done():
             self.sampling = asyncio.create_task(self._sample_all())
         return await answer
@@ -69,8 +76,9 @@ class Server:
         while self.requests:
             await asyncio.sleep(_GATHERING_SECONDS)
             batch, self.requests = self.requests[:_LARGEST_BATCH], self.requests[_LARGEST_BATCH:]
+            prompts, params, generators, _ = zip(*batch, strict=True)
             try:
-                outputs = self._sample([prompt for prompt, _, _ in batch], [params for _, params, _ in batch])
+                outputs = self._sample(prompts, params, generators)
             except Exception as error:
                 for *_, answer in batch:
                     answer.set_exception(error)
@@ -79,7 +87,7 @@ class Server:
                 answer.set_result(output)
 
     @torch.no_grad()
-    def _sample(self, prompts, params):
+    def _sample(self, prompts, params, generators):
         width = max(map(len, prompts))
         ids = torch.tensor([[0] * (width - len(prompt)) + prompt for prompt in prompts])
         mask = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
@@ -95,7 +103,10 @@ class Server:
             )
             cache, logits = out.past_key_values, out.logits[:, -1].float()
             log_p = torch.log_softmax(logits / temperature.clamp(min=1e-3)[:, None], -1)
-            next_tokens = torch.where(temperature > 0, torch.multinomial(log_p.exp(), 1)[:, 0], logits.argmax(-1))
+            drawn = torch.cat(
+                [torch.multinomial(p, 1, generator=g) for p, g in zip(log_p.exp(), generators, strict=True)]
+            )
+            next_tokens = torch.where(temperature > 0, drawn, logits.argmax(-1))
             for row, token in enumerate(next_tokens.tolist()):
                 if not done[row]:
                     tokens[row].append(token)
@@ -135,6 +146,7 @@ class TransformersReplica(RolloutReplica):
         actor = ray.remote(Server).options(
             name=_SERVER.format(self.replica_rank), num_cpus=0, max_concurrency=self.max_concurrency
         )
-        self._server_handle = actor.remote(path, [end], self.config.response_length, self.config.get("seed", 0) or 0)
+        seed = (self.config.get("seed", 0) or 0, self.replica_rank)  # replicas may be asked the same
+        self._server_handle = actor.remote(path, [end], self.config.response_length, seed)
         self._server_address = f"transformers-{self.replica_rank}"
         self.servers = [self._server_handle]

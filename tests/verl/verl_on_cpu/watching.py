@@ -58,7 +58,7 @@ def recorded(decide):
     def decide_and_record(self, batch, rows, own):
         import transfer_queue as tq
 
-        update = decide(self, batch, rows, own)
+        update, stats = decided_with_stats(self, decide, batch, rows, own)
         fields = tq.kv_batch_get(
             keys=[batch.keys[row] for row in rows],
             partition_id=batch.partition_id,
@@ -81,9 +81,26 @@ def recorded(decide):
         }
         if update.batch.change is not None:
             tensors["predicted"] = update.batch.change
+        if stats.self_kernel_BT is not None:
+            tensors["self_kernel"] = stats.self_kernel_BT
         folder = Path(os.environ[RECORDED])
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, folder / f"{self.global_steps}.safetensors")
         return update
 
     return decide_and_record
+
+
+def decided_with_stats(trainer, decide, *arguments):
+    """Return what a trainer decides, and what of the tokens it was decided on."""
+    seen, ask = {}, trainer._decider.decide
+
+    def asked(rollouts, **more):
+        seen["stats"] = rollouts.stats
+        return ask(rollouts, **more)
+
+    trainer._decider.decide = asked
+    try:
+        return decide(trainer, *arguments), seen["stats"]
+    finally:
+        del trainer._decider.decide
