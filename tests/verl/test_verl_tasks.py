@@ -2,6 +2,7 @@
 
 import json
 
+import pyarrow
 import pyarrow.parquet
 import pytest
 from click.testing import CliRunner
@@ -124,6 +125,46 @@ def test_what_is_tested_on_is_not_trained_on(tmp_path):
         "3?" in row["prompt"][0]["content"] and "what" in row["prompt"][0]["content"]
         for row in rows_of(tmp_path / "train.parquet")
     )
+
+
+def dapo(folder, number=20):
+    """A file with the layout of DAPO-Math-17k."""
+    rows = [
+        {
+            "data_source": "math_dapo",
+            "prompt": [{"content": f"Solve it, then write Answer: $Answer.\n\nWhat is {i} + 1?", "role": "user"}],
+            "ability": "MATH",
+            "reward_model": {"ground_truth": str(i + 1), "style": "rule-lighteval/MATH_v2"},
+            "extra_info": {"index": f"id-{i}"},
+        }
+        for i in range(number)
+    ]
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), folder / "dapo-math-17k.parquet")
+    return {"name": "dataset", "train": str(folder / "dapo-math-17k.parquet")}, rows
+
+
+def test_verls_own_layout_is_read_and_written_back(tmp_path):
+    task, read = dapo(tmp_path)
+    about = write_parquet(task, "train", None, tmp_path / "back.parquet", check_answers=True)
+    written = rows_of(tmp_path / "back.parquet")
+    assert about["written"] == len(written) > 10 and about["left_out_as_not_graded"] == 0
+    prompts = [row["prompt"] for row in read]
+    assert all(row["prompt"] in prompts for row in written)
+    (tmp_path / "dapo-math-17k.parquet").unlink()  # a worker need not have it
+    for row in written:
+        right = read[prompts.index(row["prompt"])]["reward_model"]["ground_truth"]
+        assert [graded(row, f"Answer: {answer}") for answer in (right, "1000")] == [1.0, 0.0]
+
+
+def test_other_data_for_verl_are_graded_as_mathematics(tmp_path):
+    _, read = dapo(tmp_path)
+    assert [graded(read[4], completion) for completion in ("Answer: 5", r"\boxed{5}", "6")] == [1.0, 1.0, 0.0]
+    assert compute_score("", r"\boxed{x}", "{") == 0.0
+
+
+def test_files_that_do_not_say_what_grades_them_are_graded_as_they_were():
+    truth = {"task": '{"name": "dataset", "train": "nowhere.jsonl"}', "problem": {"answer": "a"}}
+    assert [compute_score("", text, json.dumps(truth)) for text in ("a", "b")] == [1.0, 0.0]
 
 
 def test_nothing_half_written_is_left_behind(tmp_path, monkeypatch):

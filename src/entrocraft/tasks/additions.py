@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from entrocraft.errors import InvalidValueError
-from entrocraft.tasks.base import Problem, Split, Task
+from entrocraft.tasks.base import Problem, Split, Task, check_num_problems
+
+_MOST = 10**9  # that is added; sums have ten digits, a token each
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,8 @@ class Additions(Task):
     Sums whose `(a + 3 b) % 5` is 0 are kept for `test`. There are few sums, so problems repeat.
 
     Raises:
-        InvalidValueError: `max_number` is less than 3, which leaves one of the splits nothing.
+        InvalidValueError: `max_number` is less than 3, which leaves one of the splits nothing, or too large for answers
+            of 12 tokens.
     """
 
     max_number: int = 9
@@ -30,10 +33,13 @@ class Additions(Task):
     max_completion_tokens = 12
 
     def __post_init__(self) -> None:
-        if self.max_number < 3:
-            raise InvalidValueError(f"additions: max_number must be at least 3, got {self.max_number}")
+        if not 3 <= self.max_number <= _MOST:
+            raise InvalidValueError(
+                f"additions: max_number must be at least 3 and at most {_MOST:,}, got {self.max_number}"
+            )
 
     def problems(self, split: Split, num_problems: int, seed: int = 0) -> list[Problem]:
+        check_num_problems(num_problems, self.name)
         rng = random.Random(f"additions-{split}-{seed}")
         found: list[Problem] = []
         while len(found) < num_problems:

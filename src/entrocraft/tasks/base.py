@@ -5,11 +5,16 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+from entrocraft.errors import InvalidValueError
 from entrocraft.grading.time_limit import total_late
 
 Split = Literal["train", "test"]
 Problem = dict[str, Any]
 """One problem: a `prompt`, text or chat messages, and the columns that the verifier needs."""
+
+MOST_PROBLEMS = 1_000_000
+"""Problems that are made on demand, at most: they are held in memory."""
+_MOST_TOKENS = 1_000_000
 
 CORRECT = 0.5
 """Score above which an answer is right."""
@@ -36,6 +41,9 @@ class Task(ABC):
 
     sampling: Mapping[str, Any] = {}
     """Fields of `SamplingConfig` by which evaluations draw answers unless told otherwise."""
+
+    decided: Mapping[str, Any] = {}
+    """Options that were left to the data, as they turned out; empty until data are read."""
 
     @abstractmethod
     def problems(self, split: Split, num_problems: int, seed: int = 0) -> list[Problem]:
@@ -87,6 +95,31 @@ class Task(ABC):
         scores = self.scores([text_of(completion) for completion in completions], problems)
         log_late_graders(columns.get("log_metric"))
         return scores
+
+
+def check_completion_tokens(max_completion_tokens: int, name: str) -> None:
+    """Refuse a length of answers that is none, or that no model has room for.
+
+    Raises:
+        InvalidValueError: It is less than 1 or more than a million.
+    """
+    if not 1 <= max_completion_tokens <= _MOST_TOKENS:
+        raise InvalidValueError(
+            f"{name}: max_completion_tokens must be at least 1 and at most {_MOST_TOKENS:,}, "
+            f"got {max_completion_tokens}"
+        )
+
+
+def check_num_problems(num_problems: int, name: str) -> None:
+    """Refuse more problems than are made on demand.
+
+    Raises:
+        InvalidValueError: There are more than a million.
+    """
+    if num_problems > MOST_PROBLEMS:
+        raise InvalidValueError(
+            f"{name}: {num_problems} problems were asked for, and at most {MOST_PROBLEMS:,} are made; ask for fewer"
+        )
 
 
 def log_late_graders(log_metric: Callable[[str, float], None] | None) -> None:

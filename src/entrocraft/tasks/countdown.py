@@ -16,12 +16,15 @@ from fractions import Fraction
 from typing import Any
 
 from entrocraft.errors import InvalidValueError
-from entrocraft.tasks.base import Problem, Split, Task
+from entrocraft.tasks.base import Problem, Split, Task, check_num_problems
 
 _TOKEN = re.compile(r"\d+|[-+*/()]")
 _MAX_ANSWER_CHARS = 256  # bounds the parser's recursion; an answer to eight numbers takes fewer than 40
 _ONE_TEST_PROBLEM_IN = 10  # by a hash of the problem itself
 _MAX_MISSES = 5000  # draws in a row without a new problem after which a split counts as exhausted
+_MAX_DRAWS = 20_000  # of numbers and operators in a row that reach no target
+_MOST = 10**9  # that a number or a target may be
+_MOST_OPERATORS = 16  # one may stand there several times, to be drawn more often
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}  # how tightly operators bind
 _OF_A_NUMBER = 3  # which needs no parentheses beside any operator
 
@@ -119,12 +122,13 @@ class Countdown(Task):
     def __post_init__(self) -> None:
         if not 2 <= self.num_numbers <= 8:
             raise InvalidValueError(f"countdown: num_numbers must be 2 to 8, got {self.num_numbers}")
-        if self.max_number < 1 or self.max_target < 1:
+        if not (1 <= self.max_number <= _MOST and 1 <= self.max_target <= _MOST):
             raise InvalidValueError(
-                f"countdown: max_number and max_target must be at least 1, got {self.max_number} and {self.max_target}"
+                f"countdown: max_number and max_target must be at least 1 and at most {_MOST:,}, got {self.max_number} "
+                f"and {self.max_target}"
             )
-        if not self.operators or set(self.operators) - set(_PRECEDENCE):
-            raise InvalidValueError(f"countdown: operators must be some of '+-*/', got {self.operators!r}")
+        if not 1 <= len(self.operators) <= _MOST_OPERATORS or set(self.operators) - set(_PRECEDENCE):
+            raise InvalidValueError(f"countdown: operators must be some of '+-*/', got {self.operators!r:.60}")
 
     @property
     def max_completion_tokens(self) -> int:  # type: ignore[override]
@@ -136,8 +140,12 @@ class Countdown(Task):
         return self.num_numbers * digits + (self.num_numbers - 1) + 2 * (self.num_numbers - 2) + 1
 
     def solved_problem(self, rng: random.Random) -> Problem:
-        """Return a random problem of either split with a `solution`, an expression that solves it."""
-        while True:
+        """Return a random problem of either split with a `solution`, an expression that solves it.
+
+        Raises:
+            InvalidValueError: Numbers as large as these hardly ever reach a target as small.
+        """
+        for _ in range(_MAX_DRAWS):
             numbers = [rng.randint(1, self.max_number) for _ in range(self.num_numbers)]
             value, solution, _ = self._random_expression(numbers, rng)
             if value.denominator == 1 and 1 <= value <= self.max_target:
@@ -148,6 +156,10 @@ class Countdown(Task):
                     "target": int(value),
                     "solution": solution,
                 }
+        raise InvalidValueError(
+            f"countdown: {_MAX_DRAWS:,} draws of {self.num_numbers} numbers up to {self.max_number:,} with "
+            f"{self.operators!r} reached no target up to {self.max_target:,}; lower max_number, or raise max_target"
+        )
 
     def problems(self, split: Split, num_problems: int, seed: int = 0) -> list[Problem]:
         """Return problems of `split` that differ in numbers or target; see `Task.problems`.
@@ -155,6 +167,7 @@ class Countdown(Task):
         Raises:
             InvalidValueError: The split holds fewer problems than were asked for.
         """
+        check_num_problems(num_problems, self.name)
         rng = random.Random(f"countdown-{split}-{seed}")
         found: dict[str, Problem] = {}
         misses = 0

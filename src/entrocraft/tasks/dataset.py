@@ -4,15 +4,19 @@ import random
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
-from entrocraft.errors import InvalidValueError, UnknownNameError
+from entrocraft.errors import InvalidValueError
 from entrocraft.grading import verifiers
+from entrocraft.grading.numbers import number_text
 from entrocraft.grading.rewards import OwnReward, own_reward
-from entrocraft.tasks.base import Problem, Split, Task, is_held_out, log_late_graders
+from entrocraft.tasks.base import Problem, Split, Task, check_completion_tokens, is_held_out, log_late_graders
+from entrocraft.tasks.cells import Selection, cell, check_columns, check_unicode, decoded
+from entrocraft.tasks.layouts import layout_of
 from entrocraft.tasks.prompt_template import PromptTemplate
 from entrocraft.tasks.sources import Row, read_rows
 
+_MOST_COLUMNS = 10_000
 # Arguments that TRL gives a reward besides columns; outside of training there is nothing to log to.
 _OUTSIDE_TRAINING: dict[str, Any] = {
     "trainer_state": None,
@@ -34,11 +38,12 @@ class DatasetTask(Task):
     read when they are first needed, those of a split that nobody asks for never.
 
     Args:
-        train: Source of training problems: a .jsonl, .json, .csv or .parquet file, a folder or a hub id; see
-            `read_rows`. None if there is nothing to train on.
+        train: Source of training problems: a file of rows, a folder or a hub id; see `read_rows`. None if there is
+            nothing to train on.
         test: Source of held-out problems; by default `test_share` of `train`.
         test_share: Share of the rows of `train` that is held out where there is no `test`; 0 holds out none.
-        where: Columns and the values that rows must hold to be used: `{column: value}`, or a list of values.
+        where: Columns and the values that rows must hold to be used: `{column: value}`, or a list of values; see
+            `Selection`.
         unless: Columns and the values that rows must not hold, likewise.
         config: Configuration of a hub data set.
         revision: Revision of a hub data set.
@@ -46,11 +51,12 @@ class DatasetTask(Task):
             messages.
         system: System message before the prompt; makes it a chat.
         chat: Whether to give the prompt as a user's message, for models with a chat template.
-        answer: Name of the column of right answers, for rewards by name.
-        reward: Reward by name, `exact`, `number`, `math` or `{name: regex, pattern: ...}`; or your own
-            `package.module:function` in TRL's signature, which is given all columns but those whose names TRL uses
-            itself (`prompt`, `completion`, `tools` and the like). `{name: package.module:function, seconds: 5}` gives
-            each completion a time limit; see `OwnReward`.
+        answer: Name of the column of right answers, for rewards by name, with dots into cells that hold columns
+            themselves; by default `answer`, or `reward_model.ground_truth` in data as verl has them.
+        reward: Reward by name: `exact`, `number`, `math` or `{name: regex, pattern: ...}`, by default `exact`, or
+            `math` for data as verl has them; or your own `package.module:function` in TRL's signature, which is given
+            all columns but those whose names TRL uses itself (`prompt`, `completion`, `tools` and the like).
+            `{name: package.module:function, seconds: 5}` gives each completion a time limit; see `OwnReward`.
         max_completion_tokens: Number of tokens after which an answer is cut.
         name: Name of the task in reports.
 
@@ -83,8 +89,8 @@ class DatasetTask(Task):
         prompt: str = "{prompt}",
         system: str | None = None,
         chat: bool = False,
-        answer: str = "answer",
-        reward: str | Mapping[str, Any] = "exact",
+        answer: str | None = None,
+        reward: str | Mapping[str, Any] | None = None,
         max_completion_tokens: int = 256,
         name: str = "dataset",
     ):
@@ -92,15 +98,16 @@ class DatasetTask(Task):
             raise InvalidValueError(f"{name}: say where the data are: `train`, `test` or both")
         if not 0.0 <= test_share < 1.0:
             raise InvalidValueError(f"{name}: test_share must be at least 0 and less than 1, got {test_share}")
-        if max_completion_tokens < 1:
-            raise InvalidValueError(f"{name}: max_completion_tokens must be at least 1, got {max_completion_tokens}")
+        check_completion_tokens(max_completion_tokens, name)
         self.name, self.max_completion_tokens = name, max_completion_tokens
         self._train, self._test, self._test_share = train, test, test_share
         self._config, self._revision = config, revision
-        self._where, self._unless = _selection("where", where, name), _selection("unless", unless, name)
+        self._where, self._unless = Selection("where", where, name), Selection("unless", unless, name)
         self._template, self._answer = PromptTemplate(prompt, system=system, chat=chat, name=name), answer
-        self._grader = own_reward(reward) or verifiers.build(reward)
-        self.reads_prompts = self.reads_tokens = isinstance(self._grader, OwnReward)
+        self._own = None if reward is None else own_reward(reward)
+        self._verifier = verifiers.build(reward) if reward is not None and self._own is None else None
+        self.reads_prompts = self.reads_tokens = self._own is not None
+        self.decided = {}
         self._overlap_warned = False
         # What has been read: each source, and of each of its problems the number of the row, from 1, and the problem.
         self._sources: list[tuple[str, list[int], list[Problem]]] = []
@@ -151,13 +158,20 @@ class DatasetTask(Task):
         rows = read_rows(source, config=self._config, revision=self._revision)
         # Objects of a .jsonl file may leave out a column that others have: it is then empty.
         columns = dict.fromkeys(name for row in rows for name in row)
+        if len(columns) > _MOST_COLUMNS:
+            raise InvalidValueError(f"{source}: more than {_MOST_COLUMNS} columns, got {len(columns)}")
         rows = [dict.fromkeys(columns) | row for row in rows]
-        needed = [*self._template.columns] + ([] if isinstance(self._grader, OwnReward) else [self._answer])
-        for column in (*needed, *self._where, *self._unless):
-            if column not in columns:
-                raise UnknownNameError.of(f"column of {source}", column, columns)
-        numbers = [number for number, row in enumerate(rows, start=1) if self._selects(row)]
-        problems = [self._problem(rows[number - 1], needed, f"{source}, row {number}") for number in numbers]
+        answer = self._decide(rows, source)
+        needed = [*self._template.columns] + ([] if answer is None else [answer])
+        check_columns((*needed, *self._where.columns, *self._unless.columns), rows, source)
+        for selection in (self._where, self._unless):
+            selection.check(rows, source)
+        numbers = [
+            number
+            for number, row in enumerate(rows, start=1)
+            if self._where.all_hold(row) and not self._unless.any_holds(row)
+        ]
+        problems = [self._problem(rows[number - 1], answer, f"{source}, row {number}") for number in numbers]
         if not problems:
             raise InvalidValueError(f"{source}: none of {len(rows)} rows is what `where` and `unless` ask for")
         is_chat = [isinstance(problem["prompt"], list) for problem in problems]
@@ -179,11 +193,29 @@ class DatasetTask(Task):
                     return f"{source}, row {number}, {columns}"
         return super().place_of(problem)
 
-    def _selects(self, row: Row) -> bool:
-        """Return whether `where` and `unless` let a row be used."""
-        return all(row[column] in values for column, values in self._where.items()) and not any(
-            row[column] in values for column, values in self._unless.items()
-        )
+    def _decide(self, rows: Sequence[Row], source: str) -> str | None:
+        """Return the column of right answers, None if none is needed; settle by the data what settings left open."""
+        if self._own is not None:
+            return None
+        layout = layout_of(rows, source, graded=self._verifier is not None)
+        answer = self._answer or layout.answer
+        if self._verifier is None:
+            self._verifier = verifiers.build(layout.reward)
+            self.decided = {"answer": answer, "reward": layout.reward}
+        elif self.decided and self.decided["reward"] != layout.reward:
+            raise InvalidValueError(
+                f"{self.name}: `train` and `test` are of different layouts, so that {source} would be graded by reward "
+                f"{layout.reward!r} and the other by {self.decided['reward']!r}; give `reward`"
+            )
+        return answer
+
+    @property
+    def _grader(self) -> OwnReward | verifiers.Verifier:
+        """Return what grades answers; where settings leave that to the data, they are read."""
+        if self._own is None and self._verifier is None:
+            _ = self._test_problems if self._train is None else self._train_problems
+            assert self._verifier is not None
+        return self._own or cast(verifiers.Verifier, self._verifier)
 
     def _warn_of_overlap(self) -> None:
         """Warn once of test problems that are trained on, as soon as the training problems are read, too."""
@@ -199,27 +231,31 @@ class DatasetTask(Task):
                 stacklevel=2,
             )
 
-    def _problem(self, row: Row, needed: Sequence[str], place: str) -> Problem:
+    def _problem(self, row: Row, answer: str | None, place: str) -> Problem:
         """Return the problem that a row holds, and refuse one with an empty cell among the columns needed."""
-        for column in needed:
-            if row[column] is None or (isinstance(row[column], str) and not row[column].strip()):
+        for column in [*self._template.columns] + ([] if answer is None else [answer]):
+            value = cell(row, column)
+            if value is None or (isinstance(value, str | bytes) and not value.strip()):
                 raise InvalidValueError(f"{place}: column {column!r} is empty")
         prompt = self._template.prompt(row, place)
-        if isinstance(self._grader, OwnReward):
-            return {"prompt": prompt} | {name: value for name, value in row.items() if name not in _RESERVED}
-        return {"prompt": prompt, "answer": self._right_answer(row[self._answer], place)}
+        if answer is not None:
+            return {"prompt": prompt, "answer": self._right_answer(cell(row, answer), f"{place}: column {answer!r}")}
+        columns = {name: value for name, value in row.items() if name not in _RESERVED}
+        for name, value in columns.items():
+            check_unicode((name, value), f"{place}: column {name!a}")
+        return {"prompt": prompt} | columns
 
     def _right_answer(self, value: Any, place: str) -> str:
         """Return a right answer as text, and refuse what the verifier could never find in a completion."""
-        assert isinstance(self._grader, verifiers.Verifier)
-        if isinstance(value, bool) or not isinstance(value, str | int | float) or value != value:
-            raise InvalidValueError(f"{place}: column {self._answer!r} must hold text or a number, got {value!r:.80}")
+        value = decoded(value, place)
         # Readers of tables make 42 a 42.0 where another row of the column is empty.
-        text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
-        if self._grader.expected(text) is None:
-            raise InvalidValueError(
-                f"{place}: column {self._answer!r} holds no answer that reward can find: {text!r:.80}"
-            )
+        text = value if isinstance(value, str) else number_text(value)
+        if text is None:
+            raise InvalidValueError(f"{place} must hold text or a number, got {value!r:.80}")
+        check_unicode(text, place)
+        mistake = cast(verifiers.Verifier, self._verifier).mistake_in(text)
+        if mistake is not None:
+            raise InvalidValueError(f"{place} {mistake}, got {text!r:.80}")
         return text
 
     def size(self, split: Split) -> int:
@@ -254,8 +290,9 @@ class DatasetTask(Task):
             completion_ids: Tokens of each completion, for a reward of your own; None where nobody knows them, and the
                 reward is then not given any.
         """
-        if not isinstance(self._grader, OwnReward):
-            return self._grader.scores(completions, [problem["answer"] for problem in problems])
+        grader = self._grader
+        if not isinstance(grader, OwnReward):
+            return grader.scores(completions, [problem["answer"] for problem in problems])
         prompts = [problem["prompt"] for problem in problems]
         in_chat = [isinstance(prompt, list) for prompt in prompts]
         # As TRL gives completions to rewards: what is said in a chat is a list of messages.
@@ -267,31 +304,17 @@ class DatasetTask(Task):
         if completion_ids is None and not any(completions):
             completion_ids = [[] for _ in completions]  # the tokens of empty texts are known
         tokens = {} if completion_ids is None else {"completion_ids": completion_ids}
-        return self._grader(messages, prompts=prompts, **columns, **tokens, **_OUTSIDE_TRAINING)
+        return grader(messages, prompts=prompts, **columns, **tokens, **_OUTSIDE_TRAINING)
 
     def reward(self, completions: Sequence[Any], **columns: Any) -> list[float]:
         """Score a batch in TRL's reward-function signature; a reward of your own gets every argument that TRL gives."""
-        if isinstance(self._grader, OwnReward):
-            scores = self._grader(completions, **columns)
+        if self._own is not None:
+            scores = self._own(completions, **columns)
             log_late_graders(columns.get("log_metric"))
             return scores
         return super().reward(completions, **columns)
 
     def answers_of(self, completions: Sequence[str]) -> list[str | None]:
         """Return what the verifier takes each completion to answer; under a reward of your own, the whole text."""
-        if isinstance(self._grader, OwnReward):
-            return super().answers_of(completions)
-        return self._grader.answers_of(completions)
-
-
-def _selection(option: str, columns: Any, name: str) -> dict[str, list[Any]]:
-    """Return the values that each column must, or must not, hold, as lists."""
-    if columns is None:
-        return {}
-    if not isinstance(columns, Mapping):
-        raise InvalidValueError(
-            f"{name}: {option} expects columns and their values, such as {{level: [4, 5]}}, got {columns!r}"
-        )
-    return {
-        column: list(values) if isinstance(values, list | tuple) else [values] for column, values in columns.items()
-    }
+        grader = self._grader
+        return super().answers_of(completions) if isinstance(grader, OwnReward) else grader.answers_of(completions)

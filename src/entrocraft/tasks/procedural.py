@@ -9,7 +9,7 @@ from typing import Any
 from entrocraft.errors import InvalidValueError, MissingDependencyError, UnknownNameError
 from entrocraft.grading.time_limit import time_limited
 from entrocraft.grading.verifiers import Number, Tagged, Verifier
-from entrocraft.tasks.base import Problem, Split, Task, is_held_out
+from entrocraft.tasks.base import Problem, Split, Task, check_completion_tokens, check_num_problems, is_held_out
 
 _MAX_MISSES = 2000  # entries in a row without a new problem after which a split counts as exhausted
 _CHUNK = 20  # entries made at once
@@ -62,9 +62,8 @@ class ReasoningGym(Task):
     ):
         if extract not in _EXTRACTS:
             raise UnknownNameError.of("way to extract an answer", extract, _EXTRACTS)
-        if max_completion_tokens < 1:
-            raise InvalidValueError(f"max_completion_tokens must be at least 1, got {max_completion_tokens}")
         self.name = f"reasoning-gym/{dataset}"
+        check_completion_tokens(max_completion_tokens, self.name)
         self.max_completion_tokens = max_completion_tokens
         self._extract = _EXTRACTS[extract]
         self._instruction = (ANSWER_TAGS if extract == "tags" else "") if instruction is None else instruction
@@ -83,6 +82,7 @@ class ReasoningGym(Task):
         Raises:
             InvalidValueError: The data set makes fewer problems than were asked for.
         """
+        check_num_problems(num_problems, self.name)
         found: dict[str, Problem] = {}
         misses = 0
         for dataset_seed, index, question, answer in self._drawn(split, seed):
@@ -133,7 +133,7 @@ class ReasoningGym(Task):
             if answer is not None
         ]
         scorer = time_limited("entrocraft.tasks.procedural_entries:score_entry", _SECONDS)
-        scores = iter(scorer.map(calls, late=0.0))
+        scores = iter(scorer.map(calls, late=0.0, failed=0.0))
         return [0.0 if answer is None else float(next(scores)) for answer in answers]
 
     def answers_of(self, completions: Sequence[str]) -> list[str | None]:

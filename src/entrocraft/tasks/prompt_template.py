@@ -5,14 +5,16 @@ from string import Formatter
 from typing import Any
 
 from entrocraft.errors import InvalidValueError
+from entrocraft.grading.numbers import number_text
+from entrocraft.tasks.cells import cell, check_unicode, decoded
 
 
 class PromptTemplate:
     """Template that makes a prompt of a row.
 
     Args:
-        template: Text with names of columns in braces; `{column}` and nothing else takes what the cell holds, text or
-            chat messages.
+        template: Text with names of columns in braces, with dots into cells that hold columns themselves; `{column}`
+            and nothing else takes what the cell holds, text or chat messages.
         system: System message before the prompt; makes it a chat.
         chat: Whether to give text as a user's message.
         name: Name of the task, for messages.
@@ -28,8 +30,12 @@ class PromptTemplate:
     """
 
     def __init__(self, template: str, *, system: str | None = None, chat: bool = False, name: str = "dataset"):
-        self._template, self._system, self._chat = template, system, chat
-        self.columns = _columns_of(template, name)
+        check_unicode(template, f"{name}: prompt")
+        check_unicode(system, f"{name}: system")
+        self._system, self._chat = system, chat
+        self._parts = _parts_of(template, name)
+        self._is_one_cell = len(self._parts) == 1 and not self._parts[0][0]
+        self.columns = [column for _, column in self._parts if column is not None]
         """Names of the columns that a row must have."""
 
     def prompt(self, row: Mapping[str, Any], place: str) -> str | list[dict[str, str]]:
@@ -40,46 +46,66 @@ class PromptTemplate:
             place: File and row, for messages.
 
         Raises:
-            InvalidValueError: A cell holds a list that is no chat, or text that is no Unicode.
+            InvalidValueError: A cell holds neither text nor a chat, or text that is no Unicode.
         """
-        columns = self.columns
-        # One column in braces and nothing else gives what the cell holds as it is; any other template gives text.
-        value = row[columns[0]] if self._template == f"{{{columns[0]}}}" else self._template.format_map(row)
         before = [{"role": "system", "content": self._system}] if self._system is not None else []
-        if isinstance(value, list):
-            if not value or not all(_is_message(message) for message in value):
-                raise InvalidValueError(
-                    f"{place}: column {columns[0]!r} must hold text, or messages with a role and a content, both text, "
-                    f"got {value!r:.120}"
-                )
-            return before + [{"role": message["role"], "content": message["content"]} for message in value]
-        try:
-            text = str(value)
-            text.encode()  # half of a surrogate pair is no character, and no tokenizer takes it
-        except UnicodeEncodeError as error:
-            raise InvalidValueError(f"{place}: the prompt is no Unicode text: {error}") from error
+        if self._is_one_cell:
+            where = f"{place}: column {self.columns[0]!r}"
+            value = decoded(cell(row, self.columns[0]), where)
+            if not isinstance(value, str):
+                return before + _messages(value, where)
+            text = value
+        else:
+            text = "".join(
+                literal if column is None else literal + _text(cell(row, column), f"{place}: column {column!r}")
+                for literal, column in self._parts
+            )
+        check_unicode(text, f"{place}: the prompt")
         return [*before, {"role": "user", "content": text}] if self._chat or before else text
 
 
-def _columns_of(template: str, name: str) -> list[str]:
-    """Return the columns that a prompt template names, in braces and with nothing else in them."""
+def _parts_of(template: str, name: str) -> list[tuple[str, str | None]]:
+    """Return each column that a template names, with the text before it, and the text after the last."""
     try:
-        fields = [(column, spec, conversion) for _, column, spec, conversion in Formatter().parse(template)]
+        fields = list(Formatter().parse(template))
     except ValueError as error:
-        raise InvalidValueError(f"{name}: prompt {template!r} cannot be read: {error}") from error
-    named = [field for field in fields if field[0] is not None]
-    if not named:
-        raise InvalidValueError(f"{name}: prompt names no column in braces: {template!r}")
-    for column, spec, conversion in named:
-        # `{column.upper}` or `{column[0]}` would be looked up in the cell, which is no part of the data.
-        if not column or spec or conversion or set(column) & set(".[]"):
+        raise InvalidValueError(f"{name}: prompt {template!r:.200} cannot be read: {error}") from error
+    if all(column is None for _, column, _, _ in fields):
+        raise InvalidValueError(f"{name}: prompt names no column in braces: {template!r:.200}")
+    for _, column, spec, conversion in fields:
+        # `{column.upper}` is looked for among the columns of a cell, and never among what Python has there.
+        wrong = column is not None and (
+            spec or conversion or set(column) & set("[]") or any(not p or p[:2] == "__" for p in column.split("."))
+        )
+        if wrong:
             raise InvalidValueError(
-                f"{name}: prompt {template!r}: braces take the name of a column and nothing else; double them to have "
-                "a brace in the text"
+                f"{name}: prompt {template!r:.200}: braces take the name of a column and nothing else; double them to "
+                "have a brace in the text"
             )
-    return [str(column) for column, _, _ in named]
+    return [(literal, column) for literal, column, _, _ in fields]
 
 
-def _is_message(value: Any) -> bool:
-    """Return whether a value is a chat message: a role and a content, both text."""
-    return isinstance(value, Mapping) and all(isinstance(value.get(key), str) for key in ("role", "content"))
+def _text(value: Any, place: str) -> str:
+    """Return what a cell contributes to text around it: text, a number, or a list of numbers in brackets."""
+    value = decoded(value, place)
+    if isinstance(value, str):
+        return value
+    numbers = [number_text(number) for number in (value if isinstance(value, list) else [value])]
+    if not numbers or None in numbers:
+        raise InvalidValueError(f"{place} must hold text, a number or a list of numbers, got {value!r:.120}")
+    return f"[{', '.join(map(str, numbers))}]" if isinstance(value, list) else str(numbers[0])
+
+
+def _messages(value: Any, place: str) -> list[dict[str, str]]:
+    """Return chat messages; a single one stands for a chat of one."""
+    messages = [value] if isinstance(value, Mapping) else value
+    found = []
+    for message in messages if isinstance(messages, list) else []:
+        both = [message.get(key) if isinstance(message, Mapping) else None for key in ("role", "content")]
+        found.append([decoded(text, place) for text in both])
+    if not found or not all(isinstance(text, str) for both in found for text in both):
+        raise InvalidValueError(
+            f"{place} must hold text, or messages with a role and a content, both text, got {value!r:.120}"
+        )
+    check_unicode(found, place)
+    return [{"role": role, "content": content} for role, content in found]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from entrocraft import tasks
 from entrocraft.errors import InvalidValueError, UnknownNameError
+from entrocraft.tasks import Additions
 from entrocraft.tasks.countdown import Countdown, parse_expression
 
 
@@ -134,3 +135,20 @@ def test_options_are_checked():
     for options in ({"num_numbers": 1}, {"max_target": 0}, {"operators": "^"}, {"nonsense": 1}):
         with pytest.raises((InvalidValueError, UnknownNameError)):
             tasks.build("countdown", **options)
+
+
+@pytest.mark.parametrize(
+    "options", [{"max_number": 10**12}, {"max_target": 10**12}, {"operators": "+" * 10**6}, {"max_number": 10**9}]
+)
+def test_what_has_no_bound_or_no_problem_is_refused(options):
+    with pytest.raises(InvalidValueError) as error:
+        Countdown(**options).problems("train", 2)
+    assert len(str(error.value)) < 300
+
+
+def test_more_problems_than_can_be_held_are_refused():
+    for task in (Countdown(), Additions()):
+        with pytest.raises(InvalidValueError, match="100000000000 problems were asked for, and at most 1,000,000"):
+            task.problems("train", 10**11)
+    with pytest.raises(InvalidValueError, match="at most 1,000,000,000, got 1000000000000"):
+        Additions(max_number=10**12)

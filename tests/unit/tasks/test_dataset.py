@@ -114,7 +114,8 @@ def test_prompts_become_chats():
         ('{"question": ["a"], "answer": 1}', {"prompt": "{question}"}, "must hold text, or messages with a role"),
         ('{"question": "a", "answer": 1}', {}, "leaves no problem to"),
         ('{"question": "a", "answer": 1}', {"train": "there.jsonl"}, "'there.jsonl': there is no such file"),
-        ('{"question": "a", "answer": 1}', {"train": "there.txt"}, "expected a .csv, .json, .jsonl, .parquet file"),
+        ('{"question": "a", "answer": 1}', {"train": "there.txt"}, "'there.txt': there is no such file"),
+        ('{"question": "a", "answer": 1}', {"train": "there"}, "expected a .csv, .json, .jsonl, .parquet or .tsv file"),
         ('{"question": "a", "answer": 1}', {"test": "sums.jsonl", "prompt": "{q}="}, "column of sums.jsonl 'q'"),
         ('{"question": "  ", "answer": 1}', {}, "row 1: column 'question' is empty"),
         ('{"question": "a", "answer": "none"}', {}, "row 1: column 'answer' holds no answer that reward can find"),
@@ -338,3 +339,115 @@ def test_a_reward_without_a_limit_that_takes_long_is_said_to(own, monkeypatch):
         UserWarning, match=r"'own_rewards:slow' has been at work for 0.05 s on 1 completions.*prompt 'p'"
     ):
         assert own("slow").scores(["a"], [{"prompt": "p", "level": 1}]) == [1.0]
+
+
+@pytest.mark.parametrize(("value", "answer"), [(b"12", "12"), (0.1, "0.1"), (1e-7, "0.0000001"), (12.0, "12")])
+def test_right_answers_are_what_they_look_like(value, answer):
+    import pyarrow
+    import pyarrow.parquet
+
+    kind = pyarrow.float32() if isinstance(value, float) else None
+    answers = pyarrow.array([value] * 20, kind)
+    pyarrow.parquet.write_table(
+        pyarrow.table({"question": [str(i) for i in range(20)], "answer": answers}), "a.parquet"
+    )
+    assert task(train="a.parquet", test_share=0.0).problems("train", 1)[0]["answer"] == answer
+
+
+@pytest.mark.parametrize("answer", ["3/4", "2:30", "1 000", "3,14", "10^3", "\ud83d", float("inf"), {"a": 1}])
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_right_answers_that_would_be_read_as_another_are_refused(answer):
+    jsonl(rows=[{"question": "q", "answer": answer}])
+    with pytest.raises(InvalidValueError, match=r"sums.jsonl, row 1: column 'answer' "):
+        task().problems("train", 1)
+
+
+def test_columns_of_a_reward_of_ones_own_are_unicode(own):
+    jsonl(rows=[{"question": str(i), "answer": i, "more": ["\ud83d"]} for i in range(20)])
+    with pytest.raises(InvalidValueError, match="row 1: column 'more' is no Unicode text"):
+        own("by_level").problems("train", 1)
+
+
+def test_a_filter_on_text_of_a_table_is_no_filter_of_nothing():
+    lines = [f"{row['question']},{row['answer']},{row['level']}\n" for row in ROWS]
+    Path("sums.csv").write_text("question,answer,level\n" + "".join(lines))
+    kept = task(train="sums.csv", test_share=0.0, unless={"level": 0}).size("train")
+    assert kept == sum(row["level"] != 0 for row in ROWS)
+    with pytest.raises(InvalidValueError, match="whose cells are of another type, such as '0'"):
+        task(train="sums.csv", unless={"level": True}).size("train")
+
+
+def verl_rows(number=40, **other):
+    """Rows as DAPO-Math-17k has them."""
+    said = "Solve it. The last line of your response should be of the form Answer: $Answer.\n\nWhat is {} + 1?"
+    return [
+        {
+            "data_source": "math_dapo",
+            "prompt": [{"content": said.format(i), "role": "user"}],
+            "ability": "MATH",
+            "reward_model": {"ground_truth": str(i + 1), "style": "rule-lighteval/MATH_v2"},
+            "extra_info": {"index": f"id-{i}"},
+        }
+        | other
+        for i in range(number)
+    ]
+
+
+def parquet(rows, name="dapo-math-17k.parquet"):
+    import pyarrow
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), name)
+    return name
+
+
+def test_verls_layout_is_read_as_it_is():
+    made = tasks.build("dataset", train=parquet(verl_rows()))
+    (problem,) = made.problems("train", 1)
+    assert problem["prompt"][0]["role"] == "user" and problem["prompt"][0]["content"].startswith("Solve it.")
+    right = problem["answer"]
+    completions = [f"So it is.\nAnswer: {right}", rf"\boxed{{{right}}}", "Answer: 1000"]
+    assert made.scores(completions, [problem] * 3) == [1.0, 1.0, 0.0]
+    assert made.decided == {"answer": "reward_model.ground_truth", "reward": "math"}
+    jsonl("verl.jsonl", verl_rows())
+    assert tasks.build("dataset", train="verl.jsonl").size("train") == made.size("train")
+
+
+def test_dotted_columns_may_be_named():
+    source = parquet(verl_rows())
+    made = DatasetTask(
+        train=source,
+        answer="reward_model.ground_truth",
+        reward="number",
+        prompt="{ability} {extra_info.index}",
+        where={"extra_info.index": ["id-3", "id-4"]},
+        test_share=0.0,
+    )
+    assert made.problems("train", 2) in (
+        [{"prompt": f"MATH id-{i}", "answer": str(i + 1)} for i in order] for order in ((3, 4), (4, 3))
+    )
+    with pytest.raises(UnknownNameError, match=r"did you mean 'reward_model.ground_truth'"):
+        DatasetTask(train=source, answer="reward_model.truth").size("train")
+
+
+def test_what_verl_grades_by_running_code_is_not_graded_as_mathematics():
+    with pytest.raises(InvalidValueError, match="graded by running code.*`reward` of your own"):
+        tasks.build("dataset", train=parquet(verl_rows(data_source="taco"))).size("train")
+    with pytest.raises(InvalidValueError, match="written by `entrocraft verl data`.*name the task 'countdown'"):
+        rows = verl_rows(data_source="entrocraft/countdown", reward_model={"ground_truth": "{}"})
+        tasks.build("dataset", train=parquet(rows)).size("train")
+
+
+def test_layouts_that_would_be_graded_unlike_are_refused():
+    jsonl("plain.jsonl", [{"prompt": str(i), "answer": i} for i in range(9)])
+    mixed = tasks.build("dataset", train=parquet(verl_rows()), test="plain.jsonl")
+    mixed.size("train")
+    with pytest.raises(InvalidValueError, match="of different layouts.*give `reward`"):
+        mixed.size("test")
+
+
+@pytest.mark.parametrize("name", ["dataset", "reasoning-gym/basic_arithmetic"])
+def test_answers_without_bound_are_refused(name):
+    options = {"train": "x.jsonl"} if name == "dataset" else {}
+    with pytest.raises(InvalidValueError, match="at least 1 and at most 1,000,000, got 1000000000000"):
+        tasks.build(name, max_completion_tokens=10**12, **options)

@@ -9,8 +9,10 @@ from typing import Any
 
 from entrocraft import tasks
 from entrocraft.errors import InvalidValueError, first_line
+from entrocraft.grading import verifiers
 from entrocraft.tasks import Problem, Split, Task
 from entrocraft.tasks.base import CORRECT
+from entrocraft.tasks.layouts import PLAIN, VERL
 
 _AT_ONCE = 4096  # problems whose answers are checked together
 
@@ -79,7 +81,8 @@ def write_parquet(
             f"{task['name']}: {wanted} problems were asked for, and of {num_seen} there are {len(written)} left: "
             f"{num_known} are in --without, {not_graded} are not graded right by their own answer"
         )
-    spec = json.dumps(dict(task), sort_keys=True)
+    # With what the data have settled, so that nothing has to read them to grade.
+    spec = json.dumps(dict(task) | dict(built.decided), sort_keys=True)
     rows = [
         _row(problem, spec, str(task["name"]), split, index, whole=built.reads_prompts)
         for index, problem in enumerate(written[:wanted])
@@ -151,7 +154,8 @@ def compute_score(
     Args:
         data_source: Not looked at.
         solution_str: The completion.
-        ground_truth: From `write_parquet`.
+        ground_truth: From `write_parquet`; or just the right answer, as other data for verl have it, which is graded as
+            mathematics.
         extra_info: Not looked at.
         own_rewards: Grade by a `package.module:function` that the data name. Off by default: data may be another's.
         more: Nor whatever else verl passes.
@@ -165,7 +169,12 @@ def compute_score(
         >>> compute_score("entrocraft/countdown", "2*3", truth), compute_score("entrocraft/countdown", "2+3", truth)
         (1.0, 0.0)
     """
-    truth = json.loads(ground_truth)
+    try:
+        truth = json.loads(ground_truth)
+    except ValueError:
+        truth = None
+    if not isinstance(truth, dict) or not {"task", "problem"} <= truth.keys():
+        return verifiers.build(VERL.reward).scores([solution_str], [ground_truth])[0]
     return _task(truth["task"], own_rewards).scores([solution_str], [truth["problem"]])[0]
 
 
@@ -177,6 +186,8 @@ def compute_signed_score(*args: Any, **kwargs: Any) -> float:
 @cache
 def _task(spec: str, own_rewards: bool) -> Task:
     options = json.loads(spec)
+    if options["name"] == "dataset":
+        options.setdefault("reward", PLAIN.reward)  # files of old do not say what was the default
     reward = options.get("reward")
     if isinstance(reward, str) and ":" in reward and not own_rewards:
         raise InvalidValueError(
