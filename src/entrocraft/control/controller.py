@@ -20,6 +20,7 @@ from entrocraft.control.goal import Goal
 from entrocraft.control.guard import GuardAction
 from entrocraft.control.methods import Method, build_method
 from entrocraft.control.signals import SIGNALS
+from entrocraft.control.states import check_state
 from entrocraft.control.version_0_1 import state_from_0_1
 from entrocraft.errors import InvalidValueError
 from entrocraft.schedules import Band
@@ -169,14 +170,11 @@ class Controller:
             step: The optimizer step about to be made.
             num_rollouts: Rollouts of all ranks.
         """
-        self.counts["uncounted"] += 1
-        if self.counts["uncounted"] == 1:
-            warnings.warn(
-                f"step {step}: the loss counts no token of any rollout, so nothing is learnt from this batch. If "
-                "answers are cut off before they end (mask_truncated_completions), raise max_completion_length. "
-                "Counted from now on in `uncounted_batches`.",
-                stacklevel=3,
-            )
+        self._count_and_warn_once(
+            "uncounted",
+            f"step {step}: the loss counts no token of any rollout, so nothing is learnt from this batch. If answers "
+            "are cut off before they end (mask_truncated_completions), raise max_completion_length.",
+        )
         nothing = torch.zeros(num_rollouts, dtype=torch.bool)
         metrics = {"kept_fraction": 0.0, "num_tokens": 0.0, "uncounted_batches": float(self.counts["uncounted"])}
         return Decision(keep=nothing, advantages=torch.zeros(num_rollouts), metrics={"entropy": math.nan, **metrics})
@@ -205,16 +203,18 @@ class Controller:
     def _count(self, decision: Decision, batch: Batch, goal: Goal) -> None:
         self.counts["decisions"] += 1
         self.counts["out_of_band"] += goal.side(batch.entropy) != 0
-        if not decision.teaches_nothing:
-            return
-        self.counts["empty"] += 1
-        if self.counts["empty"] == 1:
-            warnings.warn(
+        if decision.teaches_nothing:
+            self._count_and_warn_once(
+                "empty",
                 f"step {batch.step}: every rollout with an advantage was rejected, so nothing is learnt from this "
-                "batch. Entropy is out of the band and no rollout can move it back; widen the band, move the "
-                "target or raise the number of rollouts. Counted from now on in `empty_batches`.",
-                stacklevel=3,
+                "batch. Entropy is out of the band and no rollout can move it back; widen the band, move the target "
+                "or raise the number of rollouts.",
             )
+
+    def _count_and_warn_once(self, counter: str, warning: str) -> None:
+        self.counts[counter] += 1
+        if self.counts[counter] == 1:
+            warnings.warn(f"{warning} Counted from now on in `{counter}_batches`.", stacklevel=4)
 
     def steer(self, band: Band) -> None:
         """Follow another band from the next decision on; see `Course.steer`."""
@@ -240,12 +240,8 @@ class Controller:
             InvalidValueError: The state is not one that this controller saved.
         """
         state = state_from_0_1(state)
-        expected = self.state_dict()
-        if set(state) != set(expected) or set(state["counts"]) != set(_COUNTERS):
-            raise InvalidValueError(
-                f"controller state: expected keys {sorted(expected)} with counts {sorted(_COUNTERS)}, "
-                f"got {dict(state)!r:.400}; the state was saved by another version"
-            )
+        check_state("controller state", state, self.state_dict())
+        check_state("counts in the controller state", state["counts"], self.counts)
         if state["method"] != self.name:
             raise InvalidValueError(
                 f"controller state: expected that of method {self.name!r}, got that of {state['method']!r}"

@@ -7,6 +7,7 @@ from typing import Any, cast
 from entrocraft.control.goal import Goal
 from entrocraft.control.guard import Guard, GuardAction
 from entrocraft.control.pace import pace_of
+from entrocraft.control.states import check_state
 from entrocraft.errors import InvalidValueError
 from entrocraft.schedules import Band
 
@@ -135,12 +136,7 @@ class Course:
         Raises:
             InvalidValueError: The state is not one that a course saved.
         """
-        expected = self.state_dict()
-        if set(state) != set(expected):
-            raise InvalidValueError(
-                f"controller state: expected a course with the keys {sorted(expected)}, got {dict(state)!r}; the state "
-                "was saved by another version"
-            )
+        check_state("course in the controller state", state, self.state_dict())
         self._follow(self._begun_with)
         self._steered = False
         if state["steered_to"] is not None:

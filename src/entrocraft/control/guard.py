@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from statistics import fmean, median
 from typing import Any, Literal, get_args
 
+from entrocraft.control.states import check_state
 from entrocraft.errors import InvalidValueError, MeasurementError, UnknownNameError
 
 GuardAction = Literal["off", "warn", "relax"]
@@ -227,12 +228,8 @@ class Guard:
         Raises:
             InvalidValueError: The state is not one that a guard saved.
         """
-        expected = self.state_dict()
-        if set(state) != set(expected) or set(state["counts"]) != set(SYMPTOMS):
-            raise InvalidValueError(
-                f"guard state: expected keys {sorted(expected)} with counts {sorted(SYMPTOMS)}, "
-                f"got {dict(state)!r}; the state was saved by another version"
-            )
+        check_state("guard state", state, self.state_dict())
+        check_state("counts in the guard state", state["counts"], self.counts)
         self.offset = state["offset"]
         self.counts = dict(state["counts"])
         for window, name in (

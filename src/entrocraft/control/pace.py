@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from entrocraft.control.states import check_state
 from entrocraft.errors import InvalidValueError, MeasurementError
 from entrocraft.schedules import Band, Schedule
 from entrocraft.schedules.adaptive import Adaptive
@@ -50,11 +51,7 @@ class Pace(ABC):
         Raises:
             InvalidValueError: The state is not one that this pace saved.
         """
-        if set(state) != set(self.state_dict()):
-            raise InvalidValueError(
-                f"pace state: expected keys {sorted(self.state_dict())}, got {dict(state)!r}; "
-                "the state was saved by another version or for another kind of schedule"
-            )
+        check_state("pace state", state, self.state_dict())
 
 
 class ClockPace(Pace):

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from entrocraft.control.batch import Batch, Tokens
@@ -68,3 +69,10 @@ class Method(ABC):
                 f"controller state: {type(self).__name__} has none to restore, got {dict(state)!r:.200}; a method that "
                 "returns one from state_dict must read it in load_state_dict"
             )
+
+
+def num_counted_and_chosen(tokens: Tokens, chosen_BT: Tensor, total: Total) -> tuple[float, float]:
+    """Return how many tokens of all ranks the loss counts, and how many are chosen, of which it must count all."""
+    counts = torch.stack([tokens.mask_BT.bool().sum(), chosen_BT.sum()])
+    num_counted, num_chosen = total(counts.cpu().double()).tolist()
+    return num_counted, num_chosen

@@ -1,8 +1,5 @@
 """Rejection of only as many rollouts as the curve needs, planned ahead on a model of how entropy answers."""
 
-from collections.abc import Mapping
-from typing import Any
-
 from entrocraft.control.batch import Batch
 from entrocraft.control.decision import Decision
 from entrocraft.control.goal import Goal
@@ -51,7 +48,7 @@ class Budget(Rejecting):
     ):
         super().__init__(normalize, fallback, min_kept, entropy_bonus)
         self._nats = PredictedNats(momentum, visitation=visitation)
-        self.needs = self._nats.needs
+        self._plant, self.needs = self._nats.plant, self._nats.needs
 
     def decide(self, batch: Batch, goal: Goal) -> Decision:
         side, change = goal.side(batch.entropy), self._nats.of(batch)
@@ -61,12 +58,3 @@ class Budget(Rejecting):
         decision = self._fallback.applied(decision, batch, change, side, stuck=is_stuck(change, side))
         self._nats.advance(decision, batch)
         return decision
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs, as plain JSON data."""
-        return super().state_dict() | {"plant": self._nats.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned; raises `InvalidValueError` if it is another method's."""
-        super().load_state_dict(state)
-        self._nats.load_state_dict(state["plant"])

@@ -8,7 +8,7 @@ from torch import Tensor
 from entrocraft.control.batch import Batch, Tokens
 from entrocraft.control.decision import Decision
 from entrocraft.control.goal import Goal
-from entrocraft.control.methods.base import Method, Total
+from entrocraft.control.methods.base import Method, Total, num_counted_and_chosen
 from entrocraft.errors import InvalidValueError
 from entrocraft.schedules.base import checked_number
 
@@ -61,9 +61,7 @@ class ClipCov(Method):
 
     def read(self, tokens: Tokens, total: Total) -> tuple[float, float]:
         """Return how many tokens of all ranks count, and how many of these are eligible."""
-        counts = torch.stack([tokens.mask_BT.bool().sum(), self._eligible(tokens).sum()])
-        num_tokens, num_eligible = total(counts.cpu().double()).tolist()
-        return num_tokens, num_eligible
+        return num_counted_and_chosen(tokens, self._eligible(tokens), total)
 
     def decide(self, batch: Batch, goal: Goal) -> Decision:
         num_tokens, num_eligible = batch.reading

@@ -9,7 +9,8 @@ from torch import Tensor
 from entrocraft.control.batch import Batch, Tokens
 from entrocraft.control.decision import Decision
 from entrocraft.control.goal import Goal
-from entrocraft.control.methods.base import Method, Total
+from entrocraft.control.methods.base import Method, Total, num_counted_and_chosen
+from entrocraft.control.states import check_state
 from entrocraft.errors import InvalidValueError
 from entrocraft.schedules.base import checked_number
 
@@ -55,8 +56,11 @@ class Entropic(Method):
     def _alpha(self, error: float) -> tuple[float, dict[str, float]]:
         """Take in the error, in nats, and return the balance in [-1, 1], and what to log of it."""
         self._integral += error
-        alpha = min(1.0, max(-1.0, self.proportional_gain * error + self.integral_gain * self._integral))
+        alpha = self._balance(error)
         return alpha, {"alpha": alpha, "integral": self._integral}
+
+    def _balance(self, error: float) -> float:
+        return min(1.0, max(-1.0, self.proportional_gain * error + self.integral_gain * self._integral))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as plain JSON data."""
@@ -64,10 +68,7 @@ class Entropic(Method):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned; raises `InvalidValueError` if it is another method's."""
-        if set(state) != {"integral"}:
-            raise InvalidValueError(
-                f"controller state: expected the integral of EntroPIC's errors, got {dict(state)!r}"
-            )
+        check_state("controller state of EntroPIC", state, self.state_dict())
         self._integral = float(state["integral"])
 
 
@@ -117,12 +118,10 @@ class EntropicReleased(Entropic):
 
     def read(self, tokens: Tokens, total: Total) -> tuple[float, float]:
         """Return how many tokens of all ranks count, and how many of these are confident."""
-        counts = torch.stack([tokens.mask_BT.bool().sum(), self._confident(tokens).sum()])
-        num_tokens, num_confident = total(counts.cpu().double()).tolist()
-        return num_tokens, num_confident
+        return num_counted_and_chosen(tokens, self._confident(tokens), total)
 
     def _alpha(self, error: float) -> tuple[float, dict[str, float]]:
-        alpha = min(1.0, max(-1.0, self.proportional_gain * error + self.integral_gain * self._integral))
+        alpha = self._balance(error)
         self._integral += error
         return alpha, {"alpha": alpha, "integral": self._integral}
 

@@ -7,6 +7,7 @@ from entrocraft.control.batch import Batch
 from entrocraft.control.decision import Decision
 from entrocraft.control.goal import Goal
 from entrocraft.control.methods.base import Method
+from entrocraft.control.states import check_state
 from entrocraft.errors import InvalidValueError
 from entrocraft.schedules.base import checked_number
 
@@ -59,8 +60,5 @@ class EntropyBonus(Method):
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned; raises `InvalidValueError` if it is another method's."""
-        if set(state) != {"coef"}:
-            raise InvalidValueError(
-                f"controller state: expected the coefficient of an entropy bonus, got {dict(state)!r}"
-            )
+        check_state("controller state of an entropy bonus", state, self.state_dict())
         self.coef = float(state["coef"])

@@ -6,7 +6,8 @@ from typing import Any
 from entrocraft.control.decision import check_normalize
 from entrocraft.control.methods.base import Method
 from entrocraft.control.planning.fallback import Fallback
-from entrocraft.errors import InvalidValueError
+from entrocraft.control.planning.plant import EntropyPlant
+from entrocraft.control.states import check_state
 
 MIN_KEPT = 0.1
 """Share of what has a gradient that is kept at least, by default."""
@@ -29,6 +30,8 @@ class Rejecting(Method):
 
     rejects = "rollouts"
     """What is left out: `rollouts` or `tokens`."""
+    _plant: EntropyPlant | None = None
+    """How entropy answers to updates, as learnt by a method that plans; saved with its state."""
 
     def __init__(self, normalize: str, fallback: str, min_kept: float | None, entropy_bonus: float):
         self.normalize = check_normalize(normalize)
@@ -38,13 +41,12 @@ class Rejecting(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as plain JSON data."""
-        return {"fallback": self._fallback.state_dict()}
+        plant = {} if self._plant is None else {"plant": self._plant.state_dict()}
+        return {"fallback": self._fallback.state_dict(), **plant}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned; raises `InvalidValueError` if it is another method's."""
-        if set(state) != set(self.state_dict()):
-            raise InvalidValueError(
-                f"controller state: expected that of a method with {sorted(self.state_dict())}, got {dict(state)!r}; "
-                "it was saved under other options"
-            )
+        check_state("controller state of a method that rejects", state, self.state_dict())
         self._fallback.load_state_dict(state["fallback"])
+        if self._plant is not None:
+            self._plant.load_state_dict(state["plant"])

@@ -1,7 +1,6 @@
 """Methods that wait for the band to be left and then reject all that moves entropy away: Algorithm 1, and sharper."""
 
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 from torch import Tensor
 
@@ -112,6 +111,7 @@ class Predicted(Advantage):
     ):
         super().__init__(normalize, fallback, min_kept, entropy_bonus)
         self._nats = PredictedNats(momentum, visitation=True) if visitation else None
+        self._plant = None if self._nats is None else self._nats.plant
         self._always_predicts = visitation  # gains are learnt inside the band, too
         self.needs = frozenset({"change"}) if self._nats is None else self._nats.needs
 
@@ -127,13 +127,3 @@ class Predicted(Advantage):
 
     def _change(self, batch: Batch) -> Tensor:
         return cast(Tensor, batch.change) if self._nats is None else self._nats.of(batch)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs, as plain JSON data."""
-        return super().state_dict() | ({} if self._nats is None else {"plant": self._nats.state_dict()})
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned; raises `InvalidValueError` if it is another method's."""
-        super().load_state_dict(state)
-        if self._nats is not None:
-            self._nats.load_state_dict(state["plant"])

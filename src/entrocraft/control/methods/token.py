@@ -1,7 +1,6 @@
 """The default: only as many tokens are left out as the curve needs, planned on a model of how entropy answers."""
 
-from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -50,6 +49,7 @@ class Token(Rejecting):
 
     needs = frozenset({"change", "fresh_entropy"})
     rejects = "tokens"
+    _plant: EntropyPlant
 
     def __init__(
         self,
@@ -95,15 +95,6 @@ class Token(Rejecting):
             return None
         change_BT, (low, high) = cast(Tensor, tokens.change_BT), decision.note
         return ((change_BT == 0) | ((change_BT >= low) & (change_BT <= high))).float()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed run needs, as plain JSON data."""
-        return super().state_dict() | {"plant": self._plant.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned; raises `InvalidValueError` if it is another method's."""
-        super().load_state_dict(state)
-        self._plant.load_state_dict(state["plant"])
 
 
 def _checked_bins(batch: Batch) -> Tensor:

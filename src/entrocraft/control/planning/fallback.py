@@ -11,6 +11,7 @@ from torch import Tensor
 
 from entrocraft.control.batch import Batch
 from entrocraft.control.decision import Decision
+from entrocraft.control.states import check_state
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules.base import checked_number
 
@@ -128,6 +129,6 @@ class Fallback:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned; raises `InvalidValueError` if it is another's."""
-        if set(state) != {"stuck_in_a_row", "counts"} or set(state["counts"]) != set(_STAGES):
-            raise InvalidValueError(f"state of the fallback: expected that of this version, got {dict(state)!r}")
+        check_state("state of the fallback", state, self.state_dict())
+        check_state("counts in the state of the fallback", state["counts"], self.counts)
         self._stuck_in_a_row, self.counts = state["stuck_in_a_row"], dict(state["counts"])

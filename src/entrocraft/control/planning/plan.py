@@ -1,8 +1,5 @@
 """How much of a batch's predicted changes to keep, for entropy to follow its curve."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -70,14 +67,6 @@ class PredictedNats:
         share = torch.where(batch.advantages != 0, decision.advantages / batch.advantages, 0.0)
         terms = self._terms * share.cpu().double()[:, None]
         advance(self.plant, decision, [Ranking.of(term).effect(EVERYTHING) for term in terms.T])
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the state as plain JSON data."""
-        return self.plant.state_dict()
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        self.plant.load_state_dict(state)
 
 
 def advance(plant: EntropyPlant, decision: Decision, effects: list[float]) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from entrocraft.control.states import check_state
 from entrocraft.errors import InvalidValueError
 
 # Multiples of the entropy at the first step, which sets the scale of everything else.
@@ -205,8 +206,12 @@ class EntropyPlant:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        if set(state) != set(self.state_dict()) or len(state["effect"]) != len(self._effect):
-            raise InvalidValueError(f"state of the plant: expected the keys {sorted(self.state_dict())}, got {state!r}")
+        check_state("state of the plant", state, self.state_dict())
+        if len(state["effect"]) != len(self._effect):
+            raise InvalidValueError(
+                f"state of the plant: expected {len(self._effect)} terms, got {state['effect']!r}; it was saved "
+                "under another `visitation`"
+            )
         self._effect = torch.tensor(state["effect"], dtype=torch.float64)
         self._sum_of_squares = torch.tensor(state["sum_of_squares"], dtype=torch.float64)
         self._num_updates, self._num_scaled = state["num_updates"], state["num_scaled"]
