@@ -123,7 +123,7 @@ class RunDirectory:
     def _remove_own_files(self) -> None:
         """Remove what a run writes, and nothing else that may lie here."""
         own = (self.config_file, self.metrics_file, self.state_file, self.problems_file, self.controller_file)
-        for file in (*own, self.curve_file, self.report_file):
+        for file in (*own, self.rollouts_file, self.curve_file, self.report_file):
             with suppress(OSError):
                 file.unlink(missing_ok=True)
         shutil.rmtree(self.checkpoints, ignore_errors=True)

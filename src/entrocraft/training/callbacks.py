@@ -1,5 +1,6 @@
 """What a run writes down on the way."""
 
+import math
 import time
 from typing import Any
 
@@ -11,7 +12,10 @@ from entrocraft.evaluation.evaluate import evaluate
 from entrocraft.evaluation.measures import correct_by_problem
 from entrocraft.evaluation.samplers import TransformersSampler
 from entrocraft.runs import RunDirectory
+from entrocraft.runs.checkpoints import rotate
+from entrocraft.runs.lines import finite
 from entrocraft.runs.metrics import COLUMNS, EVALUATION, REQUIRED, TRACKERS, TRL
+from entrocraft.runs.state import StateFile
 from entrocraft.training.plan import Plan
 from entrocraft.training.progress import Progress
 
@@ -22,10 +26,17 @@ _WITHOUT_CONTROL = {"direction": 0.0, "kept_fraction": 1.0}
 
 
 class MetricsWriter(TrainerCallback):
-    """Writes one line of metrics per optimizer step, and shows it."""
+    """Writes one line of metrics per optimizer step, shows it, says that the run is alive, and rotates checkpoints.
 
-    def __init__(self, run: RunDirectory, progress: Progress):
-        self._run, self._progress = run, progress
+    Args:
+        run: The run directory.
+        progress: Shows each line.
+        state: The run's state, which tells that it is alive.
+        keep_checkpoints: How many checkpoints stay, the newest by their number; None for all.
+    """
+
+    def __init__(self, run: RunDirectory, progress: Progress, state: StateFile, *, keep_checkpoints: int | None):
+        self._run, self._progress, self._state, self._keep = run, progress, state, keep_checkpoints
         self._last = time.perf_counter()
         self._steered = 0.0
 
@@ -44,13 +55,15 @@ class MetricsWriter(TrainerCallback):
         line = {name: known.get(name) for name in REQUIRED}
         line |= {name: value for name, value in known.items() if name not in (*REQUIRED, *_LEFT_OUT)}
         self._last = now
+        line = finite(line)
         self._run.append_metrics(line)
+        self._state.beat()
         self._note_steering(line)
         self._progress.show(line)
 
     def _note_steering(self, line: dict[str, Any]) -> None:
         """Tell the person who bent the curve that the run follows it."""
-        accepted = line.get("steering_accepted", 0.0)
+        accepted = line.get("steering_accepted") or 0.0
         if accepted > self._steered:
             self._progress.note(f"step {line['step']}: following the curve of {self._run.steering_file}")
         self._steered = accepted
@@ -60,12 +73,15 @@ class MetricsWriter(TrainerCallback):
         """Return the completion tokens sampled for this step; None if it reused those of the step before."""
         if "completions/mean_length" not in logs:
             return None
-        return round(logs["completions/mean_length"] * args.generation_batch_size)
+        mean_length = logs["completions/mean_length"]
+        return round(mean_length * args.generation_batch_size) if math.isfinite(mean_length) else None
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         saved = self._run.checkpoints / f"checkpoint-{state.global_step}" / STATE_FILE
         if saved.exists():
             self._run.write(self._run.controller_file, saved.read_text())
+        # TRL's own rotation goes by the time of files, which a clock that was set back turns around.
+        rotate(self._run.checkpoints, self._keep, newest=state.global_step)
 
 
 class Evaluator(TrainerCallback):

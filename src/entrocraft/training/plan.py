@@ -3,6 +3,8 @@
 import math
 import os
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -15,10 +17,11 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 from entrocraft.config import RunConfig
 from entrocraft.engines.trl.checks import checked_control
 from entrocraft.engines.trl.settings import LOSS_DENOMINATOR, loss_type_of
-from entrocraft.errors import InvalidValueError, MissingDependencyError, UnknownNameError, first_line
+from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDependencyError, UnknownNameError, first_line
 from entrocraft.models import best_device, resolve_model
 from entrocraft.runs import RunDirectory
 from entrocraft.tasks import Problem, Split, Task
+from entrocraft.training.passed_on import refuse_passed_on
 
 TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
 
@@ -46,6 +49,8 @@ class Plan:
     trl_args: GRPOConfig | RLOOConfig
     train_problems: list[Problem]
     test_problems: list[Problem]
+    keep_checkpoints: int | None = None
+    """How many checkpoints stay; all if None."""
 
     @property
     def _passes_per_generation(self) -> int:
@@ -95,8 +100,11 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
     if config.train.lora is not None and find_spec("peft") is None:
         raise MissingDependencyError("train.lora needs peft: pip install 'entrocraft[lora]'")
     trl_args = _trl_args(config, task, run)
+    # Checkpoints are rotated by their number; TRL goes by the time of files.
+    keep_checkpoints, trl_args.save_total_limit = trl_args.save_total_limit, None
     if config.control is not None:
-        checked_control(config.control, trl_args)
+        with _of_other_types():
+            checked_control(config.control, trl_args)
     config.eval.sampling(task)  # refused now, if at all
     plan = Plan(
         config,
@@ -104,10 +112,23 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
         trl_args,
         _problems(task, "train", config.task.num_problems, most=4000, seed=config.seed),
         _problems(task, "test", config.eval.num_problems, most=200),
+        keep_checkpoints,
     )
     task.scores([""], plan.train_problems[:1])  # a reward that cannot be called is refused now
-    _check_batches(plan)
+    with _of_other_types():
+        _check_batches(plan)
     return plan
+
+
+@contextmanager
+def _of_other_types() -> Iterator[None]:
+    """Say in one line that an argument which TRL took is of a type that nothing can be done with."""
+    try:
+        yield
+    except EntrocraftError:
+        raise
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise InvalidValueError(f"train.trl: {first_line(error)}") from error
 
 
 def _trl_args(config: RunConfig, task: Task, run: RunDirectory) -> GRPOConfig | RLOOConfig:
@@ -137,10 +158,11 @@ def _trl_args(config: RunConfig, task: Task, run: RunDirectory) -> GRPOConfig | 
     clashes = sorted(set(train.trl) & set(arguments))
     if clashes:
         raise InvalidValueError(f"train.trl.{clashes[0]} is set elsewhere in the configuration; see `--dry-run`")
+    refuse_passed_on(train.trl, TRAINERS[train.algorithm][1])
     try:
         trl_args = TRAINERS[train.algorithm][1](**_DEFAULTS | arguments | train.trl)
-    except (TypeError, ValueError, ImportError) as error:
-        raise InvalidValueError(f"TRL refuses the training arguments: {error}") from error
+    except Exception as error:  # what is raised on an argument that cannot be used may be anything
+        raise InvalidValueError(f"TRL refuses the training arguments: {first_line(error)}") from error
     if loss_type_of(trl_args) not in LOSS_DENOMINATOR:
         raise UnknownNameError.of("train.trl.loss_type", trl_args.loss_type, set(LOSS_DENOMINATOR) - {"rloo"})
     return trl_args

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from rich.console import Console
@@ -31,18 +32,24 @@ class Progress:
 
     def __exit__(self, *exception: object) -> None:
         if self._live is not None:
-            self._live.stop()  # the last table stays
+            with suppress(OSError):
+                self._live.stop()  # the last table stays
 
     def note(self, text: str) -> None:
-        """Show a line of text above what is live."""
-        if self._live is None:
-            print(text, flush=True)
-        else:
-            self._console.print(text)
+        """Show a line of text above what is live; where nobody can see it any more, training goes on."""
+        with suppress(OSError):
+            if self._live is None:
+                print(text, flush=True)
+            else:
+                self._console.print(text)
 
     def show(self, line: Mapping[str, Any]) -> None:
         """Show one line of the metrics."""
         cells = self._cells(line)
+        with suppress(OSError):  # the terminal may be gone
+            self._show(cells)
+
+    def _show(self, cells: dict[str, str]) -> None:
         if self._live is None:
             print("  ".join(f"{name} {text}" for name, text in cells.items()), flush=True)
             return
@@ -57,11 +64,16 @@ class Progress:
         step = int(line["step"])
         per_step = (time.perf_counter() - self._begun) / max(step - self._start, 1)
         left = int(per_step * (self._total - step))
-        cells = {"step": f"{step:>{len(str(self._total))}}/{self._total}", "entropy": f"{line['entropy']:.3f}"}
+        cells = {"step": f"{step:>{len(str(self._total))}}/{self._total}", "entropy": _number(line["entropy"])}
         if line["target"] is not None:
             cells["target"] = f"{line['target']:.3f} ({_DIRECTIONS.get(line['direction'], 'mixed')})"
-            cells["kept"] = f"{line.get('kept_token_fraction', line['kept_fraction']):.0%}"
-        cells["reward"] = "-" if line["reward"] is None else f"{line['reward']:.3f}"
+            kept = line.get("kept_token_fraction", line["kept_fraction"])
+            cells["kept"] = "-" if kept is None else f"{kept:.0%}"
+        cells["reward"] = _number(line["reward"])
         cells["time"] = f"{line['seconds']:.1f} s"
         cells["left"] = f"{left // 60}:{left % 60:02d}"
         return cells
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

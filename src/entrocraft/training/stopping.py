@@ -1,31 +1,68 @@
 """Signals that ask a run to stop, and the callback that stops it where it can be resumed."""
 
+import os
 import signal
+import threading
 from types import FrameType
 from typing import Any
 
 from transformers import TrainerCallback
 
+_HARD_EXIT_AT = 3
+_STDERR = 2
+
+
+class StoppedAtOnceError(BaseException):
+    """A second signal, which ends the run amid a step; like KeyboardInterrupt no `Exception`, lest a reward stop it."""
+
+    def __init__(self, number: int):
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
 
 class StopSignals:
-    """Remembers the first SIGINT or SIGTERM; the second one acts as usual."""
+    """Remembers the first SIGINT, SIGTERM or SIGHUP and says what follows from it.
 
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+    The second raises `StoppedAtOnceError` wherever the run is, and the third ends the process, should something have
+    swallowed that. A SIGHUP that is ignored, as `nohup` asks for, stays ignored.
+    """
+
+    _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
     def __init__(self) -> None:
         self.signal: int | None = None
+        self._count = 0
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
-        self._previous = {number: signal.signal(number, self._remember) for number in self._SIGNALS}
+        if threading.current_thread() is not threading.main_thread():
+            return self  # only there signals can be caught
+        for name in self._NAMES:
+            number = getattr(signal, name, None)  # there is no SIGHUP on Windows
+            if number is not None and not (name == "SIGHUP" and signal.getsignal(number) is signal.SIG_IGN):
+                self._previous[number] = signal.signal(number, self._remember)
         return self
 
     def __exit__(self, *exception: object) -> None:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
+        self._previous = {}
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        self.signal = number
-        self.__exit__()
+        self._count += 1
+        name = signal.Signals(number).name
+        if self._count == 1:
+            self.signal = number
+            _say(
+                f"{name}: stopping after this step, with a checkpoint. Once more stops at once, and the steps since "
+                "the last checkpoint are made again on --resume"
+            )
+            return
+        if self._count >= _HARD_EXIT_AT:
+            _say(f"{name}: stopped; go on with --resume")
+            os._exit(128 + number)
+        _say(f"{name}: stopping at once")
+        raise StoppedAtOnceError(number)
 
 
 class Stopper(TrainerCallback):
@@ -38,3 +75,11 @@ class Stopper(TrainerCallback):
         if self._stop.signal is not None and state.global_step % self._every == 0:
             control.should_save = True
             control.should_training_stop = True
+
+
+def _say(text: str) -> None:
+    """Write a line to standard error from within a signal's handler, which may have interrupted another write."""
+    try:
+        os.write(_STDERR, f"entrocraft: {text}\n".encode())
+    except OSError:
+        return  # the terminal is gone, which is what SIGHUP says

@@ -1,0 +1,51 @@
+"""What goes wrong in training, in one line: what was got, and what to do."""
+
+import errno
+
+from entrocraft.errors import (
+    EntrocraftError,
+    InvalidValueError,
+    MeasurementError,
+    RunDirectoryError,
+    first_line,
+    os_error_line,
+)
+
+_DIVERGED = ("probability tensor contains", "must have nonzero probability", "invalid multinomial distribution")
+_UNWRITTEN = ("PytorchStreamWriter", "unexpected pos", "file write failed")
+
+
+def explained(error: BaseException, *, step: int, begun: bool) -> EntrocraftError | None:
+    """Return what to tell a user about an error that ended training; None if it is a mistake of ours.
+
+    Args:
+        error: What was raised, by whichever library.
+        step: The optimizer step that was under way.
+        begun: Whether this process has made a step. Before it has, whatever is raised comes from settings that cannot
+            be used, or from a checkpoint that does not fit them.
+    """
+    said = first_line(error)
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    if is_full or type(error).__name__ == "SafetensorError" or any(sign in said for sign in _UNWRITTEN):
+        said = os_error_line(error) if isinstance(error, OSError) else said
+        return RunDirectoryError(
+            f"step {step}: what the run leaves behind cannot be written: {said}. Make room, and go on with --resume"
+        )
+    if isinstance(error, OSError) and error.errno is not None:
+        return RunDirectoryError(f"step {step}: {os_error_line(error)}")
+    if any(sign in said for sign in _DIVERGED):
+        return MeasurementError(
+            f"step {step}: the policy has diverged, its probabilities are no numbers any more ({said}). Lower "
+            "train.learning_rate, or set train.trl.max_grad_norm; an earlier checkpoint may still be sound"
+        )
+    if type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError):
+        return InvalidValueError(
+            f"step {step}: out of memory ({said}). Lower train.micro_batch_size or train.max_completion_tokens"
+        )
+    if begun:
+        return None
+    kind = "" if said == type(error).__name__ else f"{type(error).__name__}: "
+    return InvalidValueError(
+        f"training cannot begin with these settings: {kind}{said}. See what is in train.trl and which packages it "
+        "needs; ENTROCRAFT_TRACE=1 shows where this was raised"
+    )
