@@ -150,8 +150,8 @@ def build_with(builder: Callable[..., T], options: Mapping[str, Any], what: str)
 
     Raises:
         UnknownNameError: It takes no such option; the message names the nearest one.
-        InvalidValueError: An option is of another type or missing, the builder refuses a value, or it is an abstract
-            class.
+        InvalidValueError: An option is of another type or missing, the builder refuses a value or, where it is a
+            user's own, raises anything at all, or it is an abstract class.
 
     Example:
         >>> build_with(lambda *, size: size, {"sizes": 3}, "box")
@@ -171,11 +171,21 @@ def build_with(builder: Callable[..., T], options: Mapping[str, Any], what: str)
         unexpected = _UNEXPECTED.search(str(error))
         if unexpected is not None and unexpected[1] in options:
             raise _unknown(unexpected[1], _parameters(builder, 0)[0], what) from error
-        if _MISSING.search(str(error)):
+        if _MISSING.search(str(error)) or not _is_ours(builder):
             raise InvalidValueError(f"{what}: {_said(error)}") from error
         raise
     except ValueError as error:
         raise InvalidValueError(f"{what}: {first_line(error)[:_MOST_CHARACTERS]}") from error
+    except Exception as error:
+        if _is_ours(builder):
+            raise  # a fault of this library, which shows its trace
+        raise InvalidValueError(f"{what} raises {type(error).__name__}: {_said(error)}") from error
+
+
+def _is_ours(builder: Callable[..., Any]) -> bool:
+    """Return True for what this library defines, and False for what a user does."""
+    function: Any = builder.func if isinstance(builder, partial) else builder
+    return str(getattr(function, "__module__", "")).partition(".")[0] == "entrocraft"
 
 
 def _parameters(builder: Callable[..., Any], num_given: int) -> tuple[dict[str, tuple[bool, Any]], Any]:

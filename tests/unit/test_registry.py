@@ -242,3 +242,18 @@ def test_arguments_that_the_caller_gives_are_no_options():
 def test_the_registry_loads_no_framework():
     code = "import sys, entrocraft.registry; print([m for m in ('torch', 'pydantic') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+def test_whatever_a_users_own_class_raises_is_one_line():
+    class Broken:
+        def __init__(self):
+            raise RuntimeError("no GPU\nfor me")
+
+    class Confused:
+        def __init__(self):
+            len(3)
+
+    with pytest.raises(InvalidValueError, match="^method 'mine:Broken' raises RuntimeError: no GPU$"):
+        build_with(Broken, {}, "method 'mine:Broken'")
+    with pytest.raises(InvalidValueError, match="^method 'mine:Confused': .*has no len"):
+        build_with(Confused, {}, "method 'mine:Confused'")
