@@ -26,8 +26,6 @@ def test_every_room_is_drawn_and_what_is_drawn_is_there():
     assert all((SOURCE / path).exists() for path in paths), [p for p in paths if not (SOURCE / p).exists()]
     rooms = {entry.name for entry in SOURCE.iterdir() if (entry / "__init__.py").exists() or entry.suffix == ".py"}
     assert {path for path in paths if "/" not in path} == rooms - {"__init__.py", "__main__.py"} | {"assets"}
-    heart = {entry.name for entry in (SOURCE / "control").iterdir() if entry.suffix == ".py"}
-    assert {f"control/{name}" for name in heart - {"__init__.py"}} <= set(paths)
 
 
 def test_rooms_are_drawn_in_the_order_of_their_floors(monkeypatch):
