@@ -16,7 +16,7 @@ from entrocraft.errors import InvalidValueError
 
 
 class PolicyScorer:
-    """TokenStats a trainer's batches: from TRL's own pass over the policy, from sampling, or in a pass of its own.
+    """Scores a trainer's batches: from TRL's own pass over the policy, from sampling, or in a pass of its own.
 
     Args:
         trainer: The TRL trainer.

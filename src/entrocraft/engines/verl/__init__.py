@@ -10,6 +10,6 @@ What happens, from the outside in:
 - `plugin` is loaded by `import verl` in every process. It waits for verl's own modules, imports nothing itself.
 - `settings` reads the `entrocraft` block of the configuration, and refuses what cannot be right before Ray starts.
 - `trainer` decides between verl's advantages and its update of the actor, on the driver, with the log-probabilities
-  and entropies that verl has measured; see `engines.deciding`.
-- `mini_batches` deals what is kept to mini-batches and ranks.
+  and entropies that verl has measured; see `engines.decider`.
+- `mini_batches` assigns what is kept to mini-batches and ranks.
 """

@@ -27,7 +27,7 @@ class Assignment:
 def assign(
     lengths: Sequence[int], kept: Sequence[int], *, mini_batch_size: int, num_ranks: int, rows_per_pass: int = 1
 ) -> Assignment:
-    """Assignment the kept rows of a batch to as many mini-batches as the whole batch has.
+    """Assign the kept rows of a batch to as many mini-batches as the whole batch has.
 
     Every mini-batch gets at least one kept row and all are of one size, a multiple of `num_ranks * rows_per_pass`; the
     shortest of the other rows fill them up. Within each, ranks get about the same work. With fewer kept rows than
