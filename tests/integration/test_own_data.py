@@ -43,10 +43,15 @@ def test_the_documented_example_trains_evaluates_and_is_diagnosed(cli):
     for command in (
         ["eval", "runs/own", "--num-problems", 2, "--num-samples", 2, "--k", 1],
         ["eval", "countdown-base", "--task", "own.yaml", "--num-problems", 2, "--num-samples", 2, "--k", 1],
-        ["diagnose", "countdown-base", "--task", "own.yaml", "--num-prompts", 2, "--num-rollouts", 2],
+        ["diagnose", "countdown-base", "--task", "own.yaml"],
     ):
         result = cli(*command)
         assert result.exit_code == 0, result.output
+    assert "dataset has 6 problems to train on, fewer than 32: all are taken" in result.stderr
+    assert "6 prompts x 8 rollouts" in result.output
+    Path("problems.jsonl").write_text('{"numbers": "4,6,1,9", "target": 24}\n')
+    result = cli(*command)
+    assert result.exit_code == 2 and "has 1 problem to train on" in result.stderr
 
 
 @pytest.mark.slow

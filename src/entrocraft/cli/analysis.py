@@ -45,7 +45,13 @@ def diagnose(model: str, task_name: str, output: Path | None, **settings: Any) -
     from entrocraft.reports.diagnosis import describe
 
     tokenizer = load_tokenizer(source)
-    problems = task.problems("train", settings["num_prompts"], settings["seed"])
+    problems = task.problems_up_to("train", settings["num_prompts"], settings["seed"])
+    if 2 <= len(problems) < settings["num_prompts"]:
+        note = (
+            f"{task.name} has {len(problems)} problems to train on, fewer than {settings['num_prompts']}: all are taken"
+        )
+        click.echo(f"entrocraft: {note}", err=True)
+        settings["num_prompts"] = len(problems)
     longest_answer = settings["max_tokens"] or task.max_completion_tokens
     check_prompts(task, problems, tokenizer, context_length(source), longest_answer)
     found = diagnosis_by(load_model(source).to(best_device()), tokenizer, task, **settings)

@@ -27,6 +27,7 @@ from entrocraft.evaluation.scores import with_intervals
 from entrocraft.models import context_length, load_tokenizer, resolve_model
 from entrocraft.models.prompts import check_prompts
 from entrocraft.models.sampling_config import SamplingConfig
+from entrocraft.reports.score_table import score_table
 from entrocraft.runs import RunDirectory, model_path_of
 from entrocraft.tasks import Task
 
@@ -159,28 +160,13 @@ def _short_names(models: Sequence[str]) -> list[str]:
 
 
 def _report(task: Task, num_problems: int, config: SamplingConfig, values: Mapping[str, dict[str, list[float]]]) -> str:
-    """Return the scores of each model, and its differences from the first, in words and tables."""
+    """Return the scores of all models as one table, under a line that says how they were come by."""
     cut = f", top-k {config.top_k}" if config.top_k else ""
     lines = [
         f"{task.name}: {num_problems} held-out problems, {config.num_samples} samples each, temperature "
         f"{config.temperature:g}, top-p {config.top_p:g}{cut}; 95 % intervals over problems"
     ]
-    first = next(iter(values.values()))
-    for i, (name, measures) in enumerate(values.items()):
-        lines += ["", name, *_rows(with_intervals(measures))]
-        if i:
-            lines += [f"  minus {next(iter(values))}, problem by problem", *_rows(differences(first, measures), "+")]
-    return "\n".join(lines)
-
-
-def _rows(metrics: Mapping[str, float], sign: str = "") -> list[str]:
-    """Return a line for each measure, with its interval; `sign` is "+" where differences are shown."""
-    return [
-        f"  {name:<12} {metrics[name]:{sign}.3f}  "
-        f"[{metrics[f'{name}/low']:{sign}.3f}, {metrics[f'{name}/high']:{sign}.3f}]"
-        for name in metrics
-        if "/" not in name
-    ]
+    return "\n".join([*lines, "", score_table(values)])
 
 
 def _write(output: Path, settings: Mapping[str, Any], values: Mapping[str, dict[str, list[float]]], text: str) -> None:

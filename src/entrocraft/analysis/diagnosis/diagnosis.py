@@ -123,7 +123,7 @@ def diagnose(
         model: A causal language model of transformers. It is left as it was.
         tokenizer: The model's tokenizer.
         task: The task that problems and scores come from.
-        num_prompts: Problems, at least 2: their spread is the noise floor.
+        num_prompts: Problems, at least 2: their spread is the noise floor. Where a task has fewer, all are taken.
         num_rollouts: Answers to each, at least 2: advantages compare them.
         max_tokens: Tokens after which an answer is cut; by default what the task's longest right answer needs.
         temperature: Sampling temperature; entropy and all else is that of the policy at it.

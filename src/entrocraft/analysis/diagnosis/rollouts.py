@@ -60,7 +60,12 @@ def scored_rollouts(
     if max_tokens < 1:
         raise InvalidValueError(f"max_tokens must be at least 1, got {max_tokens}")
     sampling = SamplingConfig(num_samples=num_rollouts, temperature=temperature, batch_size=batch_size)
-    problems = task.problems("train", num_prompts, seed)
+    problems = task.problems_up_to("train", num_prompts, seed)
+    num_prompts = len(problems)
+    if num_prompts < 2:
+        raise InvalidValueError(
+            f"{task.name} has {num_prompts} problem to train on, and one shows no noise floor: give it two at least"
+        )
     answers = list(sample_answers(model, tokenizer, problems, sampling, max_tokens, seed))
     texts = [text for batch in answers for text in batch.texts]
     scores = task.scores(texts, [problem for problem in problems for _ in range(num_rollouts)])
