@@ -4,7 +4,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
 
+from entrocraft.control.decision import TURNABLE
 from entrocraft.control.methods import METHODS, Method
+from entrocraft.control.signals import SIGNALS
 from entrocraft.errors import InvalidValueError
 
 PREFERRED = ("token", "budget", "predicted")
@@ -23,6 +25,12 @@ class Capabilities:
     """Signals that it can make; see `Method.needs`."""
     why_not: Mapping[str, str] = field(default_factory=dict)
     """For what it does not carry or offer: the reason, and what to do."""
+
+    @classmethod
+    def all_but(cls, engine: str, why_not: Mapping[str, str]) -> "Capabilities":
+        """Return those of an engine that can do all that there is, but for what `why_not` has a reason against."""
+        carries, offers = TURNABLE.difference(why_not), frozenset(SIGNALS).difference(why_not)
+        return cls(engine=engine, carries=carries, offers=offers, why_not=why_not)
 
     def check(self, method: Method, name: str) -> None:
         """Refuse a method that turns what the engine cannot carry out, or needs what it cannot tell.

@@ -16,6 +16,9 @@ Normalize = Literal["kept", "all"]
 KNOBS = ("entropy_coef", "clip_high", "temperature")
 """Settings of the algorithm that a decision may turn, beside what it says of rollouts, advantages and tokens."""
 
+TURNABLE = frozenset({"rollouts", "tokens", "advantages", *KNOBS})
+"""All that decisions may set; see `Method.turns`."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decision:

@@ -91,14 +91,13 @@ def name_of(name: str | type[Method]) -> str:
 
 def check_needs(method: Method, name: str) -> None:
     """Refuse a method that needs or turns what nobody knows; raises `UnknownNameError` with the nearest name."""
-    from entrocraft.control.decision import KNOBS
+    from entrocraft.control.decision import TURNABLE
     from entrocraft.control.signals import SIGNALS
 
     for need in sorted(set(method.needs) - SIGNALS.keys()):
         raise UnknownNameError.of(f"signal that method {name!r} needs", need, SIGNALS)
-    known = {"rollouts", "tokens", "advantages", *KNOBS}
-    for turn in sorted(set(method.turns) - known):
-        raise UnknownNameError.of(f"setting that method {name!r} turns", turn, known)
+    for turn in sorted(set(method.turns) - TURNABLE):
+        raise UnknownNameError.of(f"setting that method {name!r} turns", turn, TURNABLE)
 
 
 __all__ = ["METHODS", "Method", "Total", "build_method", "check_needs", "method_class", "name_of"]

@@ -4,9 +4,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-KNOB_KEYS = {"entropy_coef": "entrocraft_entropy_coef", "clip_high": "entrocraft_clip_high"}
-"""By knob: the entry of a batch that carries its value through TRL's shuffle and split."""
-
 
 @contextmanager
 def turned(trainer: Any, knobs: Mapping[str, float]) -> Iterator[None]:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from entrocraft.control.capabilities import Capabilities
-from entrocraft.control.signals import SIGNALS
 
 # What each of TRL's losses divides by, and so how leaving rows out must be made good:
 # "rows" and "tokens" divide by what the micro-batch holds, "global_tokens" by the whole batch's count.
@@ -56,13 +55,7 @@ def capabilities(trainer_args: Any) -> Capabilities:
         why_not["clip_high"] = (
             f"loss_type={loss_type!r} has no clip range; use one of {', '.join(sorted(CLIPPING_LOSSES - {'rloo'}))}"
         )
-    every = {"rollouts", "tokens", "advantages", "entropy_coef", "clip_high", "temperature"}
-    return Capabilities(
-        engine=f"TRL's {'RLOO' if loss_type == 'rloo' else 'GRPO'}Trainer",
-        carries=frozenset(every - why_not.keys()),
-        offers=frozenset(SIGNALS),
-        why_not=why_not,
-    )
+    return Capabilities.all_but(f"TRL's {'RLOO' if loss_type == 'rloo' else 'GRPO'}Trainer", why_not)
 
 
 def loss_type_of(trainer_or_args: Any) -> str:

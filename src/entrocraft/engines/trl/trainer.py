@@ -16,10 +16,11 @@ from entrocraft.control.controller import Controller
 from entrocraft.control.decision import Decision
 from entrocraft.engines.checkpoints import load_state, save_state
 from entrocraft.engines.decider import Decider, Update
+from entrocraft.engines.knobs import KNOB_FIELDS
 from entrocraft.engines.recorder import RolloutRecorder
 from entrocraft.engines.rollouts import Rollouts
 from entrocraft.engines.trl.checks import check_trainer_args, checked_control
-from entrocraft.engines.trl.knobs import KNOB_KEYS, turned
+from entrocraft.engines.trl.knobs import turned
 from entrocraft.engines.trl.ranks import AcceleratorRanks
 from entrocraft.engines.trl.recording import record, summed_rewards
 from entrocraft.engines.trl.rows import Batch, keep_rows, loss_mask, num_loss_tokens
@@ -189,7 +190,9 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             return batch  # in band: the trainer's own step, untouched to the bit
         device = update.keep_B.device
         batch = batch | {"advantages": update.advantages}
-        batch |= {KNOB_KEYS[name]: torch.tensor(value, device=device) for name, value in update.decision.turned.items()}
+        knobs = update.decision.turned
+        # TRL's shuffle and split hand tensors without a dimension to every micro-batch.
+        batch |= {KNOB_FIELDS[name]: torch.tensor(value, device=device) for name, value in knobs.items()}
         if update.decision.keep.all():
             return batch
         scale = update.loss_scale(by_tokens=self._loss_denominator != "rows")
@@ -197,7 +200,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
 
     def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
         inputs = dict(inputs)
-        knobs = {name: float(inputs.pop(key)) for name, key in KNOB_KEYS.items() if key in inputs}
+        knobs = {name: float(inputs.pop(key)) for name, key in KNOB_FIELDS.items() if key in inputs}
         with turned(self, knobs):
             if _KEEP in inputs:
                 return self._loss_of_kept(model, inputs)

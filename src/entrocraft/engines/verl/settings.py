@@ -9,7 +9,6 @@ from entrocraft.control import EntropyControl
 from entrocraft.control.capabilities import Capabilities
 from entrocraft.control.decision import KNOBS
 from entrocraft.control.methods import Method
-from entrocraft.control.signals import SIGNALS
 from entrocraft.errors import UnknownNameError
 
 PREFIX = "entrocraft_"
@@ -149,13 +148,7 @@ def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> 
             "parameter_sync_step updates; set entrocraft.method=predicted, or "
             "trainer.v1.separate_async.parameter_sync_step=1"
         )
-    every = {"rollouts", "tokens", "advantages", *KNOBS}
-    return Capabilities(
-        engine=f"verl's {mode} trainer",
-        carries=frozenset(every - why_not.keys()),
-        offers=frozenset(SIGNALS.keys() - why_not.keys()),
-        why_not=why_not,
-    )
+    return Capabilities.all_but(f"verl's {mode} trainer", why_not)
 
 
 def decides_on_old_measurements(mode: str, config: DictConfig) -> bool:

@@ -23,7 +23,6 @@ from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from entrocraft import advantages as estimators
-from entrocraft.control.decision import Decision
 from entrocraft.dynamics import self_kernel_from_collision
 from entrocraft.engines.checkpoints import load_state, save_state
 from entrocraft.engines.decider import Decider, Update
@@ -51,7 +50,8 @@ from entrocraft.engines.verl.settings import (
     optimizer_memory,
     rows_per_pass,
 )
-from entrocraft.engines.verl.worker import EXCESS, KNOB_FIELDS, RISE, ControlledWorker
+from entrocraft.engines.verl.telling import Telling, knob_settings
+from entrocraft.engines.verl.worker import EXCESS, RISE, ControlledWorker
 from entrocraft.entropy import entropy_sums
 from entrocraft.runs.rollouts import rewind_rollouts
 
@@ -136,7 +136,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         metrics["entrocraft/skipped"] = float(skipped)
         if skipped:
             return batch  # the weights, the optimizer and its schedule of learning rates stay as they are
-        with self._telling(_knob_settings(update.decision)):
+        with self._telling(knob_settings(update.decision)):
             if update.changes_nothing:
                 super()._update_actor(batch, metrics)  # verl's own step, untouched
             elif drops:
@@ -291,7 +291,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
     def _telling(self, settings: dict[str, Any]) -> Iterator[None]:
         """Have verl's update tell the workers other settings than its own."""
         workers = self.actor_rollout_wg
-        self.actor_rollout_wg = _Telling(workers, settings)
+        self.actor_rollout_wg = Telling(workers, settings)
         try:
             yield
         finally:
@@ -316,26 +316,6 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
     def _checkpoint_folder(self) -> Path:
         """Where verl saves the step it is at."""
         return Path(self.config.trainer.default_local_dir) / f"global_step_{self.global_steps}"
-
-
-class _Telling:
-    """The actor's workers, which get told other settings than verl's update is about to tell them."""
-
-    def __init__(self, workers: Any, settings: dict[str, Any]):
-        self._workers, self._settings = workers, settings
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._workers, name)
-
-    def update_actor(self, batch: KVBatchMeta) -> Any:
-        batch.extra_info.update(self._settings)
-        return self._workers.update_actor(batch)
-
-
-def _knob_settings(decision: Decision) -> dict[str, Any]:
-    """Return what the workers are to be told of the knobs that a decision turns."""
-    told: dict[str, Any] = {KNOB_FIELDS[name]: float(value) for name, value in decision.turned.items()}
-    return told | {"calculate_entropy": True} if "entropy_coef" in decision.turned else told
 
 
 def _controlled(mode: str, trainer_class: type[PPOTrainer]) -> type[PPOTrainer]:

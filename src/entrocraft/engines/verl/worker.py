@@ -19,9 +19,8 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 from verl.workers.utils.padding import no_padding_2_padding
 
 from entrocraft.dynamics.whole_model import ascent_step, last_blocks, log_prob_change_by_shift
+from entrocraft.engines.knobs import KNOB_FIELDS
 
-KNOB_FIELDS = {"entropy_coef": "entrocraft_entropy_coef", "clip_high": "entrocraft_clip_high"}
-"""By knob: the setting beside a batch that turns it."""
 _TURNED = {"entropy_coef": "entropy_coeff", "clip_high": "clip_ratio_high"}
 """By knob: the field of verl's configuration that its loss reads."""
 
