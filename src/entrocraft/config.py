@@ -13,9 +13,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, 
 from entrocraft import tasks
 from entrocraft.control import EntropyControl
 from entrocraft.errors import EntrocraftError, InvalidValueError, did_you_mean, shortened
+from entrocraft.models.carried import carried_over
 from entrocraft.models.sampling_config import SamplingConfig
+from entrocraft.runs import RunDirectory
 from entrocraft.tasks import Task
-from entrocraft.yaml_text import read_assignment, read_yaml_file
+from entrocraft.yaml_text import apply_overrides, read_yaml_file
 
 MOST_STEPS = 1_000_000
 """Optimizer steps of a run, or points of a curve that is shown, at most."""
@@ -109,13 +111,18 @@ class TrainConfig(_Section):
     """Any other argument of TRL's GRPOConfig or RLOOConfig."""
 
     def model_post_init(self, context: Any) -> None:
-        """Refuse more prompts than can be put in order."""
+        """Refuse more prompts than can be put in order, and what evaluation could not do alike."""
+        self.carried_over()
         prompts = self.steps * self.prompts_per_step
         if prompts > MOST_PROMPTS:
             raise InvalidValueError(
                 f"steps x prompts_per_step must be at most {MOST_PROMPTS:,}, got {self.steps:,} x "
                 f"{self.prompts_per_step:,}; several runs, each from the one before, may do more"
             )
+
+    def carried_over(self) -> dict[str, Any]:
+        """Return how evaluation must ask and draw for its scores to be the trained policy's; see `models.carried`."""
+        return carried_over(self.trl)
 
     @property
     def rollouts_per_step(self) -> int:
@@ -150,8 +157,13 @@ class EvalConfig(_Section):
         if max(self.k) > self.num_samples:
             raise InvalidValueError(f"k must be at most num_samples = {self.num_samples}, got {max(self.k)}")
 
-    def sampling(self, task: Task) -> SamplingConfig:
-        """Return how answers are drawn: as is said here, else as the task wants it."""
+    def sampling(self, task: Task, carried: Mapping[str, Any]) -> SamplingConfig:
+        """Return how answers are drawn: as is said here, else as the task wants it, else as training does.
+
+        Args:
+            task: The task.
+            carried: What training says; see `TrainConfig.carried_over`.
+        """
         said = {
             "temperature": self.temperature,
             "top_p": self.top_p,
@@ -159,7 +171,7 @@ class EvalConfig(_Section):
             "batch_size": self.batch_size,
         }
         said = {name: value for name, value in said.items() if value is not None}
-        return SamplingConfig(num_samples=self.num_samples, **dict(task.sampling) | said)
+        return SamplingConfig(num_samples=self.num_samples, **dict(carried) | dict(task.sampling) | said)
 
 
 class RunConfig(_Section):
@@ -192,9 +204,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
         data = {}
     if not isinstance(data, dict):
         raise InvalidValueError(f"{path}: expected keys and values, got {type(data).__name__}")
-    _refuse_clashes(overrides)
-    for override in overrides:
-        _apply_override(data, override)
+    apply_overrides(data, overrides)
     return parse_config(data)
 
 
@@ -235,54 +245,43 @@ def task_config_of(path: Path) -> TaskConfig:
     return config.task
 
 
-def _refuse_clashes(overrides: Sequence[str]) -> None:
-    """Refuse an override that would undo another: the same key twice, or a section set as a whole beside its keys.
+def carried_from(models: Sequence[str], task_spec: str | None) -> dict[str, Any]:
+    """Return how models are to be asked and drawn from: as the runs among them were trained, else as a file says.
 
-    A section may be set to keys and values first, and be added to then.
+    Args:
+        models: Models or runs; those that are no runs are asked as the others are, for scores to be compared.
+        task_spec: The task as a command line names it, which may be a configuration file.
+
+    Raises:
+        EntrocraftError: Two runs were trained differently, so that no one way is right.
     """
-    before: list[tuple[list[str], Any, str]] = []
-    for override in overrides:
-        key, value = read_assignment(override, "train.steps=100")
-        path = key.split(".")
-        for other, its_value, its_text in before:
-            is_within = path[: len(other)] == other
-            adds_to_it = (
-                len(path) > len(other) and isinstance(its_value, dict) and not _has(its_value, path[len(other) :])
-            )
-            if (is_within and not adds_to_it) or other[: len(path)] == path:
-                raise InvalidValueError(
-                    f"{shortened(its_text, 100)} and {shortened(override, 100)} set the same: the second would undo "
-                    "the first; leave one out"
-                )
-        before.append((path, value, override))
-
-
-def _has(section: Any, path: Sequence[str]) -> bool:
-    """Return whether nested mappings hold a value at `path`, or one in the place of a section above it."""
-    for name in path:
-        if not isinstance(section, dict):
-            return True
-        if name not in section:
-            return False
-        section = section[name]
-    return True
-
-
-def _apply_override(data: dict[str, Any], override: str) -> None:
-    """Set the value that `key.path=value` names in nested mappings, which are made where they are not there."""
-    key, value = read_assignment(override, "train.steps=100")
-    *parents, last = key.split(".")
-    if not all((*parents, last)):
-        raise InvalidValueError(f"expected a setting such as train.steps=100, got {shortened(override, 100)!r}")
-    for parent in parents:
-        if data.get(parent) is None:
-            data[parent] = {}
-        data = data[parent]
-        if not isinstance(data, dict):
+    found: dict[str, dict[str, Any]] = {}
+    for model in models:
+        run = RunDirectory(Path(model))
+        if run.exists:
+            found[model] = parse_config(run.config()).train.carried_over()
+    if not found and task_spec is not None and task_spec.endswith((".yaml", ".yml")):
+        return load_config(Path(task_spec)).train.carried_over()
+    first, *others = found or [""]
+    for other in others:
+        if found[other] != found[first]:
             raise InvalidValueError(
-                f"override {shortened(override, 100)!r}: {parent!r} is not a section but {shortened(repr(data), 100)}"
+                f"{first} was trained with {found[first] or 'nothing'} and {other} with {found[other] or 'nothing'} of "
+                "train.trl that changes prompts or sampling: no one way of asking is right for both; evaluate them "
+                "apart"
             )
-    data[last] = value
+    return found.get(first, {})
+
+
+def max_tokens_from(model: str, task_spec: str | None) -> int | None:
+    """Return the tokens of an answer that a configuration trains with: a file's, or else a run's on its own task.
+
+    None if neither says anything, and the task's own default holds.
+    """
+    if task_spec is not None and task_spec.endswith((".yaml", ".yml")):
+        return load_config(Path(task_spec)).train.max_completion_tokens
+    run = RunDirectory(Path(model))
+    return parse_config(run.config()).train.max_completion_tokens if task_spec is None and run.exists else None
 
 
 def _explain(problem: Any) -> str:

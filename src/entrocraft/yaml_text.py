@@ -1,6 +1,7 @@
 """Reading YAML as people write it: plain data only."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,73 @@ def read_assignment(text: str, example: str) -> tuple[str, Any]:
         return name, read_yaml(value)
     except yaml.YAMLError as error:
         raise InvalidValueError(f"{shortened(text, 100)!r}: the value is not YAML: {_one_line(error)}") from error
+
+
+def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Set what `key.path=value` names in nested mappings, which are made where they are not there.
+
+    Raises:
+        InvalidValueError: An override is none, leads into what is no section, or would undo another.
+
+    Example:
+        >>> data = {"train": {"steps": 3}}
+        >>> apply_overrides(data, ["train.steps=5", "seed=1"])
+        >>> data
+        {'train': {'steps': 5}, 'seed': 1}
+    """
+    _refuse_clashes(overrides)
+    for override in overrides:
+        _apply_override(data, override)
+
+
+def _refuse_clashes(overrides: Sequence[str]) -> None:
+    """Refuse an override that would undo another: the same key twice, or a section set as a whole beside its keys.
+
+    A section may be set to keys and values first, and be added to then.
+    """
+    before: list[tuple[list[str], Any, str]] = []
+    for override in overrides:
+        key, value = read_assignment(override, "train.steps=100")
+        path = key.split(".")
+        for other, its_value, its_text in before:
+            is_within = path[: len(other)] == other
+            adds_to_it = (
+                len(path) > len(other) and isinstance(its_value, dict) and not _has(its_value, path[len(other) :])
+            )
+            if (is_within and not adds_to_it) or other[: len(path)] == path:
+                raise InvalidValueError(
+                    f"{shortened(its_text, 100)} and {shortened(override, 100)} set the same: the second would undo "
+                    "the first; leave one out"
+                )
+        before.append((path, value, override))
+
+
+def _has(section: Any, path: Sequence[str]) -> bool:
+    """Return whether nested mappings hold a value at `path`, or one in the place of a section above it."""
+    for name in path:
+        if not isinstance(section, dict):
+            return True
+        if name not in section:
+            return False
+        section = section[name]
+    return True
+
+
+def _apply_override(data: dict[str, Any], override: str) -> None:
+    """Set the value that `key.path=value` names in nested mappings, which are made where they are not there."""
+    key, value = read_assignment(override, "train.steps=100")
+    *parents, last = key.split(".")
+    if not all((*parents, last)):
+        raise InvalidValueError(f"expected a setting such as train.steps=100, got {shortened(override, 100)!r}")
+    for parent in parents:
+        if data.get(parent) is None:
+            data[parent] = {}
+        data = data[parent]
+        if not isinstance(data, dict):
+            raise InvalidValueError(
+                f"override {shortened(override, 100)!r}: {parent!r} is not a section but {shortened(repr(data), 100)}"
+            )
+    data[last] = value
 
 
 def read_yaml_file(path: Path) -> Any:

@@ -8,13 +8,16 @@ import click
 
 from entrocraft.cli.output import user_errors_exit_2
 from entrocraft.errors import InvalidValueError
+from entrocraft.models.sampling_config import MOST_SAMPLES
 
 
 @click.command()
 @click.argument("model", metavar="MODEL_OR_RUN")
 @click.option("--task", "task_name", required=True, help="The task, or a configuration that has one.")
-@click.option("--num-prompts", type=click.IntRange(2), default=32, show_default=True)
-@click.option("--num-rollouts", type=click.IntRange(2), default=8, show_default=True, help="Rollouts per prompt.")
+@click.option("--num-prompts", type=click.IntRange(2, MOST_SAMPLES), default=32, show_default=True)
+@click.option(
+    "--num-rollouts", type=click.IntRange(2, MOST_SAMPLES), default=8, show_default=True, help="Rollouts per prompt."
+)
 @click.option(
     "--max-tokens", type=click.IntRange(1), help="Tokens of a rollout, at most. [default: what the task needs]"
 )
@@ -25,7 +28,7 @@ from entrocraft.errors import InvalidValueError
 @user_errors_exit_2
 def diagnose(model: str, task_name: str, output: Path | None, **settings: Any) -> None:
     """Say, before training, where entropy starts, how noisy it is, which rule fits, and what to begin with."""
-    from entrocraft.config import task_from
+    from entrocraft.config import carried_from, max_tokens_from, task_from
     from entrocraft.models.sampling_config import SamplingConfig
     from entrocraft.runs import model_path_of
 
@@ -37,6 +40,7 @@ def diagnose(model: str, task_name: str, output: Path | None, **settings: Any) -
 
         if output.exists() and not output.is_dir():
             raise InvalidValueError(f"--output expects a folder, and {output} is a file")
+    carried = carried_from([model], task_name)
     source = model_path_of(model)
 
     from entrocraft.analysis.diagnosis import diagnose as diagnosis_by
@@ -52,9 +56,12 @@ def diagnose(model: str, task_name: str, output: Path | None, **settings: Any) -
         )
         click.echo(f"entrocraft: {note}", err=True)
         settings["num_prompts"] = len(problems)
+    settings["max_tokens"] = settings["max_tokens"] or max_tokens_from(model, task_name)
     longest_answer = settings["max_tokens"] or task.max_completion_tokens
-    check_prompts(task, problems, tokenizer, context_length(source), longest_answer)
-    found = diagnosis_by(load_model(source).to(best_device()), tokenizer, task, **settings)
+    check_prompts(
+        task, problems, tokenizer, context_length(source), longest_answer, carried.get("chat_template_kwargs")
+    )
+    found = diagnosis_by(load_model(source).to(best_device()), tokenizer, task, sampling=carried, **settings)
     click.echo(f"{model} on {task.name}, temperature {settings['temperature']:g}")
     click.echo(describe(found))
     if output is not None:
@@ -66,6 +73,7 @@ def diagnose(model: str, task_name: str, output: Path | None, **settings: Any) -
             "model": model,
             "task": task.name,
             **settings,
+            **({"sampling": carried} if carried else {}),
         }
         _write_diagnosis(output, found, about)
 

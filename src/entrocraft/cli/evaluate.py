@@ -7,19 +7,22 @@ import click
 
 from entrocraft.cli.output import user_errors_exit_2
 from entrocraft.errors import InvalidValueError
+from entrocraft.models.sampling_config import MOST_SAMPLES
 
 
 @click.command(name="eval")
 @click.argument("models", metavar="MODEL_OR_RUN...", nargs=-1, required=True)
 @click.option("--task", "task_name", help="The task, or a configuration that has one. [default: the run's own]")
 @click.option("--num-problems", type=click.IntRange(1), help="Held-out problems. [default: 200, or all there are]")
-@click.option("--num-samples", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--num-samples", type=click.IntRange(1, MOST_SAMPLES), default=32, show_default=True)
 @click.option("--k", "ks", default="1,8,32", show_default=True, help="The k of pass@k and majority@k, with commas.")
 @click.option("--temperature", type=float, help="[default: the benchmark's own, else 1]")
 @click.option("--top-p", type=float, help="[default: the benchmark's own, else 1]")
 @click.option("--top-k", type=int, help="Draw from so many likeliest tokens. [default: the benchmark's own, else all]")
 @click.option(
-    "--max-tokens", type=click.IntRange(1), help="Tokens of an answer, at most. [default: what the task needs]"
+    "--max-tokens",
+    type=click.IntRange(1),
+    help="Tokens of an answer, at most. [default: the run's, else what the task needs]",
 )
 @click.option(
     "--batch-size", type=click.IntRange(1), help="Answers drawn at once. [default: 2^16 tokens of them, at most 1024]"

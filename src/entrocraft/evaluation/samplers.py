@@ -130,8 +130,8 @@ class VllmSampler(Sampler):
                 top_k=config.top_k or -1,  # vLLM's word for no limit
                 max_tokens=max_tokens,
                 # What a model's own generation settings would bring, and evaluation leaves out.
-                repetition_penalty=1.0,
-                min_p=0.0,
+                repetition_penalty=config.repetition_penalty or 1.0,
+                min_p=config.min_p or 0.0,
                 seed=(seed + i) % 2**31,
             )
             for i in range(len(prompts))
@@ -140,7 +140,7 @@ class VllmSampler(Sampler):
         tokens = [
             {"prompt_token_ids": self.tokenizer(text, add_special_tokens=isinstance(prompt, str))["input_ids"]}
             for prompt in prompts
-            for text in [prompt_text(self.tokenizer, prompt)]
+            for text in [prompt_text(self.tokenizer, prompt, config.chat_template_kwargs)]
         ]
         drawn = []
         for output in self._model.generate(tokens, parameters, use_tqdm=False):

@@ -1,14 +1,21 @@
 """Prompts as a tokenizer turns them into tokens, and whether a model can take them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from entrocraft.errors import InvalidValueError
 from entrocraft.tasks import Problem, Task
 
 
-def prompt_text(tokenizer: Any, prompt: str | list[dict[str, str]]) -> str:
+def prompt_text(
+    tokenizer: Any, prompt: str | list[dict[str, str]], chat_template_kwargs: Mapping[str, Any] | None = None
+) -> str:
     """Return a prompt as text: itself, or a chat with the tokenizer's template around it.
+
+    Args:
+        tokenizer: The model's tokenizer.
+        prompt: Text, or chat messages.
+        chat_template_kwargs: Arguments of the template, such as `enable_thinking`.
 
     Raises:
         InvalidValueError: The prompt is a chat, and the tokenizer has no template, or it refuses the chat.
@@ -21,13 +28,20 @@ def prompt_text(tokenizer: Any, prompt: str | list[dict[str, str]]) -> str:
             "or plain prompts (`chat: false`, no `system`)"
         )
     try:
-        return tokenizer.apply_chat_template(prompt, add_generation_prompt=True, tokenize=False)
+        return tokenizer.apply_chat_template(
+            prompt, add_generation_prompt=True, tokenize=False, **(chat_template_kwargs or {})
+        )
     except Exception as error:  # whatever a template raises: some refuse a system message, and say so
         raise InvalidValueError(f"the chat template refuses {prompt!r:.160}: {error}") from error
 
 
 def check_prompts(
-    task: Task, problems: Sequence[Problem], tokenizer: Any, context_length: int | None, max_completion_tokens: int
+    task: Task,
+    problems: Sequence[Problem],
+    tokenizer: Any,
+    context_length: int | None,
+    max_completion_tokens: int,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
 ) -> None:
     """Refuse prompts that a model cannot take, or that leave no room for an answer.
 
@@ -37,14 +51,15 @@ def check_prompts(
         tokenizer: The model's tokenizer.
         context_length: Tokens that the model can take, prompt and answer; None if there is no limit.
         max_completion_tokens: Tokens of an answer, at most.
+        chat_template_kwargs: Arguments of the chat template.
 
     Raises:
         InvalidValueError: There is no chat template for a chat, or it refuses one; a prompt has characters that the
             tokenizer does not know; or it is too long. The message names the first such problem.
     """
-    texts = [_text(task, problem, tokenizer) for problem in problems]
+    texts = [_text(task, problem, tokenizer, chat_template_kwargs) for problem in problems]
     try:
-        lengths = [len(ids) for ids in tokenizer(texts)["input_ids"]]
+        lengths = _lengths(tokenizer, texts, [isinstance(problem["prompt"], str) for problem in problems])
     except Exception as error:  # tokenizers raises nothing more particular
         unread = next((i for i, text in enumerate(texts) if not _is_read(tokenizer, text)), 0)
         raise InvalidValueError(
@@ -63,10 +78,22 @@ def check_prompts(
         )
 
 
-def _text(task: Task, problem: Problem, tokenizer: Any) -> str:
+def _lengths(tokenizer: Any, texts: Sequence[str], are_plain: Sequence[bool]) -> list[int]:
+    """Return how many tokens each text has; a chat template brings its own special ones."""
+    lengths = [0] * len(texts)
+    for plain in (True, False):
+        rows = [i for i, is_plain in enumerate(are_plain) if is_plain == plain]
+        if rows:
+            read = tokenizer([texts[i] for i in rows], **({} if plain else {"add_special_tokens": False}))
+            for i, ids in zip(rows, read["input_ids"], strict=True):
+                lengths[i] = len(ids)
+    return lengths
+
+
+def _text(task: Task, problem: Problem, tokenizer: Any, chat_template_kwargs: Mapping[str, Any] | None) -> str:
     """Return a problem's prompt as text; what is wrong with it is said with the place of the problem."""
     try:
-        return prompt_text(tokenizer, problem["prompt"])
+        return prompt_text(tokenizer, problem["prompt"], chat_template_kwargs)
     except InvalidValueError as error:
         raise InvalidValueError(f"{task.place_of(problem)}: {error}") from error
 

@@ -72,7 +72,7 @@ def sample_batch(
 
     ends = _end_tokens(model, tokenizer)
     inputs = tokenizer(
-        [prompt_text(tokenizer, prompt) for prompt in prompts],
+        [prompt_text(tokenizer, prompt, config.chat_template_kwargs) for prompt in prompts],
         return_tensors="pt",
         padding=True,
         padding_side="left",
@@ -96,6 +96,7 @@ def sample_batch(
                 eos_token_id=ends or None,
                 pad_token_id=tokenizer.pad_token_id,
                 logits_processor=[recorder],
+                **_as_in_training(config),
             )
     finally:
         model.generation_config = own
@@ -112,6 +113,12 @@ def sample_batch(
         truncated_B=~is_end_BT.any(-1),
         entropy_BT=torch.stack(recorder.columns, dim=1),
     )
+
+
+def _as_in_training(config: SamplingConfig) -> dict[str, Any]:
+    """Return the settings of generation that a run was trained with, beside temperature, top-p and top-k."""
+    given = {"min_p": config.min_p, "repetition_penalty": config.repetition_penalty}
+    return {name: value for name, value in given.items() if value is not None} | dict(config.generation_kwargs or {})
 
 
 class _EntropyRecorder:

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from entrocraft import tasks
-from entrocraft.config import parse_config, task_config_of
+from entrocraft.config import carried_from, max_tokens_from, parse_config, task_config_of
 from entrocraft.errors import InvalidValueError, RunDirectoryError
 from entrocraft.evaluation.evaluate import evaluate
 from entrocraft.evaluation.measures import differences, measures_of
@@ -54,7 +54,8 @@ def evaluate_models(
         output: Folder for samples, scores and the picture; nothing is kept if None.
         task_name: Name of the task, see `config.task_from`; by default the task of the first run.
         num_problems: Held-out problems; by default 200, or all there are.
-        max_tokens: Tokens after which an answer is cut; by default what the task's longest right answer needs.
+        max_tokens: Tokens after which an answer is cut; by default those of the run's or file's configuration, else
+            what the task's longest right answer needs.
         backend: `transformers` or `vllm`.
         seed: Seed of the random draws.
         sampling: Fields of `SamplingConfig`; what is None is as the task wants it, or the default.
@@ -64,10 +65,16 @@ def evaluate_models(
     """
     _refuse_early(output)
     task, about_task = _task(task_name, models[0])
+    carried = carried_from(models, task_name)
     config = SamplingConfig(
-        **dict(task.sampling) | {name: value for name, value in sampling.items() if value is not None}
+        **carried | dict(task.sampling) | {name: value for name, value in sampling.items() if value is not None}
     )
-    max_tokens = task.max_completion_tokens if max_tokens is None else max_tokens
+    if backend == "vllm" and config.generation_kwargs:
+        raise InvalidValueError(
+            f"backend vllm cannot draw as the run was trained, with {', '.join(sorted(config.generation_kwargs))}; "
+            "use backend transformers"
+        )
+    max_tokens = max_tokens or max_tokens_from(models[0], task_name) or task.max_completion_tokens
     problems = task.problems_asked_for("test", num_problems, MOST_PROBLEMS)
     names, sources = _short_names(models), [model_path_of(model) for model in models]
     for source in sources:  # all of them, before the first is asked anything
@@ -76,7 +83,9 @@ def evaluate_models(
     if backend == "vllm":
         check_vllm(sources)
     for source in sources:
-        check_prompts(task, problems, load_tokenizer(source), context_length(source), max_tokens)
+        check_prompts(
+            task, problems, load_tokenizer(source), context_length(source), max_tokens, config.chat_template_kwargs
+        )
     settings = about_task | {
         "num_problems": len(problems),
         "problems": hashlib.sha256(json.dumps(problems, sort_keys=True, default=str).encode()).hexdigest()[:16],

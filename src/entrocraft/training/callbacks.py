@@ -89,6 +89,7 @@ class Evaluator(TrainerCallback):
 
     def __init__(self, plan: Plan, run: RunDirectory, model: Any, tokenizer: Any, progress: Progress):
         self._config, self._task, self._run, self._progress = plan.config.eval, plan.task, run, progress
+        self._sampling = plan.config.eval.sampling(plan.task, plan.config.train.carried_over())
         self._sampler = TransformersSampler(model, tokenizer)
         self._max_tokens = plan.trl_args.max_completion_length
         self._problems = plan.test_problems
@@ -107,7 +108,7 @@ class Evaluator(TrainerCallback):
             lambda: self._sampler,
             self._task,
             self._problems,
-            self._config.sampling(self._task),
+            self._sampling,
             max_tokens=self._max_tokens,
             seed=step,
             with_answers=False,

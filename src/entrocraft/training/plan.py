@@ -105,7 +105,7 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
     if config.control is not None:
         with _of_other_types():
             checked_control(config.control, trl_args)
-    config.eval.sampling(task)  # refused now, if at all
+    config.eval.sampling(task, config.train.carried_over())  # refused now, if at all
     plan = Plan(
         config,
         task,

@@ -65,7 +65,12 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False, resume_
     tokenizer = load_tokenizer(config.model)
     every_problem = [*plan.train_problems, *plan.test_problems]
     check_prompts(
-        plan.task, every_problem, tokenizer, context_length(config.model), plan.trl_args.max_completion_length
+        plan.task,
+        every_problem,
+        tokenizer,
+        context_length(config.model),
+        plan.trl_args.max_completion_length,
+        config.train.carried_over().get("chat_template_kwargs"),
     )
     model = load_model(config.model).to(best_device())
     state = StateFile(run.state_file)

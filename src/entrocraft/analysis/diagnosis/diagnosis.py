@@ -4,6 +4,7 @@ Shapes: P prompts, G rollouts per prompt, B = P * G rollouts, T tokens.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -116,6 +117,7 @@ def diagnose(
     temperature: float = 1.0,
     batch_size: int = 64,
     seed: int = 0,
+    sampling: Mapping[str, Any] | None = None,
 ) -> Diagnosis:
     """Sample rollouts of the model on training problems and say what entropy control would meet.
 
@@ -130,6 +132,7 @@ def diagnose(
         batch_size: Answers generated at once. The pass for logits takes as many or fewer, so that it holds
             no more than 2^27 logits.
         seed: Seed of the choice of problems and of the answers drawn.
+        sampling: Other fields of `SamplingConfig`, such as `chat_template_kwargs`.
 
     Returns:
         The diagnosis.
@@ -149,6 +152,7 @@ def diagnose(
             temperature=temperature,
             batch_size=batch_size,
             seed=seed,
+            sampling=sampling,
         )
     )
 

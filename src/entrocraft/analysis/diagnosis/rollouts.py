@@ -3,7 +3,7 @@
 Shapes: P prompts, G rollouts per prompt, B = P * G rollouts, T tokens, V vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +49,7 @@ def scored_rollouts(
     temperature: float,
     batch_size: int,
     seed: int,
+    sampling: Mapping[str, Any] | None = None,
 ) -> ScoredRollouts:
     """Sample rollouts on training problems and score them; arguments and errors are those of `diagnose`."""
     if num_prompts < 2 or num_rollouts < 2:
@@ -59,14 +60,15 @@ def scored_rollouts(
     max_tokens = task.max_completion_tokens if max_tokens is None else max_tokens
     if max_tokens < 1:
         raise InvalidValueError(f"max_tokens must be at least 1, got {max_tokens}")
-    sampling = SamplingConfig(num_samples=num_rollouts, temperature=temperature, batch_size=batch_size)
+    given = {"num_samples": num_rollouts, "temperature": temperature, "batch_size": batch_size}
+    config = SamplingConfig(**dict(sampling or {}) | given)
     problems = task.problems_up_to("train", num_prompts, seed)
     num_prompts = len(problems)
     if num_prompts < 2:
         raise InvalidValueError(
             f"{task.name} has {num_prompts} problem to train on, and one shows no noise floor: give it two at least"
         )
-    answers = list(sample_answers(model, tokenizer, problems, sampling, max_tokens, seed))
+    answers = list(sample_answers(model, tokenizer, problems, config, max_tokens, seed))
     texts = [text for batch in answers for text in batch.texts]
     scores = task.scores(texts, [problem for problem in problems for _ in range(num_rollouts)])
     was_training = model.training
