@@ -171,15 +171,17 @@ def build_with(builder: Callable[..., T], options: Mapping[str, Any], what: str)
         unexpected = _UNEXPECTED.search(str(error))
         if unexpected is not None and unexpected[1] in options:
             raise _unknown(unexpected[1], _parameters(builder, 0)[0], what) from error
-        if _MISSING.search(str(error)) or not _is_ours(builder):
+        if _MISSING.search(str(error)):
             raise InvalidValueError(f"{what}: {_said(error)}") from error
-        raise
+        if _is_ours(builder):
+            raise
+        raise InvalidValueError(f"{what} raises {_said(error)}") from error
     except ValueError as error:
         raise InvalidValueError(f"{what}: {first_line(error)[:_MOST_CHARACTERS]}") from error
     except Exception as error:
         if _is_ours(builder):
             raise  # a fault of this library, which shows its trace
-        raise InvalidValueError(f"{what} raises {type(error).__name__}: {_said(error)}") from error
+        raise InvalidValueError(f"{what} raises {_said(error)}") from error
 
 
 def _is_ours(builder: Callable[..., Any]) -> bool:
