@@ -1,9 +1,13 @@
 """One evaluation: answers drawn batch by batch, scored, and every one kept on file."""
 
+import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
+from entrocraft.errors import EntrocraftError
 from entrocraft.evaluation.samplers import Sampler
 from entrocraft.evaluation.samples import Sample, SampleFile
+from entrocraft.grading.time_limit import total_late
 from entrocraft.models.sampling import SamplingConfig, seed_of_batch
 from entrocraft.tasks import Problem, Task
 
@@ -35,7 +39,11 @@ def evaluate(
         on_batch: Function called after each batch, with the number of samples there are and that there will be.
 
     Returns:
-        The samples, problem after problem.
+        The samples, problem after problem. A completion that breaks the task's verifier scores 0; how many did, or took
+        too long to be graded, is warned of at the end.
+
+    Raises:
+        RewardError: A reward of the user's own raised, or returned what is none.
     """
     max_tokens = task.max_completion_tokens if max_tokens is None else max_tokens
     rows = config.rows(max_tokens)
@@ -43,6 +51,7 @@ def evaluate(
     numbers = [i for i in range(len(problems)) for _ in range(config.num_samples)]
     samples = [] if file is None else file.read(numbers, rows)
     model: Sampler | None = None
+    num_late, num_broken = total_late() or 0, 0
     for start in range(len(samples), len(numbers), rows):
         model = sampler() if model is None else model
         batch = numbers[start : start + rows]
@@ -51,9 +60,13 @@ def evaluate(
         # Seeded by the batch's number, so that an evaluation that goes on draws what it would have drawn.
         drawn = model.draw(prompts, config, max_tokens, seed_of_batch(seed, start // rows))
         texts = [one.text for one in drawn]
-        answers = task.answers_of(texts) if with_answers else [None] * len(texts)
+        answers: list[str | None] = [None] * len(texts)
+        if with_answers:
+            answers, _ = _each(task.answers_of, None, texts)
         tokens = {"completion_ids": [list(one.tokens) for one in drawn]} if task.reads_tokens else {}
-        scored = zip(batch, asked, drawn, task.scores(texts, asked, **tokens), answers, strict=True)
+        scores, broken = _each(task.scores, 0.0, texts, asked, **tokens)
+        num_broken += broken
+        scored = zip(batch, asked, drawn, scores, answers, strict=True)
         new = [
             Sample(
                 problem=i,
@@ -72,4 +85,40 @@ def evaluate(
         samples += new
         if on_batch is not None:
             on_batch(len(samples), len(numbers))
+    num_late = (total_late() or 0) - num_late
+    if num_broken or num_late:
+        warnings.warn(
+            f"{task.name}: of {len(numbers)} completions, {num_broken} broke the verifier and score 0; {num_late} calls "
+            "of graders took too long or raised, and count as wrong",
+            stacklevel=2,
+        )
     return samples
+
+
+def _each(
+    function: Callable[..., list[Any]], instead: Any, *columns: Sequence[Any], **named: Any
+) -> tuple[list[Any], int]:
+    """Return what a function of a batch says of each of its samples, and of how many it raised.
+
+    Where it raises on the whole batch it is asked sample by sample, and `instead` stands for each on which it raises
+    again. What a user did wrong is raised as it is.
+    """
+    try:
+        return function(*columns, **named), 0
+    except EntrocraftError:
+        raise
+    except Exception:
+        results, num_raised = [], 0
+    for i in range(len(columns[0])):
+        try:
+            results += function(
+                *(column[i : i + 1] for column in columns), **{k: v[i : i + 1] for k, v in named.items()}
+            )
+        except EntrocraftError:
+            raise
+        except Exception as error:
+            if not num_raised:
+                warnings.warn(f"the verifier raised {error!r:.200} on {columns[0][i]!a:.160}", stacklevel=3)
+            results.append(instead)
+            num_raised += 1
+    return results, num_raised
