@@ -88,8 +88,8 @@ def evaluate(
     num_late = (total_late() or 0) - num_late
     if num_broken or num_late:
         warnings.warn(
-            f"{task.name}: of {len(numbers)} completions, {num_broken} broke the verifier and score 0; {num_late} calls "
-            "of graders took too long or raised, and count as wrong",
+            f"{task.name}: of {len(numbers)} completions, {num_broken} broke the verifier and score 0; "
+            f"{num_late} calls of graders took too long or raised, and count as wrong",
             stacklevel=2,
         )
     return samples
