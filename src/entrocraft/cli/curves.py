@@ -2,17 +2,20 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from entrocraft.cli.output import sparkline, table, user_errors_exit_2
 from entrocraft.errors import InvalidValueError
 
+if TYPE_CHECKING:
+    from entrocraft.schedules.base import Unit
+
 
 @click.command()
 @click.argument("spec", metavar="SPEC")
-@click.option("--steps", "num_steps", type=click.IntRange(1), default=100, show_default=True)
+@click.option("--steps", "num_steps", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it to this picture, too.")
 @user_errors_exit_2
 def schedule(spec: str, num_steps: int, output: Path | None) -> None:
@@ -55,10 +58,24 @@ def plot(runs: tuple[Path, ...], output: Path) -> None:
     click.echo(f"wrote {output}")
 
 
+def _width_of(control: Any, lines: list[dict[str, Any]]) -> "tuple[float, Unit, float | None]":
+    """Return the width of a run's band, its unit, and the nats in one multiple of the initial entropy, if known."""
+    measured = [line["entropy"] for line in lines if line["entropy"] is not None and line["target"] is not None]
+    initial = measured[0] if measured else None
+    drawn = [line for line in lines if line["lower"] is not None and line["upper"] is not None]
+    if control.lower is not None and drawn:  # edges, which have no width of their own
+        return drawn[-1]["upper"] - drawn[-1]["lower"], "nats", initial
+    return control.band_width, control.band().unit, initial
+
+
 @click.command()
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("spec", metavar="SPEC")
-@click.option("--width", type=float, help="Width of the band around the curve. [default: the run's own]")
+@click.option(
+    "--width",
+    type=float,
+    help="Width of the band around the curve, in its unit. [default: as wide in nats as the run's own]",
+)
 @user_errors_exit_2
 def steer(run: Path, spec: str, width: float | None) -> None:
     """Bend the curve of a running job: from its next decision on it follows SPEC, such as 'linear(0.6, 0.3)'.
@@ -76,6 +93,9 @@ def steer(run: Path, spec: str, width: float | None) -> None:
         raise InvalidValueError(f"{run} runs without entropy control: there is nothing to steer")
     if control.steering is not None:
         raise InvalidValueError(f"{run} follows {control.steering}, as its configuration says: write the curve there")
-    band = parse_steering(spec, control.band_width if width is None else width)
+    if width is not None:
+        band = parse_steering(spec, width)
+    else:
+        band = parse_steering(spec, *_width_of(control, directory.step_metrics()))
     write_steering(directory.steering_file, band)
     click.echo(f"wrote {directory.steering_file}; the run takes it up at its next decision")

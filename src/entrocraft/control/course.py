@@ -108,6 +108,14 @@ class Course:
         self._follow(band)
         self._steered = True
 
+    @property
+    def drawn_width(self) -> float | None:
+        """Width of the band at the last decision, in nats, as it is drawn; None before the first."""
+        if self.initial_entropy is None:
+            return None
+        lower, upper = self._drawn_nats
+        return float(f"{upper - lower:.9g}")  # without rounding's last digits, by which a resumed run would differ
+
     def _follow(self, band: Band) -> None:
         if not isinstance(band, Band):
             raise InvalidValueError(f"expected a Band, such as Band(linear(0.6, 0.2), width=0.04), got {band!r}")

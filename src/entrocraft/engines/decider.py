@@ -91,7 +91,12 @@ class Decider:
         self._ranks, self._by_rollout, self._other_terms = ranks, by_rollout, other_terms
         self._signals = SignalMaker(controller.method, ranks, by_rollout=by_rollout)
         self._aggregation: Aggregation = control.aggregation  # type: ignore[assignment]
-        self._steering = None if control.steering is None else SteeringFile(control.steering, control.band_width)
+        self._has_edges = control.lower is not None
+        self._steering = (
+            None
+            if control.steering is None
+            else SteeringFile(control.steering, control.band_width, control.band().unit)
+        )
 
     def decide(
         self,
@@ -220,6 +225,10 @@ class Decider:
         """Follow the steering file if a person has changed it; the main rank looks, and all ranks do the same."""
         if self._steering is None:
             return
+        course = self.controller.course
+        self._steering.initial_entropy = course.initial_entropy
+        if self._has_edges and course.drawn_width is not None:  # which have no width of their own
+            self._steering.width, self._steering.unit = course.drawn_width, "nats"
         seen = self._steering.poll() if self._ranks.is_main else None
         text = self._ranks.from_main(None if seen is None else format_steering(seen))
         if text is None:

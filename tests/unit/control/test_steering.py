@@ -185,3 +185,45 @@ def test_steering_needs_no_configuration():
     code = "import sys, entrocraft.control.steering; print('pydantic' in sys.modules, 'transformers' in sys.modules)"
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert printed.split() == ["False", "False"]
+
+
+WIDE_IN_MULTIPLES = dict(width=0.1, unit="initial", initial_entropy=0.5)
+
+
+@pytest.mark.parametrize(
+    ("text", "known", "width"),
+    [
+        ("0.5", WIDE_IN_MULTIPLES, 0.05),
+        ("schedule: linear(0.6, 0.2)", WIDE_IN_MULTIPLES, 0.05),
+        ("linear(1.0, 0.5, unit='initial')", WIDE_IN_MULTIPLES, 0.1),
+        ("linear(1.0, 0.5, unit='initial')", dict(width=0.1, unit="nats", initial_entropy=0.5), 0.2),
+        ("{schedule: 0.5, width: 0.3}", WIDE_IN_MULTIPLES, 0.3),
+    ],
+)
+def test_the_band_keeps_its_width_in_nats_unless_asked(text, known, width):
+    assert parse_steering(text, **known).width == pytest.approx(width)
+
+
+def test_a_curve_in_another_unit_waits_for_the_initial_entropy(file):
+    steering = SteeringFile(file, 0.1, "initial")
+    file.write_text("0.5")
+    assert polled(steering) is None and steering.refused == 0
+    steering.initial_entropy = 0.6
+    assert polled(steering).width == pytest.approx(0.06)
+    with pytest.raises(InvalidValueError, match="say the width, too"):
+        parse_steering("0.5", 0.1, "initial")
+
+
+def test_a_file_without_end_stops_nothing(file):
+    steering = SteeringFile(file, WIDTH)
+    os.mkfifo(file)
+    with pytest.warns(UserWarning, match="a pipe or a device"):
+        assert steering.poll() is None
+    file.unlink()
+    file.write_text("x" * 100_000)
+    with pytest.warns(UserWarning, match="65,536 bytes at most"):
+        assert steering.poll() is None
+    file.write_text("a: &a [1, 1]\n" + "".join(f"a{i}: &a{i} [{', '.join(['*a'] * 9)}]\n" for i in range(9)))
+    with pytest.warns(UserWarning):
+        assert steering.poll() is None
+    assert steering.refused == 3

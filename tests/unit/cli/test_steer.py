@@ -1,0 +1,44 @@
+import pytest
+from click.testing import CliRunner
+
+from entrocraft.cli import main
+from entrocraft.config import parse_config
+from entrocraft.control.steering import parse_steering
+from entrocraft.runs import RunDirectory
+
+
+def steered(tmp_path, control, *arguments, lines=1):
+    """Steer a run that has measured an entropy of 0.5, and return the band that stands in its file, or the error."""
+    run = RunDirectory(tmp_path / "run")
+    with run.opened(parse_config({"control": control}).to_dict(), resume=False):
+        for step in range(1, lines + 1):
+            band = {"target": 0.4, "lower": 0.37, "upper": 0.43}
+            run.append_metrics({"step": step, "entropy": 0.5 - 0.1 * (step - 1)} | band)
+    result = CliRunner().invoke(main, ["steer", str(run.path), *arguments])
+    if result.exit_code:
+        assert result.exit_code == 2
+        return result.stderr
+    return parse_steering(run.steering_file.read_text(), 9.0)
+
+
+IN_MULTIPLES = {"schedule": "linear(1.0, 0.5, unit='initial')", "width": 0.1}
+
+
+def test_a_width_in_multiples_stays_as_wide_in_nats(tmp_path):
+    assert steered(tmp_path, IN_MULTIPLES, "linear(0.6, 0.2)", lines=3).width == pytest.approx(0.05)
+
+
+def test_a_width_that_is_asked_for_is_taken(tmp_path):
+    assert steered(tmp_path, IN_MULTIPLES, "linear(0.6, 0.2)", "--width", "0.2").width == 0.2
+
+
+def test_the_unit_of_the_run_keeps_its_width(tmp_path):
+    assert steered(tmp_path, IN_MULTIPLES, "linear(0.9, 0.2, unit='initial')").width == 0.1
+
+
+def test_edges_keep_their_distance(tmp_path):
+    assert steered(tmp_path, {"lower": 0.37, "upper": 0.43}, "linear(0.6, 0.2)").width == pytest.approx(0.06)
+
+
+def test_before_the_first_step_the_width_must_be_said(tmp_path):
+    assert "say the width, too" in steered(tmp_path, IN_MULTIPLES, "linear(0.6, 0.2)", lines=0)
