@@ -61,7 +61,7 @@ class InvalidValueError(EntrocraftError, ValueError):
 
 
 class UnknownNameError(EntrocraftError, ValueError):
-    """A name that is not registered: a schedule type, a rule, a task, an estimator, a config key."""
+    """A name that is not registered: a schedule type, a method, a task, an estimator, a config key."""
 
     @classmethod
     def of(cls, kind: str, name: object, known: Iterable[str]) -> "UnknownNameError":

@@ -1,6 +1,6 @@
 """Names to objects: import paths resolved, options checked against what their builder says it takes.
 
-Tasks, rewards, advantage estimators and methods are all named the same way in settings: a name of this library, an
+Rewards, advantage estimators and methods are all named the same way in settings: a name of this library, an
 import path `package.module:name`, or a mapping of either, as `name`, with options beside it.
 """
 

@@ -27,7 +27,7 @@ from entrocraft.models.sampling_config import MOST_SAMPLES
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for diagnosis.json and diagnosis.png.")
 @user_errors_exit_2
 def diagnose(model: str, task_name: str, output: Path | None, **settings: Any) -> None:
-    """Say, before training, where entropy starts, how noisy it is, which rule fits, and what to begin with."""
+    """Say, before training, where entropy starts, how noisy it is, which method fits, and what to begin with."""
     from entrocraft.config import carried_from, max_tokens_from, task_from
     from entrocraft.models.sampling_config import SamplingConfig
     from entrocraft.runs import model_path_of

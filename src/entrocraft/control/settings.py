@@ -216,7 +216,7 @@ class EntropyControl:
             case EntropyControl():
                 return value
             case Band():
-                return cls(**value.to_dict())
+                return cls(schedule=value.schedule, width=value.width, lower=value.lower, upper=value.upper)
             case Mapping() if "type" not in value:
                 unknown = [key for key in value if key not in cls.__dataclass_fields__]
                 if unknown:

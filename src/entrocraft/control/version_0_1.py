@@ -15,6 +15,8 @@ _OPTIONS_OF_RULES = {
     "entropy_bonus": 0.0,
 }
 """Options that were written for every method, with the values that said nothing."""
+_ALWAYS_WRITTEN = {"method", "normalize", "reward_baseline", "rejected"}
+"""Settings by which a configuration that version 0.1 wrote is known: no person names all of them."""
 _SETTINGS = {"predictor": "estimate", "aligned_share": 1.0, "rejected": "drop"}
 
 
@@ -50,7 +52,7 @@ def settings_from_0_1(settings: Mapping[str, Any]) -> dict[str, Any]:
         >>> settings_from_0_1({"method": "entropic", "min_kept": 7.0})  # a person's
         {'method': 'entropic', 'min_kept': 7.0}
     """
-    if not _OPTIONS_OF_RULES.keys() <= settings.keys():
+    if not settings.keys() >= _ALWAYS_WRITTEN:
         return dict(settings)
     silent = _OPTIONS_OF_RULES | _SETTINGS
     return {name: value for name, value in settings.items() if silent.get(name, ...) != value}

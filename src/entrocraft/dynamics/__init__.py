@@ -9,7 +9,7 @@ sampled token y with advantage A: `dz = eta * A * (e_y - p)`. Since `dH/dz_i = -
 
 `S`, the *entropy sensitivity* of the token, is positive for a confident token, one whose log-probability lies
 above its output-space baseline, where reinforcing lowers entropy and punishing raises it: Theorem 1 and Eq. 4
-of the paper (arXiv 2604.26326). Where it is negative, a rare token, the sign turns, which a rule that looks at
+of the paper (arXiv 2604.26326). Where it is negative, a rare token, the sign turns, which a method that looks at
 A alone cannot see.
 
 That is the *local* change, at the contexts that were visited. The entropy of a policy is a mean over the

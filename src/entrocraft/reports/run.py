@@ -83,8 +83,8 @@ def _verdict(tracking: TrackingSummary, lines: list[dict[str, Any]]) -> str:
     if tracking.mean_error <= 2 * max(half_width, noise):
         return f"The curve was followed loosely: entropy ran {side} it, on average outside the band."
     return (
-        f"The curve was not followed: entropy ran {side} it. Try another rule (`entrocraft diagnose` says which fits), "
-        "a lower learning rate, more rollouts per step, or a curve nearer to where entropy starts."
+        f"The curve was not followed: entropy ran {side} it. Try another method (`entrocraft diagnose` says which "
+        "fits), a lower learning rate, more rollouts per step, or a curve nearer to where entropy starts."
     )
 
 

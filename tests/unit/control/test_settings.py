@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from entrocraft import Band, Decision, Method, linear
+from entrocraft import Band, Decision, Method, Schedule, linear
 from entrocraft.control import EntropyControl
 from entrocraft.control.capabilities import Capabilities, default_method
 from entrocraft.control.methods import METHODS
@@ -160,6 +160,16 @@ def test_the_settings_that_version_0_1_wrote_in_full_are_read():
     assert EntropyControl.of({**WRITTEN_BY_0_1, "rule": "token", "min_kept": 0.3, "normalize": "kept"}).options == {
         "min_kept": 0.3
     }
+
+
+def test_a_band_of_a_schedule_of_ones_own_is_taken_as_it_is():
+    class Sawtooth(Schedule):
+        def at(self, progress):
+            return 0.3 + 0.1 * (progress * 4 % 1)
+
+    band = Band(Sawtooth(), width=0.02)
+    assert EntropyControl.of(band).band().target(1, 10) == band.target(1, 10)
+    assert EntropyControl.of(Band(lower=0.3, upper=Sawtooth())).band()(0, 10) == (0.3, 0.3)
 
 
 ALL = frozenset({"rollouts", "tokens", "advantages", "entropy_coef", "clip_high", "temperature"})

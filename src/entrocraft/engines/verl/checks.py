@@ -217,7 +217,7 @@ def _check_loss(settings: VerlSettings, actor: Any) -> None:
         if extra:
             raise InvalidValueError(
                 f"normalize=all is carried out through the advantages, which {' and '.join(extra)} do not feel; set "
-                "entrocraft.rejected=mask, or normalize=kept"
+                "entrocraft.rejected=mask, or normalize=kept where the method has it"
             )
 
 

@@ -73,7 +73,7 @@ def _draw_likelihood(ax: Axes, diagnosis: Diagnosis) -> None:
 
 
 def _draw_agreement(ax: Axes, diagnosis: Diagnosis) -> None:
-    """Draw estimated over exact change, coloured by the advantage: rule `advantage` takes the colour for the side."""
+    """Draw estimated over exact change, coloured by the advantage: method `advantage` takes the colour for the side."""
     rollouts = diagnosis.rollouts
     for name, colour, sign in (("A < 0", COLOURS[1], -1), ("A > 0", COLOURS[0], 1)):
         rows = [i for i, advantage in enumerate(rollouts["advantage"]) if advantage * sign > 0]
