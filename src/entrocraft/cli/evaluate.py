@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from entrocraft.cli.output import user_errors_exit_2
+from entrocraft.cli.output import say, user_errors_exit_2
 from entrocraft.errors import InvalidValueError
 from entrocraft.models.sampling_config import MOST_SAMPLES
 
@@ -13,7 +13,7 @@ from entrocraft.models.sampling_config import MOST_SAMPLES
 @click.command(name="eval")
 @click.argument("models", metavar="MODEL_OR_RUN...", nargs=-1, required=True)
 @click.option("--task", "task_name", help="The task, or a configuration that has one. [default: the run's own]")
-@click.option("--num-problems", type=click.IntRange(1), help="Held-out problems. [default: 200, or all there are]")
+@click.option("--num-problems", type=click.IntRange(1, 10_000_000), help="Held-out problems. [default: 200, or all there are]")
 @click.option("--num-samples", type=click.IntRange(1, MOST_SAMPLES), default=32, show_default=True)
 @click.option("--k", "ks", default="1,8,32", show_default=True, help="The k of pass@k and majority@k, with commas.")
 @click.option("--temperature", type=float, help="[default: the benchmark's own, else 1]")
@@ -43,5 +43,10 @@ def evaluate(models: tuple[str, ...], ks: str, output: Path | None, **settings: 
         raise InvalidValueError(f"--k must lie between 1 and --num-samples ({settings['num_samples']}), got {ks}")
 
     from entrocraft.reports.evaluation import evaluate_models
+    from entrocraft.runs import RunDirectory
+
+    for run in (RunDirectory(Path(model)) for model in models):
+        if run.exists and (checkpoint := run.last_checkpoint()) is not None:
+            say(f"{run.path}: the model of step {checkpoint[0]}")
 
     click.echo(evaluate_models(models, numbers, output, **settings))

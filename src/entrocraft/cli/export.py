@@ -18,7 +18,9 @@ def export(run: Path, folder: Path, repo_id: str | None, public: bool) -> None:
     from entrocraft.reports import model_card as exporting
     from entrocraft.runs import RunDirectory
 
-    exporting.export(RunDirectory(run), folder)
-    click.echo(f"wrote {folder}")
+    directory = RunDirectory(run)
+    exporting.export(directory, folder)
+    checkpoint = directory.last_checkpoint()
+    click.echo(f"wrote {folder}, the model of step {checkpoint[0] if checkpoint else 0}")
     if repo_id is not None:
         click.echo(f"pushed to {exporting.push(folder, repo_id, private=not public)}")

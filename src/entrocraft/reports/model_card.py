@@ -1,6 +1,7 @@
 """A run's model for others: saved weights, and a card that says how they were trained."""
 
 import shutil
+import uuid
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ from typing import Any
 import yaml
 from httpx import HTTPError
 from huggingface_hub import HfApi, ModelCard, ModelCardData
+from safetensors import SafetensorError
 
 from entrocraft.config import parse_config
-from entrocraft.errors import InvalidValueError, first_line
+from entrocraft.errors import InvalidValueError, first_line, os_error_line
 from entrocraft.models import load_model, load_tokenizer
 from entrocraft.reports.run import entropy_section, scores_section
 from entrocraft.runs import RunDirectory, model_path_of
+from entrocraft.runs.files import making
 
 _PACKAGES = ("entrocraft", "torch", "transformers", "trl", "peft")
 
@@ -35,11 +38,25 @@ def export(run: RunDirectory, folder: Path) -> None:
         raise InvalidValueError(f"{folder} is there already; name a new folder")
     source = model_path_of(str(run.path))
     model, tokenizer = load_model(source), load_tokenizer(source)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    if run.curve_file.exists():
-        shutil.copy(run.curve_file, folder / run.curve_file.name)
-    model_card(run).save(folder / "README.md")
+    card = model_card(run)
+    unfinished = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}")
+    with making(folder.parent):
+        try:
+            model.save_pretrained(unfinished)
+            tokenizer.save_pretrained(unfinished)
+            if run.curve_file.exists():
+                shutil.copy(run.curve_file, unfinished / run.curve_file.name)
+            card.save(unfinished / "README.md")
+            if folder.exists():  # and empty: it may be a mount, which nothing can take the place of
+                for file in sorted(unfinished.iterdir()):
+                    shutil.move(file, folder / file.name)
+            else:
+                unfinished.rename(folder)
+        except (OSError, SafetensorError) as error:
+            cause = os_error_line(error) if isinstance(error, OSError) else first_line(error)
+            raise InvalidValueError(f"cannot write {folder}: {cause}") from error
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def push(folder: Path, repo_id: str, *, private: bool = True) -> str:

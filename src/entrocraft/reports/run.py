@@ -3,6 +3,7 @@
 import warnings
 from typing import Any
 
+from entrocraft.config import parse_config
 from entrocraft.errors import MissingDependencyError
 from entrocraft.runs import RunDirectory
 from entrocraft.runs.metrics import NATS, measure_of
@@ -23,8 +24,9 @@ def write_report(run: RunDirectory) -> None:
     try:
         from entrocraft.reports.plots.runs import draw_runs
 
-        draw_runs([run], run.curve_file)
-        sections.append(f"![entropy and reward]({run.curve_file.name})")
+        if any(line["entropy"] is not None for line in lines):
+            draw_runs([run], run.curve_file)
+            sections.append(f"![entropy and reward]({run.curve_file.name})")
     except MissingDependencyError as error:
         warnings.warn(f"no {run.curve_file.name}: {error}", stacklevel=2)
     run.write(run.report_file, "\n\n".join(section for section in sections if section) + "\n")
@@ -32,18 +34,19 @@ def write_report(run: RunDirectory) -> None:
 
 def _what_was_run(run: RunDirectory, lines: list[dict[str, Any]]) -> str:
     """Return what was trained on what, how far it came and how long that took."""
-    config = run.config()
-    done, total = lines[-1]["step"], config["train"]["steps"]
-    seconds = sum(line["seconds"] for line in lines)
+    config = parse_config(run.config())
+    done, total = lines[-1]["step"], config.train.steps
+    seconds = sum(line["seconds"] or 0.0 for line in lines)
     state = "It is complete." if done >= total else f"It stopped there, {total - done} steps before its end."
     return (
-        f"{config['train']['algorithm'].upper()} on `{config['task']['name']}` from `{config['model']}`, seed "
-        f"{config['seed']}: {done} of {total} steps in {seconds / 60:.1f} minutes. {state}"
+        f"{config.train.algorithm.upper()} on `{config.task.name}` from `{config.model}`, seed "
+        f"{config.seed}: {done} of {total} steps in {seconds / 60:.1f} minutes. {state}"
     )
 
 
 def entropy_section(lines: list[dict[str, Any]]) -> str:
     """Return how the curve was followed, as a section of Markdown; nothing if there are no steps."""
+    lines = [line for line in lines if line["entropy"] is not None]
     if not lines:
         return ""
     first, last = lines[0]["entropy"], lines[-1]["entropy"]
@@ -57,7 +60,7 @@ def entropy_section(lines: list[dict[str, Any]]) -> str:
     standard_error = ""
     if tracking.standard_error is not None:
         standard_error = f"| standard error of one step's entropy | {tracking.standard_error:.4f} nats |\n"
-    skipped = sum(line.get("skipped", 0.0) > 0 for line in lines)
+    skipped = sum((line.get("skipped") or 0.0) > 0 for line in lines)
     return (
         f"## Entropy\n\n{_verdict(tracking, lines)} {text}\n\n"
         f"| over the last {tracking.num_steps} steps | |\n|---|---|\n"
@@ -72,13 +75,14 @@ def entropy_section(lines: list[dict[str, Any]]) -> str:
 
 def _verdict(tracking: TrackingSummary, lines: list[dict[str, Any]]) -> str:
     """Return whether the curve was followed, as surely as one step's reading of the entropy allows to say."""
-    half_width = max((lines[-1]["upper"] - lines[-1]["lower"]) / 2, 0.01)
+    steered = [line for line in lines if line["target"] is not None and line["upper"] is not None]
+    half_width = max((steered[-1]["upper"] - steered[-1]["lower"]) / 2, 0.01)
     if tracking.mean_error <= half_width:
         return "The curve was followed: on average entropy stayed within the band."
     noise = tracking.standard_error or 0.0
     if tracking.mean_error <= noise:
         return "The curve was followed as closely as steps of this size can tell, which is not within the band."
-    drift = sum(line["entropy"] - line["target"] for line in lines[-tracking.num_steps :])
+    drift = sum(line["entropy"] - line["target"] for line in steered[-tracking.num_steps :])
     side = "above" if drift > 0 else "below"
     if tracking.mean_error <= 2 * max(half_width, noise):
         return f"The curve was followed loosely: entropy ran {side} it, on average outside the band."
@@ -92,15 +96,18 @@ def scores_section(evaluations: list[dict[str, Any]]) -> str:
     """Return held-out scores as a section of Markdown; nothing if there are none."""
     if not evaluations:
         return ""
-    measures = {measure: column for column in evaluations[0] if (measure := measure_of(column)) is not None}
+    measures = {measure: name for line in evaluations for name in line if (measure := measure_of(name)) is not None}
     rows = [
-        f"| {line['step']} | "
-        + " | ".join(
-            f"{line[column]:.3f} [{line[f'{column}/low']:.3f}, {line[f'{column}/high']:.3f}]"
-            for column in measures.values()
-        )
-        + " |"
+        f"| {line['step']} | " + " | ".join(_with_interval(line, column) for column in measures.values()) + " |"
         for line in evaluations
     ]
     header = f"| step | {' | '.join(measures)} |\n|{'---|' * (len(measures) + 1)}"
     return "## Held-out scores\n\nWith 95 % intervals over problems.\n\n" + "\n".join([header, *rows])
+
+
+def _with_interval(line: dict[str, Any], column: str) -> str:
+    """Return a score with its interval; a dash for what was not measured."""
+    score, low, high = (line.get(name) for name in (column, f"{column}/low", f"{column}/high"))
+    if score is None:
+        return "-"
+    return f"{score:.3f}" if low is None or high is None else f"{score:.3f} [{low:.3f}, {high:.3f}]"

@@ -40,14 +40,16 @@ def summarise_tracking(lines: Sequence[Mapping[str, Any]]) -> TrackingSummary | 
         >>> round(summarise_tracking(lines).mean_error, 3), summarise_tracking(lines).in_band
         (0.1, 1.0)
     """
-    steered = [line for line in lines if line.get("target") is not None]
+    # A step of which nothing was measured, such as one of truncated answers alone, says nothing about the curve.
+    needed = ("entropy", "target", "lower", "upper", "kept_fraction")
+    steered = [line for line in lines if all(line.get(name) is not None for name in needed)]
     if not steered:
         return None
     settled = steered[int(SETTLING_SHARE * len(steered)) :]
     errors = sorted(abs(line["entropy"] - line["target"]) for line in settled)
     in_band = sum(line["lower"] <= line["entropy"] <= line["upper"] for line in settled)
     standard_errors = [line["entropy_stderr"] for line in settled if line.get("entropy_stderr") is not None]
-    kept_tokens = [line["kept_token_fraction"] for line in steered if "kept_token_fraction" in line]
+    kept_tokens = [line["kept_token_fraction"] for line in steered if line.get("kept_token_fraction") is not None]
     return TrackingSummary(
         num_steps=len(settled),
         mean_error=sum(errors) / len(errors),

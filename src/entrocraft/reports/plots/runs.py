@@ -19,7 +19,7 @@ def draw_runs(runs: Sequence[RunDirectory], file: Path) -> None:
     figure = Figure(figsize=(8, 6.5), layout="constrained")
     entropy_ax, reward_ax = figure.subplots(2, 1, sharex=True)
     for i, run in enumerate(runs):
-        lines = run.step_metrics()
+        lines = [line for line in run.step_metrics() if line["entropy"] is not None]
         if not lines:
             raise InvalidValueError(f"{run.path} has no steps to draw yet")
         _draw_run(entropy_ax, reward_ax, run, lines, COLOURS[i % len(COLOURS)], alone=len(runs) == 1)
@@ -45,9 +45,11 @@ def _draw_run(
     reward_ax.plot(at, rewards, color=colour, alpha=0.25, linewidth=1)
     reward_ax.plot(at, _smooth(rewards), color=colour, label=f"{name}: training reward")
     evaluations = run.eval_metrics()
+    name_of = {measure: name for line in evaluations for name in line if (measure := measure_of(name)) is not None}
+    measure, column = next(((m, c) for m, c in name_of.items() if m.startswith("mean@")), ("", ""))
+    needed = (column, f"{column}/low", f"{column}/high")
+    evaluations = [line for line in evaluations if all(line.get(name) is not None for name in needed)]
     if evaluations:
-        name_of = {measure: column for column in evaluations[0] if (measure := measure_of(column)) is not None}
-        measure, column = next((m, c) for m, c in name_of.items() if m.startswith("mean@"))
         means = [line[column] for line in evaluations]
         errors = [
             [mean - line[f"{column}/low"] for mean, line in zip(means, evaluations, strict=True)],
@@ -66,7 +68,7 @@ def _draw_run(
 
 def draw_band(ax: Axes, lines: Sequence[Mapping[str, Any]], label: str, colour: str) -> None:
     """Draw target and band of the steps that had one."""
-    steered = [line for line in lines if line["target"] is not None]
+    steered = [line for line in lines if all(line.get(name) is not None for name in ("target", "lower", "upper"))]
     if not steered:
         return
     at = [line["step"] for line in steered]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from entrocraft.errors import InvalidValueError, MissingDependencyError
+from entrocraft.runs.files import replacing
 
 try:
     from matplotlib.axes import Axes
@@ -27,5 +28,5 @@ def write_picture(figure: Figure, file: Path) -> None:
         raise InvalidValueError(
             f"cannot draw to {file}: expected an ending such as .png or .svg, of {', '.join(formats)}"
         )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=130)
+    with replacing(file) as temporary:
+        figure.savefig(temporary, dpi=130)
