@@ -14,7 +14,7 @@ def check_pattern(pattern: str) -> None:
     try:
         re.compile(pattern)
     except (re.error, OverflowError, RecursionError) as error:
-        raise InvalidValueError(f"reward 'regex': {pattern!r} is no regular expression: {error}") from error
+        raise InvalidValueError(f"reward 'regex': {pattern!r:.200} is no regular expression: {error}") from error
 
 
 def last_match(pattern: str, text: str) -> str | None:

@@ -78,7 +78,7 @@ class Number(Verifier):
 
     def mistake_in(self, answer: str) -> str | None:
         if is_part_of_more(answer):
-            return "must hold one number for reward 'number', which reads the last one alone; reward 'math' reads more,"
+            return "must hold one number for reward 'number', which reads the last one alone (reward 'math' reads more)"
         return super().mistake_in(answer)
 
 

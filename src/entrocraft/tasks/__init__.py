@@ -28,7 +28,7 @@ def available() -> list[str]:
     return sorted(TASKS)
 
 
-def build(name: str, **options: Any) -> Task:
+def build(name: str, /, **options: Any) -> Task:
     """Build the task `name`.
 
     Args:

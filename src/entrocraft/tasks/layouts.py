@@ -28,7 +28,7 @@ VERL = Layout(answer=_GROUND_TRUTH, reward="math")
 
 
 def layout_of(rows: Sequence[Mapping[str, Any]], source: str, *, graded: bool) -> Layout:
-    """Return the layout of rows: verl's where their first row has it, else the plain one.
+    """Return the layout of rows: verl's where they have it, else the plain one.
 
     Args:
         rows: Rows of a data set, at least one.
@@ -43,10 +43,11 @@ def layout_of(rows: Sequence[Mapping[str, Any]], source: str, *, graded: bool) -
         >>> layout_of([row], "sums.parquet", graded=False)
         Layout(answer='reward_model.ground_truth', reward='math')
     """
-    truth = cell(rows[0], _GROUND_TRUTH)
-    if truth is None or not isinstance(rows[0].get("prompt"), list | Mapping):
+    row = next((row for row in rows if cell(row, _GROUND_TRUTH) is not None), None)
+    # An `answer` beside it is taken for the answer, unless all else is as verl has it, too.
+    if row is None or ("answer" in row and not isinstance(row.get("prompt"), list | Mapping)):
         return PLAIN
-    origin = str(rows[0].get("data_source"))
+    truth, origin = cell(row, _GROUND_TRUTH), str(row.get("data_source"))
     if not graded and origin.startswith("entrocraft/") and str(truth).startswith("{"):
         raise InvalidValueError(
             f"{source} was written by `entrocraft verl data` for verl; here, name the task "

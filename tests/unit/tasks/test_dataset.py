@@ -438,6 +438,23 @@ def test_what_verl_grades_by_running_code_is_not_graded_as_mathematics():
         tasks.build("dataset", train=parquet(rows)).size("train")
 
 
+def test_verls_layout_is_known_by_its_ground_truth():
+    rows = verl_rows(prompt="1 + 1?")
+    assert tasks.build("dataset", train=parquet(rows), test_share=0.0).problems("train", 1)[0]["prompt"] == "1 + 1?"
+    rows[0]["reward_model"] = {"ground_truth": None, "style": "rule"}
+    with pytest.raises(InvalidValueError, match=r"row 1: column 'reward_model.ground_truth' is empty"):
+        tasks.build("dataset", train=parquet(rows)).size("train")
+    both = [row | {"answer": "2"} for row in verl_rows(4, prompt="1 + 1?")]
+    plain = tasks.build("dataset", train=parquet(both), test_share=0.0)
+    assert plain.problems("train", 1)[0]["answer"] == "2" and plain.decided["reward"] == "exact"
+
+
+@pytest.mark.parametrize("name", ["countdown", "additions", "math-500", "reasoning-gym/chain_sum"])
+def test_a_name_is_no_option_of_a_task_that_has_one(name):
+    with pytest.raises((UnknownNameError, InvalidValueError), match="name"):
+        tasks.build(name, **{"name": "x"})
+
+
 def test_layouts_that_would_be_graded_unlike_are_refused():
     jsonl("plain.jsonl", [{"prompt": str(i), "answer": i} for i in range(9)])
     mixed = tasks.build("dataset", train=parquet(verl_rows()), test="plain.jsonl")
