@@ -13,7 +13,9 @@ from entrocraft.models.sampling_config import MOST_SAMPLES
 @click.command(name="eval")
 @click.argument("models", metavar="MODEL_OR_RUN...", nargs=-1, required=True)
 @click.option("--task", "task_name", help="The task, or a configuration that has one. [default: the run's own]")
-@click.option("--num-problems", type=click.IntRange(1, 10_000_000), help="Held-out problems. [default: 200, or all there are]")
+@click.option(
+    "--num-problems", type=click.IntRange(1, 10_000_000), help="Held-out problems. [default: 200, or all there are]"
+)
 @click.option("--num-samples", type=click.IntRange(1, MOST_SAMPLES), default=32, show_default=True)
 @click.option("--k", "ks", default="1,8,32", show_default=True, help="The k of pass@k and majority@k, with commas.")
 @click.option("--temperature", type=float, help="[default: the benchmark's own, else 1]")
