@@ -101,6 +101,7 @@ class Batch:
     def _refuse_non_finite(self, name: str, value: Tensor) -> None:
         broken = (~torch.isfinite(value)).nonzero().flatten().tolist()
         if broken:
+            # Rows are rank after rank, equally many each.
             per_rank = len(value) // self.num_ranks
             rank, row = divmod(broken[0], per_rank)
             raise MeasurementError(

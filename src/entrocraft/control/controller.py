@@ -129,6 +129,7 @@ class Controller:
                     f"method {self.name!r} needs Batch.reading, which its own `read` makes of tokens"
                 )
             goal = self.goal(batch, batch.total_steps)
+        # What a method lacks or has not declared ends the run here, on every rank alike.
         self._refuse_missing_signals(batch, goal)
         decision = self.method.decide(batch, goal)
         self._refuse_undeclared(decision, batch)
@@ -138,6 +139,7 @@ class Controller:
             step=batch.step,
             entropy=batch.entropy,
             kept_fraction=kept_fraction if decision.kept_share is None else decision.kept_share,
+            # Before any rejection: the guard asks what is there to raise entropy with.
             negative_fraction=(batch.advantages < 0).double().mean().item(),
         )
         if batch.entropy_stderr is not None:
@@ -155,6 +157,7 @@ class Controller:
             empty_batches=float(self.counts["empty"]),
             uncounted_batches=float(self.counts["uncounted"]),
         )
+        # What is left of the tokens by leaving out rollouts; where tokens are left out, the engine counts anew.
         if batch.num_tokens is not None:
             num_tokens = batch.num_tokens.double()
             kept_tokens = num_tokens[decision.keep.to(num_tokens.device)].sum().item()
@@ -175,6 +178,7 @@ class Controller:
             f"step {step}: the loss counts no token of any rollout, so nothing is learnt from this batch. If answers "
             "are cut off before they end (mask_truncated_completions), raise max_completion_length.",
         )
+        # No entropy is known: NaN says so, and no target or band is logged beside it.
         nothing = torch.zeros(num_rollouts, dtype=torch.bool)
         metrics = {"kept_fraction": 0.0, "num_tokens": 0.0, "uncounted_batches": float(self.counts["uncounted"])}
         return Decision(keep=nothing, advantages=torch.zeros(num_rollouts), metrics={"entropy": math.nan, **metrics})
@@ -190,6 +194,7 @@ class Controller:
         turns, undeclared = self.method.turns, set(decision.knobs)
         if not decision.keep.all():
             undeclared.add("rollouts")
+        # One factor on all that is kept is a smaller step, not advantages of the method's own.
         factors = (decision.advantages / batch.advantages)[decision.keep & (batch.advantages != 0)]
         if len(factors) and not torch.allclose(factors, factors[0].expand_as(factors), rtol=_ROUNDING):
             undeclared.add("advantages")

@@ -59,8 +59,10 @@ class Course:
         if self.initial_entropy is None:
             self.initial_entropy = entropy
         progress = self._progress = self.pace.progress(step, total_steps, mean_reward)
+        # Nats in one unit of the band, and nats that the guard has added so far.
         unit, offset = self._unit, self.guard.offset
         lower, upper = self.band(progress, 1.0)
+        # The guard judges the band as the user drew it; decisions follow the one that it has eased.
         self._drawn_nats = lower * unit, upper * unit
         lower, upper = self.guard.relaxed(*self._drawn_nats, entropy)
         # An adaptive curve is taken to stand still: whether its clock will run, nobody knows yet.
@@ -71,6 +73,7 @@ class Course:
             return band.target(progress, 1.0) * unit + offset
 
         def ahead(n: int) -> list[float]:
+            # By the clock, each decision is as many steps further along; the curve ends at 1.
             return [target_at(min(1.0, progress + decision * per_decision)) for decision in range(1, n + 1)]
 
         return Goal(lower=lower, target=target_at(progress), upper=upper, ahead=ahead)
@@ -149,6 +152,7 @@ class Course:
         self._steered = False
         if state["steered_to"] is not None:
             self.steer(Band.from_dict(state["steered_to"]))
+        # The calls above begin a pace where this course stands; the state says where the run stood.
         self.initial_entropy = state["initial_entropy"]
         self._progress, self._grad_norm = state["progress"], state["grad_norm"]
         self.pace.load_state_dict(state["pace"])

@@ -138,6 +138,7 @@ class Guard:
         self._distances.append(distance)
         self._kept.append(kept_fraction)
         self._negative.append(negative_fraction)
+        # None if no update was made since the last decision, or its norm overflowed.
         if grad_norm is not None:
             self._grad_norms.append(grad_norm)
 
@@ -165,6 +166,7 @@ class Guard:
         distances = list(self._distances)
         if not (all(d > 0 for d in distances) or all(d < 0 for d in distances)):
             return False
+        # Nats; all of one sign, so that the sizes of the means are the means of the sizes.
         middle = len(distances) // 2
         earlier, later = abs(fmean(distances[:middle])), abs(fmean(distances[middle:]))
         return later > width / 2 and later >= SHRINKING * earlier
@@ -172,6 +174,7 @@ class Guard:
     def _gradient_growth(self) -> float:
         """Recent median norm over the earlier one; 0 without enough of both, or if the earlier one is 0."""
         norms = list(self._grad_norms)
+        # Up to ten times the patience before, which decides what is usual.
         earlier, recent = norms[: -self.patience], norms[-self.patience :]
         if len(earlier) < self.patience or median(earlier) == 0.0:
             return 0.0
@@ -182,6 +185,7 @@ class Guard:
             self.offset += RELAXED_PER_STEP * (distance - self.offset)
         else:
             self.offset -= RETURNED_PER_STEP * self.offset
+        # Between 0 and the distance, in nats: 0 inside the band, where both bounds are.
         self.offset = min(max(self.offset, min(distance, 0.0)), max(distance, 0.0))
 
     def relaxed(self, lower: float, upper: float, entropy: float) -> tuple[float, float]:

@@ -120,6 +120,7 @@ class AdaptivePace(Pace):
                 f"an adaptive schedule cannot go back from step {self._last_step} to {step}; "
                 "load the state that was saved at that step"
             )
+        # The clock counts steps, not decisions: several may lie between two, or none.
         steps_made = 0 if self._last_step is None else step - self._last_step
         self._last_step = step
         self._rewards = [*self._rewards, float(mean_reward)][-2 * self.patience :]
@@ -219,9 +220,11 @@ def reward_trend(rewards: Sequence[float]) -> float:
     n = len(rewards)
     if n < 3:
         return 0.0
+    # The difference of two rewards of deviation sigma is on average 2 sigma / sqrt(pi) in size.
     noise = sum(abs(rewards[i] - rewards[i - 1]) for i in range(1, n)) / (n - 1) * math.sqrt(math.pi) / 2
     if noise == 0.0:
         return 0.0
+    # Centred, so that the mean reward drops out of the slope.
     times = [i - (n - 1) / 2 for i in range(n)]
     sum_of_squares = sum(time * time for time in times)
     return sum(time * reward for time, reward in zip(times, rewards, strict=True)) / (noise * math.sqrt(sum_of_squares))

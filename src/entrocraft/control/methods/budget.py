@@ -53,6 +53,7 @@ class Budget(Rejecting):
     def decide(self, batch: Batch, goal: Goal) -> Decision:
         side, change = goal.side(batch.entropy), self._nats.of(batch)
         (low, high), metrics = limits_for(Ranking.of(change), self._nats.plant, goal, self.min_kept)
+        # Changes of 0 have no gradient: there is nothing to reject, whatever the limits.
         keep = (change == 0) | ((change >= low) & (change <= high))
         decision = Decision.keeping(batch, keep, normalize=self.normalize, metrics=metrics)
         decision = self._fallback.applied(decision, batch, change, side, stuck=is_stuck(change, side))

@@ -66,6 +66,7 @@ class ClipCov(Method):
     def decide(self, batch: Batch, goal: Goal) -> Decision:
         num_tokens, num_eligible = batch.reading
         num_left_out = max(1.0, self.share * num_tokens) if self.share else 0.0
+        # Drawn token by token with one chance, so many are left out on average, without an exchange of indices.
         chance = min(1.0, num_left_out / max(num_eligible, 1.0))
         metrics = {"eligible_fraction": num_eligible / max(num_tokens, 1.0)}
         return Decision.everything(batch, note=(chance, batch.step), normalize=self.normalize, metrics=metrics)

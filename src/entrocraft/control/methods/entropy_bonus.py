@@ -51,6 +51,7 @@ class EntropyBonus(Method):
     def decide(self, batch: Batch, goal: Goal) -> Decision:
         is_low = batch.entropy < goal.target
         self.coef = min(self.most, max(self.least, self.coef + (self.step if is_low else -self.step)))
+        # The coefficient moves at every decision, in use or not.
         knobs = {"entropy_coef": self.coef if is_low else 0.0}
         return Decision.everything(batch, knobs=knobs, metrics={"entropy_coef": knobs["entropy_coef"]})
 

@@ -49,6 +49,7 @@ class Probabilistic(Predicted):
         self.seed = seed
 
     def _kept(self, change: Tensor, batch: Batch, goal: Goal) -> Tensor:
+        # A prime above the steps of any run keeps the draws of two seeds apart.
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + batch.step)
         lucky = torch.rand(len(change), generator=generator) < _acceptance(batch.entropy, goal)
         return super()._kept(change, batch, goal) | lucky.to(change.device)

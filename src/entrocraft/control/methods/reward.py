@@ -54,6 +54,7 @@ class Reward(Method):
         if side == 0:
             return Decision.everything(batch, normalize=self.normalize)
         rewards = (cast(Tensor, batch.rewards) - self.reward_baseline).to(batch.advantages.dtype)
+        # A reward of NaN, of a rollout that nothing scored, compares as False.
         keep = side * rewards > 0
         advantages = torch.where(keep, rewards, torch.zeros_like(rewards))
         self._warn_if_rewards_cannot_raise_entropy(rewards, side)

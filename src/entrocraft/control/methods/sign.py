@@ -69,6 +69,7 @@ class Advantage(Rejecting):
         return -batch.advantages
 
     def _kept(self, change: Tensor, batch: Batch, goal: Goal) -> Tensor:
+        # m * dH <= 0; inside the band m is 0, and everything is kept.
         return goal.side(batch.entropy) * change <= 0
 
 

@@ -73,6 +73,7 @@ class Token(Rejecting):
         # From the predictor's unit to nats: `unit` makes the effect of a whole batch about 1, the gain is learnt.
         unit, gain = float(plant.unit(torch.tensor([changes.size()]))), float(plant.gains)
         in_nats = changes.times(gain / unit)
+        # Limits are in nats; tokens are compared with them in the unit of their predictions.
         limits, metrics = limits_for(in_nats, plant, goal, self.min_kept)
         decision = Decision.everything(
             batch,
@@ -81,10 +82,12 @@ class Token(Rejecting):
             kept_share=in_nats.count(limits) / max(in_nats.count(EVERYTHING), 1.0),
             metrics=metrics,
         )
+        # A bin of one sign is all of that sign, so its sum tells which way its tokens go.
         stuck = is_stuck(changes.sums_K, side)
         decision = self._fallback.applied(decision, batch, cast(Tensor, batch.change), side, stuck=stuck)
         if decision.note is None:
             limits = EVERYTHING  # nothing to leave out, or weakened instead
+        # 1, unless the fallback has weakened the advantages: effects are linear in them.
         share = float(decision.advantages.abs().sum() / batch.advantages.abs().sum().clamp(min=1e-12))
         advance(plant, decision, [share * in_nats.effect(limits) / gain])
         return decision

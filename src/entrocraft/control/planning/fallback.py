@@ -90,6 +90,7 @@ class Fallback:
             if stage != "skip":
                 decision = self._weakened(decision, batch.advantages, side * change_B)
                 if stage == "entropy_bonus":
+                    # Above the band (side 1) the bonus must be a penalty.
                     decision = replace(decision, knobs={"entropy_coef": -side * self.entropy_bonus})
             elif self.action == "escalate":
                 nothing = torch.zeros_like(decision.keep)
@@ -102,6 +103,7 @@ class Fallback:
     def _stage(self) -> str:
         if self.action == "skip":
             return "skip"
+        # The first stuck batch in a row is on rung 1, the second on rung 2, all later ones on rung 3.
         if self._stuck_in_a_row < 3:
             return _STAGES[self._stuck_in_a_row - 1]
         return "entropy_bonus" if self.entropy_bonus else "skip"
@@ -110,9 +112,12 @@ class Fallback:
         """Return all rollouts at a tenth of their advantages; from the second time on, only the least harmful."""
         keep = torch.ones_like(decision.keep)
         if self._stuck_in_a_row > 1:
+            # Stuck, all that moves at all moves entropy away.
             harmful = moves_B.nonzero().flatten()
+            # Ascending, so that the least harmful are first.
             num_kept = max(1, math.ceil(self.min_kept * len(harmful)))
             keep[harmful[moves_B[harmful].argsort(stable=True)[num_kept:]]] = False
+        # Without the note, a method of tokens weighs none of them: all of a kept rollout is used.
         return replace(decision, keep=keep, advantages=_SMALLER_STEP * advantages_B * keep, note=None)
 
     def _warn(self, side: int, step: int) -> None:

@@ -30,8 +30,10 @@ def limits_for(changes: Ranking, plant: EntropyPlant, goal: Goal, min_kept: floa
         min_kept: Share of the changes that is kept at least, in (0, 1].
     """
     low, free, high = changes.reach(min_kept)
+    # From the middle of the band, in nats.
     slack = _ON_THE_CURVE * (goal.upper - goal.lower) / 2
     wanted = plant.plan(goal.ahead(plant.horizon), free, low, high, slack=slack)
+    # With nothing to choose from (low = high) there is nothing to saturate.
     saturated = low < high and not low < wanted < high
     return changes.limits(wanted, min_kept), {"wanted_effect": wanted, "saturated": float(saturated)}
 
@@ -57,6 +59,7 @@ class PredictedNats:
         terms = [batch.change, batch.visitation] if self._visitation else [batch.change]
         columns = [torch.as_tensor(term) for term in terms]
         self.plant.observe(batch.entropy, batch.entropy_stderr)
+        # Each term in its own unit, so that the gains, in nats per unit, are of one size.
         sizes = torch.tensor([Ranking.of(term).size() for term in columns])
         self._terms = torch.stack(columns, dim=1).double().cpu() / self.plant.unit(sizes)
         return (self._terms @ self.plant.gains).to(batch.advantages.device)

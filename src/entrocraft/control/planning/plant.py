@@ -85,6 +85,8 @@ class EntropyPlant:
     def observe(self, entropy: float, standard_error: float | None = None) -> float:
         """Take in a reading of the entropy and return how far off the prediction was, in nats."""
         if self._mean is None or self._covariance is None:
+            # The first reading is all that is known of H; drift and gains begin at what they usually are, in its
+            # multiples.
             self._scale = max(entropy, 1e-3)
             sd = self._reading_sd(standard_error)
             self._mean = torch.zeros(2 + len(self._effect), dtype=torch.float64)
@@ -92,15 +94,18 @@ class EntropyPlant:
             sds = [sd, _PRIOR_DRIFT_SD * self._scale] + [_PRIOR_GAIN * self._scale] * len(self._effect)
             self._covariance = torch.tensor(sds, dtype=torch.float64).square().diag()
             return 0.0
+        # Both in nats^2: what the reading is off by, and what the prediction of it is.
         noise = self._reading_sd(standard_error) ** 2
         surprise = entropy - float(self._mean[0])
         variance = float(self._covariance[0, 0])
         # Squared surprise over its expected variance: 1 on average, if the process noise is what it is supposed to be.
         self._noise_scale += _SURPRISE_MEMORY * (surprise**2 / (variance + noise) - self._noise_scale)
+        # Only H is read, so the Kalman gain is its column of the covariance over the variance of the surprise.
         gain = self._covariance[:, 0] / (variance + noise)
         self._mean = self._mean + gain * surprise
         # The sign of a prediction is theory's; only its size is to be learnt.
         self._mean[2:].clamp_(min=_LEAST_GAIN * _PRIOR_GAIN * self._scale)
+        # (I - K h) P, where h picks H.
         self._covariance = self._covariance - torch.outer(gain, self._covariance[0])
         return surprise
 
@@ -147,8 +152,10 @@ class EntropyPlant:
         """
         n, w = len(targets), self._weight
         ahead = torch.arange(1, n + 1, dtype=torch.float64)
+        # What past updates have under way fades by 1 - w at each decision; nats, summed over the decisions ahead.
         carried = float(self.gains @ self._effect) * ((1 - w) ** ahead).cumsum(0)
         drifted = self.entropy + self.drift * ahead + carried
+        # After k updates, its own counted, the share 1 - (1 - w)^k of an effect u_m has arrived.
         response = 1 - (1 - w) ** (ahead[:, None] - ahead[None, :] + 1).clamp(min=0)  # 0 for steps yet to come
         wanted = torch.tensor(targets, dtype=torch.float64)
         # Nesterov's projected gradient: the cost is convex, no steeper than `steepest`, no flatter than `r`.
@@ -156,9 +163,11 @@ class EntropyPlant:
         ratio = (self.rejection_cost / steepest) ** 0.5
         onward = (1 - ratio) / (1 + ratio)
         plan = look = torch.full((n,), free, dtype=torch.float64).clamp(low, high)
+        # Each pass leaves at most 1 - ratio of what the cost has above its least, so these leave e^-_DIGITS of it.
         for _ in range(math.ceil(_DIGITS / ratio)):
             planned = drifted + response @ look
             excess = planned - planned.clamp(wanted - slack, wanted + slack)
+            # Half the gradient of the cost: inside the slack only the price of rejecting is felt.
             slope = response.T @ excess + self.rejection_cost * (look - free)
             before, plan = plan, (look - slope / steepest).clamp(low, high)
             look = plan + onward * (plan - before)
@@ -168,12 +177,15 @@ class EntropyPlant:
         """Move one update on; `applied` is the effect of what was kept, per term, in its unit."""
         assert self._covariance is not None, "observe comes first"
         w = self._weight
+        # E_k of the module: the first moment of the optimizer, applied to effects.
         self._effect = (1 - w) * self._effect + w * applied
         self._num_updates += 1
         size = len(self._state)
         transition = torch.eye(size, dtype=torch.float64)
+        # H gains b + g.E in nats; b and g stay what they are, but for what the walk below adds.
         transition[0, 1], transition[0, 2:] = 1.0, self._effect
         sds = [_ENTROPY_WALK_SD, _DRIFT_WALK_SD] + [_GAIN_WALK_SD * _PRIOR_GAIN] * len(self._effect)
+        # Never below the usual process noise: a calm stretch must not make the filter deaf.
         pace = self._scale * max(1.0, self._noise_scale)
         walk = (torch.tensor(sds, dtype=torch.float64) * pace).square().diag()
         self._mean = transition @ self._state

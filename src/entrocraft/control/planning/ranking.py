@@ -47,6 +47,7 @@ class Ranking:
         """Rank changes by the bins of `binned`, added up over ranks."""
         sums_K, counts_K = bins.double().cpu().unbind(dim=1)
         edges = _edges()
+        # In ascending order: the negative side of the bins is the positive one mirrored.
         lows_K = torch.cat([-edges[1:].flip(0), edges[:-1]])
         highs_K = torch.cat([-edges[:-1].flip(0), edges[1:]])
         filled = counts_K > 0
@@ -74,6 +75,7 @@ class Ranking:
         """
         if not len(self.sums_K):
             return 0.0, 0.0, 0.0
+        # Rejecting the lowest changes raises the effect, rejecting the highest lowers it; entry 0 of either keeps all.
         upwards, downwards = self._effects_left(1, min_kept), -self._effects_left(-1, min_kept)
         return downwards.min().item(), upwards[0].item(), upwards.max().item()
 
@@ -127,6 +129,7 @@ class Ranking:
         sums_K, counts_K = self.sums_K * side, self.counts_K
         if side > 0:
             sums_K, counts_K = sums_K.flip(0), counts_K.flip(0)
+        # From the end that stays: entry r holds what is left when r bins of the other end have gone.
         left_sums, left_counts = sums_K.cumsum(0).flip(0), counts_K.cumsum(0).flip(0)
         floor = math.ceil(min_kept * left_counts[0].item())
         return (left_sums / left_counts.sqrt())[left_counts >= max(1, floor)]
@@ -144,6 +147,7 @@ def binned(change_N: Tensor) -> Tensor:
         return torch.full((2 * _BINS, 2), torch.nan, dtype=torch.float64)
     size_N = change_N.abs()
     moving_N = size_N >= _SMALLEST
+    # The outer edges are left out, so that whatever is larger than the last falls into the last bin.
     bin_N = torch.bucketize(size_N[moving_N], edges[1:-1], right=True)
     index_N = torch.where(change_N[moving_N] > 0, _BINS + bin_N, _BINS - 1 - bin_N)
     bins = torch.zeros(2 * _BINS, 2, dtype=torch.float64)
