@@ -33,6 +33,7 @@ def load_state(controller: Controller, checkpoint: Path) -> None:
     try:
         controller.load_state_dict(json.loads(path.read_text()))
     except (ValueError, TypeError, KeyError) as error:
+        # It is a ValueError, too, and says already what is wrong.
         if isinstance(error, InvalidValueError):
             raise
         raise InvalidValueError(f"{path} is damaged ({error!r}); resume from an earlier checkpoint") from error

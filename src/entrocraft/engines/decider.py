@@ -127,6 +127,7 @@ class Decider:
         batch = self._measured(rollouts, step, groups, rewards)
         if batch is None:
             return self._passed_over(rollouts, step)
+        # The goal comes before the signals, which some methods want outside the band alone.
         goal = self.controller.goal(batch, total_steps)
         # What the update's tokens do to entropy is logged with every decision, and predictions may be made of it.
         stats = rollouts.stats
@@ -146,6 +147,7 @@ class Decider:
                 steering_accepted=float(self._steering.accepted), steering_refused=float(self._steering.refused)
             )
         decision.metrics["num_tokens"] = float(batch.num_tokens.sum()) if batch.num_tokens is not None else 0.0
+        # What the loss will count: a token of a kept rollout that was not weighed down to nothing.
         kept_BT = mask_BT * self._ranks.local(decision.keep).to(mask_BT)[:, None]
         if weights_BT is not None:
             kept_BT = kept_BT * (weights_BT != 0)
@@ -161,6 +163,7 @@ class Decider:
         """Return the rollouts with advantages of exactly 0 where there is nothing to compare: methods act on signs."""
         if rewards is None:
             return rollouts
+        # Over all ranks: rewards and groups are, and a prompt's rollouts may lie on several.
         prompts, index_B = groups.unique(return_inverse=True)
         highest_P = torch.full((len(prompts),), -torch.inf, dtype=rewards.dtype)
         lowest_P = -highest_P
@@ -173,6 +176,7 @@ class Decider:
 
     def _measured(self, rollouts: Rollouts, step: int, groups: Tensor, rewards: Tensor | None) -> Batch | None:
         """Return the batch over all ranks, as far as it is known without predictions; None if no token counts."""
+        # Sums and counts go over the ranks, never means: ranks hold different numbers of tokens.
         sums_B, counts_B = entropy_sums(rollouts.stats.entropy_BT, rollouts.mask_BT)
         sums, counts, advantages = self._ranks.gathered(sums_B, counts_B, rollouts.advantages_B)
         if not counts.any():
@@ -197,6 +201,7 @@ class Decider:
         sensitivity_BT = rollouts.stats.sensitivity_BT
         assert sensitivity_BT is not None, "estimated, if it was not measured"
         rows = []
+        # Nats per unit step, times tokens: what can be added up over ranks. The last column is the divisor.
         for counted_BT in (rollouts.mask_BT, kept_BT):
             four = quadrants(sensitivity_BT, rollouts.advantages_B, counted_BT)
             contributions = [getattr(four, name).contribution * four.num_tokens for name in QUADRANTS]
@@ -208,6 +213,7 @@ class Decider:
         for name in ("kept_negative_fraction", "kept_positive_fraction"):
             total, kept = sums.pop(), kept_sums.pop()
             by_sign |= {name: kept / total} if total else {}
+        # Of what is kept, per token of what the loss is averaged over (Eq. 5 for `kept`).
         divisor = num_tokens if normalize == "all" else num_kept
         metrics = {f"quadrants/{name}": total / max(num_tokens, 1) for name, total in zip(QUADRANTS, sums, strict=True)}
         return (
@@ -234,6 +240,7 @@ class Decider:
         if text is None:
             return
         band = parse_steering(text, self._steering.width)
+        # A resumed run reads again what it follows already.
         if band == self.controller.band:
             return
         try:
@@ -300,6 +307,7 @@ class Decider:
         )
         factor = 1.0
         if decision.normalize == "kept":
+            # Where rollouts weigh alike, one that keeps half of its tokens keeps half of its weight.
             kept_weights = loss_weights * kept_counts / counts.clamp(min=1)
             factor = float(loss_weights.sum() / kept_weights.sum().clamp(min=1e-9))
         keep = decision.keep & (kept_counts > 0)
@@ -326,6 +334,7 @@ class Decider:
         )
         if own.ndim == 1:
             return after_B
+        # A mean of 0 has no factor: there the new advantage is added to each token instead.
         is_nothing_B = before_B == 0
         factor_B = torch.where(is_nothing_B, 1.0, after_B / before_B)
         added_BT = torch.where(is_nothing_B, after_B, 0.0)[:, None] * rollouts.mask_BT

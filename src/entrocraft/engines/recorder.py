@@ -52,6 +52,7 @@ class RolloutRecorder:
             texts: Gives the texts of rows of this rank.
         """
         advantages, tokens, kept_tokens = self._ranks.gathered(advantages_B, tokens_B, kept_tokens_B)
+        # Only now: gathering is for all ranks together.
         if not self._ranks.is_main:
             return
         if self._file is None:

@@ -44,6 +44,7 @@ class SignalMaker:
         change_BT = change = visitation = covariance_BT = None
         if "change" in wanted:
             change_BT = self._token_changes(rollouts, batch.entropy, rise)
+            # A rollout's change is the sum over its tokens: effects of one update add up to first order.
             change = self._ranks.gathered(change_BT.sum(-1))[0]
         if "visitation" in wanted:
             visitation = self._ranks.gathered(self._visitation_changes(rollouts, batch.entropy))[0]
@@ -65,8 +66,10 @@ class SignalMaker:
         """Return what each token's part in the update would change entropy by (B, T), 0 where the mask is."""
         mask_BT, sensitivity_BT = rollouts.mask_BT, rollouts.stats.sensitivity_BT
         assert sensitivity_BT is not None, "estimated, if it was not measured"
+        # Eq. 4 of arXiv 2604.26326: a step along A grad log p changes entropy by -A S, in nats per unit step.
         rise_BT = -sensitivity_BT if rise is None else rise(entropy)
         rise_BT = rise_BT.masked_fill(~mask_BT.bool(), 0.0)  # what is masked may be NaN
+        # What one token weighs in the loss: 1, or 1 / tokens of its rollout where rollouts weigh alike.
         weights_B = rollouts.loss_weights(by_rollout=self._by_rollout) / mask_BT.sum(-1).clamp(min=1)
         return rollouts.advantages.view(len(mask_BT), -1) * rise_BT * weights_B[:, None]
 
@@ -84,6 +87,7 @@ class SignalMaker:
         counted_BT = rollouts.mask_BT.bool()
         log_probs_BT = rollouts.stats.log_probs_BT.masked_fill(~counted_BT, 0.0)  # what is masked may be NaN
         advantages_BT = rollouts.advantages.view(len(counted_BT), -1).expand_as(log_probs_BT)
+        # On the CPU, for float64, and as sums and a count, of which ranks make the same means.
         sums = torch.stack([(column * counted_BT).cpu().double().sum() for column in (log_probs_BT, advantages_BT)])
         table = self._ranks.summed(torch.cat([sums, counted_BT.sum().cpu().double().view(1)]))
         mean_log_prob, mean_advantage = (table[:2] / table[2].clamp(min=1)).tolist()

@@ -16,6 +16,7 @@ def turned(trainer: Any, knobs: Mapping[str, float]) -> Iterator[None]:
     """
     values: dict[str, Any] = {}
     if "entropy_coef" in knobs:
+        # TRL looks at the flag, settled when the trainer was made, before it looks at the coefficient.
         values |= {"entropy_coef": trainer.entropy_coef + knobs["entropy_coef"], "_entropy_bonus_enabled": True}
     if "clip_high" in knobs:
         values["epsilon_high"] = knobs["clip_high"]

@@ -16,6 +16,7 @@ class AcceleratorRanks:
         self.is_main = accelerator.is_main_process
 
     def gathered(self, *columns_B: Tensor) -> tuple[Tensor, ...]:
+        # One exchange for all columns; float32, since some accelerators have no float64.
         table = self._accelerator.gather(torch.stack([column.float() for column in columns_B], dim=1)).cpu().double()
         return table.unbind(dim=1)
 
@@ -25,6 +26,7 @@ class AcceleratorRanks:
         return self._accelerator.reduce(values.to(self._accelerator.device), "sum").cpu()
 
     def local(self, values_B: Tensor) -> Tensor:
+        # Gathered rows are rank after rank, equally many each.
         return values_B.chunk(self.count)[self.index]
 
     def from_main(self, text: str | None) -> str | None:

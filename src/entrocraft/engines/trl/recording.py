@@ -74,6 +74,7 @@ def record(
 def summed_rewards(trainer: Any, rewards_per_func: Tensor) -> Tensor:
     """Return the global weighted sum of rewards, one per rollout, as TRL sums them; NaN where none scored it."""
     rewards = (rewards_per_func * trainer.reward_weights.to(rewards_per_func.device)).nansum(dim=1)
+    # A sum without a term would be 0, which is a reward.
     rewards[torch.isnan(rewards_per_func).all(dim=1)] = torch.nan
     return rewards.cpu().double()
 

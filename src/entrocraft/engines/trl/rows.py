@@ -29,6 +29,7 @@ def keep_rows(batch: Batch, keep_B: Tensor, num_rows: int) -> Batch:
     """
     kept = keep_B.nonzero().flatten()
     fillers = torch.zeros(num_rows - len(kept), dtype=torch.long, device=kept.device)
+    # Fillers are copies of row 0, which is there on every rank.
     rows = torch.cat([kept, fillers])
 
     by_row = split_pixel_values_by_grid(batch)  # a list with one entry per row, where images are flat
@@ -43,10 +44,12 @@ def keep_rows(batch: Batch, keep_B: Tensor, num_rows: int) -> Batch:
     selected = unsplit_pixel_values_by_grid(selected)
 
     if len(fillers):
+        # No mask, no advantage, and the log-probability of no tokens, which is 0: they add nothing to the loss.
         for name in ("completion_mask", "advantages", "old_logps", "old_per_token_logps"):
             if name in selected:
                 selected[name][len(kept) :] = 0
     if not any(name in selected for name in ("pixel_values", "token_type_ids", "mm_token_type_ids")):
+        # Columns on the right are padding for all that is left; `prompt_` ones are padded on the left.
         full_width = selected["completion_ids"].shape[1]
         width = int(selected["completion_mask"].sum(-1).max().clamp(min=1)) if len(kept) else 1
         for name, value in selected.items():

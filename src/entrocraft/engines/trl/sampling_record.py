@@ -51,6 +51,7 @@ class SamplingRecord(LogitsProcessor):
             processors = LogitsProcessorList([*(kwargs.pop("logits_processor", None) or []), self])
             ids = generate(*args, logits_processor=processors, **kwargs)
             if isinstance(ids, Tensor):
+                # The last token is sampled after the last call of a processor.
                 self._record(ids[:, -1:])
             return ids
 
@@ -78,9 +79,11 @@ class SamplingRecord(LogitsProcessor):
     def scores(self, tokens_BT: Tensor, mask_BT: Tensor) -> TokenStats | None:
         """Return what was recorded for these completions; None if it was not they that were sampled, token by token."""
         counted_BT = mask_BT.bool()
+        # TRL pads completions, and cuts what follows their end.
         width = min(len(self._parts), tokens_BT.shape[1])
         if not width or counted_BT[:, width:].any():
             return None
+        # Another number of rows: sampled in several calls, or several times for each prompt.
         if any(len(tokens_B1) != len(tokens_BT) for tokens_B1 in self._tokens[:width]):
             return None
         recorded_BT = torch.cat(self._tokens[:width], dim=1)

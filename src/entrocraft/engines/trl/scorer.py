@@ -104,6 +104,7 @@ class PolicyScorer:
     def _through_trl(self, batch: Batch) -> TokenStats:
         trainer = self._trainer
         parameters = inspect.signature(self._pass_of_trl).parameters
+        # Whatever TRL's own pass takes, such as images, under the names that the batch has it by.
         multimodal = {name: batch[name] for name in parameters if name in batch}
         log_probs, entropies, _ = self._pass_of_trl(
             trainer.model,
@@ -153,7 +154,9 @@ def completion_logits(
     tokens = part["completion_ids"]
     width = tokens.shape[1]
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    # Logits of the prompt would be as large as the vocabulary for every token of it.
     can_leave_out = "logits_to_keep" in inspect.signature(type(base).forward).parameters
     options = {"logits_to_keep": width + 1} if can_leave_out else {}
     logits = forward(input_ids=ids, attention_mask=attention_mask, **options).logits
+    # Each position predicts the token after it.
     return logits[:, -width - 1 : -1] / temperature, tokens

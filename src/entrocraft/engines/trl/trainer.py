@@ -84,6 +84,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         )
         self._ranks = AcceleratorRanks(self.accelerator)
         by_rollout = loss_type_of(self) in ROLLOUT_MEAN_LOSSES
+        # Terms of the loss that a rollout without an advantage feels: KL, an entropy bonus, load balancing.
         names = ("beta", "_entropy_bonus_enabled", "aux_loss_enabled")
         self._decider = Decider(
             self.entropy_controller,
@@ -251,6 +252,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         num_rows, self._rows_of_step = self._rows_of_step, 0
         # Masked rows still pull towards the reference.
         skip = num_rows == 0 and (self._drops or self.beta == 0.0)
+        # TRL logs means: where a step takes several batches of rollouts, those of their decisions.
         for decision in decisions:
             for name, value in (decision.metrics | {"skipped": float(skip)}).items():
                 self._metrics["train"][f"entrocraft/{name}"].append(value)

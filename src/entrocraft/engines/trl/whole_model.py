@@ -68,6 +68,7 @@ class WholeModelPredictor:
         parameters = last_blocks(model, self._num_blocks)
         rows_at_once = trainer.args.per_device_train_batch_size
         all_rows = torch.arange(len(mask_BT), device=mask_BT.device)
+        # Evenly spaced: a prompt's rollouts lie side by side, and all prompts should have their say.
         num_chosen = max(1, round(self._share * len(all_rows)))
         chosen_rows = all_rows[torch.arange(num_chosen, device=all_rows.device) * len(all_rows) // num_chosen]
         row_batches = all_rows.split(rows_at_once)
@@ -80,12 +81,14 @@ class WholeModelPredictor:
             gradients = entropy_gradient(
                 read, chosen_rows.split(rows_at_once), model, parameters, mask_BT, sums_B, counts_B, entropy
             )
+            # DDP reduces in backward passes through its wrapper alone, and this one went through the model inside.
             if trainer.accelerator.num_processes > 1 and not trainer.is_fsdp_enabled:
                 gradients = [trainer.accelerator.reduce(gradient, "sum") for gradient in gradients]
             steps = ascent_step(gradients, parameters, _inner(trainer.optimizer), self._step_length())
             model.eval()
             if not trainer.is_fsdp_enabled:
                 return log_prob_change(read, row_batches, model, parameters, steps)
+            # Nats; FSDP2 has averaged the gradients over ranks, so the entropy that goes with them is a mean, too.
             entropy_per_rank = trainer.accelerator.reduce(sums_B[chosen_rows].sum().float(), "mean").item()
             return log_prob_change_by_shift(
                 lambda: torch.cat([token_log_probs(*read(model, rows)) for rows in row_batches]),

@@ -56,10 +56,13 @@ def assign(
             f"{len(lengths)} rollouts in mini-batches of {mini_batch_size} cannot be assigned to {num_ranks} ranks, "
             f"{rows_per_pass} at once; make actor.ppo_mini_batch_size * rollout.n a multiple of {unit}"
         )
+    # As many optimizer steps as without control, but none without a kept row.
     number = min(len(lengths) // mini_batch_size, len(kept))
+    # verl cuts a batch into mini-batches of one size, and each into equal parts for ranks and passes.
     size = math.ceil(math.ceil(len(kept) / number) / unit) * unit
     others = sorted(set(range(len(lengths))) - set(kept), key=lambda row: (lengths[row], row))
     fillers = others[: number * size - len(kept)]
+    # Dealt out in turns, so that rollouts of one prompt come into different mini-batches.
     mini_batches = [list(kept[first::number]) for first in range(number)]
 
     waiting = list(fillers)
@@ -67,6 +70,7 @@ def assign(
     for rows in mini_batches:
         missing = size - len(rows)
         full, waiting = rows + waiting[:missing], waiting[missing:]
+        # As verl balances whole batches: attention makes work grow faster than length.
         work = calculate_workload(torch.tensor([lengths[row] for row in full]))
         parts = get_seqlen_balanced_partitions(work, k_partitions=num_ranks, equal_size=True)
         for rank, part in zip(of_rank, parts, strict=True):

@@ -35,6 +35,7 @@ class _AfterImport:
             self._looking = False
         if spec is None or spec.loader is None:
             return spec
+        # The spec is about to be used, this once, so its loader can be told to call back.
         execute = spec.loader.exec_module
 
         def execute_and_call(module: ModuleType) -> None:

@@ -56,10 +56,12 @@ class VerlSettings:
     def needs_scaling(self) -> bool:
         """True if what `normalize` asks for must go into the advantages, because verl divides by something else."""
         normalize = self.method.normalize
+        # Nothing is left out, so kept and all are the same.
         if not self.method.turns & {"rollouts", "tokens"}:
             return False
         if not self.drops:
             return normalize == "kept"
+        # verl divides by the tokens passed on, which are those kept.
         if self.aggregation == TOKEN_MEAN:
             return normalize == "all"
         return self.aggregation == TOKEN_SUM and normalize == "kept"

@@ -74,6 +74,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         # Updates of the actor from one synchronisation of the samplers to the next, each with a decision of its own.
         self._decisions_per_step = int(self.parameter_sync_step)
         prompts = config.data.train_batch_size / self._decisions_per_step
+        # What momentum carries fades at every optimizer step, of which a decision has several.
         optimizer_steps = math.ceil(prompts / actor.ppo_mini_batch_size) * actor.ppo_epochs
         self.entropy_controller = control.build(optimizer_memory(actor) ** optimizer_steps)
         by_rollout = self.settings.aggregation == ROLLOUT_MEAN
@@ -101,6 +102,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         rows = real_rows(batch)
         own = read(batch, rows, ["rm_scores", "response_mask"])
         padded = own.to_padded_tensor()
+        # verl lays rewards on tokens, as a rule on the last; a rollout's is their sum.
         rewards_B = padded["rm_scores"].double().sum(-1)
         groups_B = groups_of(batch, rows)
         advantages_B = estimators.estimate_by_group(self.settings.control.estimator, rewards_B, groups_B)
@@ -188,6 +190,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         """Have the workers tell how each token's log-probability rises with entropy (B, T)."""
         actor = self.config.actor_rollout_ref.actor
         sums_B, counts_B = entropy_sums(entropy_BT, mask_BT)
+        # h_i - H len_i of `dynamics.whole_model`, in nats; 0 for the rows that verl has filled up with.
         excess_B = torch.zeros(len(batch), dtype=torch.float32)
         excess_B[rows] = (sums_B - entropy * counts_B).float()
         every_row = list(range(len(batch)))
@@ -228,6 +231,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         metrics: dict[str, Any],
     ) -> None:
         """Update on the kept rollouts alone; `kept` are their places among the rollouts."""
+        # Places among the rollouts, and rows of the batch, which may hold padding beside them.
         kept_rows = [rows[index] for index in kept]
         assignment = assign(
             [tag["seq_len"] for tag in batch.tags],
@@ -249,6 +253,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
                 meanwhile.enter_context(without_a_mask(batch, assignment.fillers))
             if not torch.equal(advantages_BT, own["advantages"][kept].float()):
                 meanwhile.enter_context(overwritten(batch, kept_rows, {"advantages": advantages_BT}))
+            # What verl divides a mini-batch's sum over rollouts by: those kept (Eq. 5), or as many as without control.
             divisor = len(kept) / len(assignment.mini_batches) if by_kept else self._stock_rows
             # Mini-batches of another size than verl's, and losses that are divided by rows by another number of them.
             told = {"mini_batch_size": assignment.size, "global_batch_size": divisor}

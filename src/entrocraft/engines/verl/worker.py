@@ -58,6 +58,7 @@ class ControlledWorker(ActorRolloutRefWorker):
         num_blocks = int(tensordict_utils.pop(data, "whole_model_blocks")) or None
         tensordict_utils.maybe_fix_3d_position_ids(data)
         with engine.train_mode():  # brings back weights and optimizer from where they are kept; clears gradients after
+            # Gradients are of the summed entropy of this rank's rows, local and visitation term, averaged by FSDP2.
             parameters = last_blocks(engine.module, num_blocks)
             engine.optimizer_zero_grad()
             engine.forward_backward_batch(_with_settings(actor, data), loss_function=_summed_entropy)
@@ -67,14 +68,17 @@ class ControlledWorker(ActorRolloutRefWorker):
             outputs: list[Any] = []
 
             def log_probs() -> Tensor:
+                # Without offloading in between: the weights that were moved must be those of the pass.
                 settings = {"compute_loss": False, "calculate_entropy": False, "disable_auto_offload": True}
                 output = actor.infer_batch(_passed_on(data, **settings))
                 outputs.append(output)
                 return torch.zeros(1) if output is None else output["log_probs"].values()
 
             rise = log_prob_change_by_shift(log_probs, engine.module, parameters, steps, gradients, entropy_per_rank)
+        # Of ranks that share rollouts verl collects from one; the others have taken part in the exchanges.
         if outputs[0] is None:
             return None
+        # One value for each token of the packed sequences, in the rows that verl's own log-probabilities have.
         nested = torch.nested.nested_tensor_from_jagged(rise, outputs[0]["log_probs"].offsets())
         return tensordict_utils.get_tensordict({RISE: nested})
 
