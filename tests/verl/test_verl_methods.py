@@ -1,4 +1,4 @@
-"""Methods through verl's stock command, on the CPU: this library's and a user's own, knobs that turn, signals that are exact."""
+"""Methods through verl's stock command, on the CPU: the library's and a user's own, knobs that turn, exact signals."""
 
 import math
 from pathlib import Path

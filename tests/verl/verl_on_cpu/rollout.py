@@ -1,7 +1,7 @@
 """A rollout engine for tests: transformers in a Ray actor, sampling whatever requests have come in together.
 
-Each request is drawn from random numbers of its own, so that what is sampled does not depend on which come in together: runs
-whose weights are alike can be compared.
+Each request is drawn from random numbers of its own, so that what is sampled does not depend on which come in together:
+runs whose weights are alike can be compared.
 """
 
 import asyncio
