@@ -132,7 +132,14 @@ def test_a_schedule_is_shown_and_drawn(cli):
 
 
 @pytest.mark.parametrize(
-    "line", ["method=probabilistic", "rule=budget", "method=token", "method=aligned", "method=entropic"]
+    "line",
+    [
+        "method=token",
+        *(
+            pytest.param(line, marks=pytest.mark.slow)
+            for line in ("method=probabilistic", "rule=budget", "method=aligned", "method=entropic")
+        ),
+    ],
 )
 def test_every_method_is_one_line_and_resumes_to_itself(cli, line):
     assert cli("train", "run.yaml", f"control.{line}", "--output", "whole").exit_code == 0

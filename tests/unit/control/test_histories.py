@@ -34,7 +34,9 @@ def test_every_method_decides_as_it_did(name, by):
     assert bits == recorded_bits
 
 
-@pytest.mark.parametrize("name", SAVED)
+@pytest.mark.parametrize(
+    "name", [name if name.startswith("budget") else pytest.param(name, marks=pytest.mark.slow) for name in SAVED]
+)
 def test_a_state_that_version_0_1_saved_is_gone_on_from(name):
     control = settings()[name]
     saved = {int(step): state for step, state in SAVED[name].items()}

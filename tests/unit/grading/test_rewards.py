@@ -44,7 +44,7 @@ def empties(completions, **columns): return [float(len(completions.pop(0))) for 
 """
 
 
-@pytest.fixture(params=[None, 20.0], ids=["here", "with seconds"])
+@pytest.fixture(params=[None, pytest.param(20.0, marks=pytest.mark.slow)], ids=["here", "with seconds"])
 def reward(request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("strange_rewards.py").write_text(OWN)

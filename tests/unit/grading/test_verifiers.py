@@ -106,6 +106,7 @@ HARD = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("completion", HARD.values(), ids=HARD.keys())
 @pytest.mark.filterwarnings("ignore:entrocraft.grading")
 def test_no_completion_ends_a_verifier(math, completion):
