@@ -154,8 +154,9 @@ class Decider:
         decision.metrics.update(self._quadrants(rollouts, kept_BT, decision.normalize))
         if weights_BT is not None and decision.advantages.any():
             return self._weighed(rollouts, decision, batch, kept_BT, weights_BT)
-        is_cleaned = rollouts.advantages is not own.advantages and not torch.equal(rollouts.advantages, own.advantages)
-        return self._without_rollouts(rollouts, decision, batch, is_cleaned=self._on_any_rank(is_cleaned))
+        # Ranks may differ in this: none of them exchanges anything for it.
+        is_cleaned = not torch.equal(rollouts.advantages, own.advantages)
+        return self._without_rollouts(rollouts, decision, batch, is_cleaned=is_cleaned)
 
     # ---- measure -------------------------------------------------------------------------------------
 
@@ -265,9 +266,6 @@ class Decider:
             kept_tokens_B=rollouts.mask_BT.sum(-1),
             is_own=False,
         )
-
-    def _on_any_rank(self, condition: bool) -> bool:
-        return bool(self._ranks.summed(torch.tensor([float(condition)])) > 0)
 
     def _without_rollouts(self, rollouts: Rollouts, decision: Decision, batch: Batch, *, is_cleaned: bool) -> Update:
         """Leave out of the loss the rollouts that are not kept; give the others the advantages that were decided.

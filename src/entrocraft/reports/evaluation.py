@@ -29,6 +29,7 @@ from entrocraft.models.prompts import check_prompts
 from entrocraft.models.sampling_config import SamplingConfig
 from entrocraft.reports.score_table import score_table
 from entrocraft.runs import RunDirectory, model_path_of
+from entrocraft.runs.files import write_text
 from entrocraft.tasks import Task
 
 MOST_PROBLEMS = 200
@@ -189,8 +190,8 @@ def _write(output: Path, settings: Mapping[str, Any], values: Mapping[str, dict[
         "scores": {name: with_intervals(measures) for name, measures in values.items()},
         "differences": {name: differences(first, measures) for name, measures in list(values.items())[1:]},
     }
-    (output / "scores.json").write_text(json.dumps(data, indent=2) + "\n")
-    (output / "report.txt").write_text(text + "\n")
+    write_text(output / "scores.json", json.dumps(data, indent=2) + "\n")
+    write_text(output / "report.txt", text + "\n")
     write_picture(draw_pass_at_k(values), output / "pass_at_k.png")
 
 
