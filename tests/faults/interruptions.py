@@ -1,0 +1,122 @@
+"""Signals: at random moments, and while a file of the run is being written."""
+
+import json
+import random
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from entrocraft.runs import RunDirectory
+from entrocraft.runs.state import read_state
+from faults.bench import RESUME, TRAIN, Bench, Verdict
+from faults.child import STRUCK
+from faults.fault import Fault
+from faults.processes import Ended, Started
+from faults.trainings import ADAPTER, GRADED, PLAIN, UNCONTROLLED, Training
+
+KILL, TERMINATE, HANG_UP = [signal.SIGKILL], [signal.SIGTERM], [signal.SIGHUP]
+TWICE = [signal.SIGINT, signal.SIGINT]
+SIGNALS = {"SIGKILL": KILL, "SIGTERM": TERMINATE, "SIGHUP": HANG_UP, "Ctrl-C twice": TWICE}
+_MOST_SECONDS_BETWEEN = 1.0
+RUN_FILES = (
+    "config.json",
+    "state.json",
+    "problems.json",
+    "metrics.jsonl",
+    "rollouts.jsonl",
+    "controller.json",
+    "curve.png",
+    "report.md",
+)
+CHECKPOINT_FILES = (
+    "entrocraft.json",
+    "model.safetensors",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "training_args.bin",
+    "optimizer.pt",
+    "scheduler.pt",
+    "rng_state.pth",
+    "trainer_state.json",
+)
+ADAPTER_FILES = ("adapter_model.safetensors", "adapter_config.json")
+WRITTEN_NATIVELY = ("tokenizer.json",)
+"""Files that are written where no strike of `child.py` reaches; they are watched from outside."""
+REMOVED = ("checkpoint-2",)
+"""A checkpoint that is removed when two newer ones are there."""
+
+
+def random_moments(count: int, seed: int) -> Iterator[Fault]:
+    """Yield signals at random moments of trainings; every fifth comes while the command is still starting."""
+    rng = random.Random(seed)
+    trainings = (PLAIN, ADAPTER, GRADED, UNCONTROLLED)
+    for number in range(count):
+        name, training = [*SIGNALS][number % len(SIGNALS)], trainings[number // len(SIGNALS) % len(trainings)]
+        share, gap, starting = rng.random(), rng.random() * _MOST_SECONDS_BETWEEN, number % 5 == 4
+        label = f"{number + 1}: {name} after {share:.1%} of {'its start' if starting else 'the training'}"
+        yield Fault("random moments", label, partial(interrupt, training, SIGNALS[name], share, gap, starting))
+
+
+def aimed() -> Iterator[Fault]:
+    """Yield SIGKILL at each file that a run writes, and the other signals at one of them each in turn."""
+    others = [name for name in SIGNALS if name != "SIGKILL"]
+    places = [(PLAIN, name) for name in (*RUN_FILES, *CHECKPOINT_FILES, *REMOVED)]
+    places += [(ADAPTER, name) for name in ADAPTER_FILES]
+    for number, (training, file) in enumerate(places):
+        for name in ("SIGKILL", others[number % len(others)]):
+            nth = 2 if file in ("state.json", "metrics.jsonl", "rollouts.jsonl", *CHECKPOINT_FILES) else 1
+            case = partial(interrupt_writing, training, SIGNALS[name], file, nth)
+            yield Fault("files being written", f"{name} while {file} is written", case)
+
+
+def interrupt(
+    training: Training, signals: list[int], share: float, gap: float, starting: bool, bench: Bench
+) -> Verdict:
+    """Send signals when a share of the start of the command, or of the training after it, is over; and go on."""
+    undisturbed = bench.undisturbed(training)
+    folder = bench.new_folder(training)
+    started = bench.train(folder)
+    if starting:
+        time.sleep(share * undisturbed.seconds_to_begin)
+    else:
+        started.wait_until((folder / "out" / "state.json").exists)
+        time.sleep(share * (undisturbed.seconds - undisturbed.seconds_to_begin))
+    started.send(signals[0])
+    for number in signals[1:]:
+        time.sleep(gap)
+        started.send(number)
+    return _went_on(training, signals, folder, started.ended(), bench)
+
+
+def interrupt_writing(training: Training, signals: list[int], file: str, nth: int, bench: Bench) -> Verdict:
+    """Send signals while a file is being written for the nth time, and go on."""
+    folder = bench.new_folder(training)
+    if file in WRITTEN_NATIVELY:
+        started = bench.train(folder)
+        started.wait_until(lambda: any(folder.glob(f"out/checkpoints/checkpoint-{2 * nth}/{file}")))
+        hit = all([started.send(number) for number in signals])
+    else:
+        specification = folder / "strike.json"
+        specification.write_text(json.dumps({"file": file, "nth": nth, "signals": signals}))
+        started = Started([sys.executable, "-m", "faults.child", specification.name, *TRAIN], folder)
+        started.wait_until(lambda: False)
+        hit = (folder / STRUCK).exists()
+    verdict = _went_on(training, signals, folder, started.ended(), bench)
+    return verdict if hit else bench.missed(verdict, f"{file} was not written {nth} times")
+
+
+def _went_on(training: Training, signals: list[int], folder: Path, ended: Ended, bench: Bench) -> Verdict:
+    """Judge an interrupted run after it was resumed."""
+    run = RunDirectory(folder / "out")
+    state = read_state(run.state_file)
+    # Before a run has begun, and after it has ended, a signal does what the system does of itself.
+    is_open = state is not None and state.status != "ended"
+    wanted = [0, -signals[0]] if signals == KILL or not is_open else [0]
+    wanted += [] if signals == KILL else [128 + signals[0]]
+    words = () if not run.exists or signals == KILL else ("--resume",)
+    resumed = bench.train(folder, command=RESUME).ended()
+    return bench.verdict(training, folder, ended, wanted=wanted, words=words, resumed=resumed)
