@@ -119,9 +119,9 @@ class Bench:
         return self.judged(training.name, ended.last_line, orphans, comparison, problems)
 
     @staticmethod
-    def missed(verdict: Verdict, why: str) -> Verdict:
-        """Return a verdict that says, too, that the fault did not happen as it should have."""
-        return replace(verdict, problems=(*verdict.problems, f"the fault did not happen: {why}"))
+    def also(verdict: Verdict, problems: Sequence[str]) -> Verdict:
+        """Return a verdict with more problems."""
+        return replace(verdict, problems=(*verdict.problems, *problems))
 
     @staticmethod
     def judged(training: str, said: str, orphans: int, comparison: Comparison, problems: Sequence[str]) -> Verdict:
