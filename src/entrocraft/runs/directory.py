@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 
 from entrocraft.errors import InvalidValueError, RunDirectoryError
 from entrocraft.runs.checkpoints import Checkpoint, checkpoints_in
-from entrocraft.runs.files import making, read_regular, write_text
+from entrocraft.runs.files import making, read_regular, unfinished_in, write_text
 from entrocraft.runs.lines import JsonLines, append_line
 from entrocraft.runs.metrics import EVALUATION, REQUIRED
 from entrocraft.runs.rollouts import rewind_rollouts
@@ -109,6 +109,8 @@ class RunDirectory:
             except Timeout as error:
                 raise RunDirectoryError(f"{self.path} is in use by another process") from error
             try:
+                for left in unfinished_in(self.path):  # by a process that was killed while it wrote
+                    left.unlink(missing_ok=True)
                 self.write(self.config_file, json.dumps(config, indent=2) + "\n")
                 yield
             except Exception:
@@ -140,7 +142,7 @@ class RunDirectory:
             self._refuse_other_config(config, read(self.config()))
         elif self.config_file.is_file() and self.metrics_file.exists():
             self.config()  # says what is wrong with it
-        elif self.path.is_dir() and any(child.name != ".lock" for child in self.path.iterdir()):
+        elif self.path.is_dir() and {*self.path.iterdir()} - {self.path / ".lock", *unfinished_in(self.path)}:
             raise RunDirectoryError(f"{self.path} is not empty and holds no run; choose another --output")
 
     def _refuse_other_config(self, config: Mapping[str, Any], begun_with: Mapping[str, Any]) -> None:

@@ -1,13 +1,17 @@
 """Files that are whole or not there: written beside their place and moved into it."""
 
 import os
+import re
 import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from entrocraft.errors import InvalidValueError
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\..*)?")
 
 
 @contextmanager
@@ -27,6 +31,11 @@ def replacing(file: Path) -> Iterator[Path]:
             if isinstance(error, OSError) and error.filename in (None, str(temporary), temporary):
                 raise _about(error, file) from error
             raise
+
+
+def unfinished_in(folder: Path) -> list[Path]:
+    """Return the temporary files of a folder: what is being written, or what processes that were killed have left."""
+    return [child for child in folder.iterdir() if _TEMPORARY.fullmatch(child.name)]
 
 
 def write_text(file: Path, text: str) -> None:
@@ -49,17 +58,27 @@ def making(folder: Path) -> Iterator[None]:
         raise
 
 
-def read_regular(file: Path, most_bytes: int) -> bytes:
-    """Return what a file holds.
+def open_regular(file: Path) -> BinaryIO:
+    """Open a file to be read.
 
     Raises:
-        InvalidValueError: It is larger, or no file: a folder, a device or a pipe, which could go on for ever.
+        InvalidValueError: It is no file, but a folder, a device or a pipe, which could go on for ever.
         OSError: It cannot be read.
     """
     if not stat.S_ISREG(os.stat(file).st_mode):
         kind = "a folder" if file.is_dir() else "a pipe or a device"
         raise InvalidValueError(f"cannot read {file}: expected a file, and it is {kind}")
-    with file.open("rb") as opened:
+    return file.open("rb")
+
+
+def read_regular(file: Path, most_bytes: int) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        InvalidValueError: It is larger, or no file; see `open_regular`.
+        OSError: It cannot be read.
+    """
+    with open_regular(file) as opened:
         content = opened.read(most_bytes + 1)
     if len(content) > most_bytes:
         raise InvalidValueError(f"cannot read {file}: expected {most_bytes:,} bytes at most, and it is larger")

@@ -77,11 +77,24 @@ class MetricsWriter(TrainerCallback):
         return round(mean_length * args.generation_batch_size) if math.isfinite(mean_length) else None
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        saved = self._run.checkpoints / f"checkpoint-{state.global_step}" / STATE_FILE
-        if saved.exists():
-            self._run.write(self._run.controller_file, saved.read_text())
-        # TRL's own rotation goes by the time of files, which a clock that was set back turns around.
-        rotate(self._run.checkpoints, self._keep, newest=state.global_step)
+        settle_checkpoint(self._run, state.global_step, keep=self._keep)
+
+
+def settle_checkpoint(run: RunDirectory, step: int, *, keep: int | None) -> None:
+    """Do what follows from a checkpoint: the controller's state beside the metrics, and older ones removed.
+
+    A run that was killed in between has this done when it goes on.
+
+    Args:
+        run: The run directory.
+        step: Step of the checkpoint.
+        keep: How many checkpoints stay; None for all.
+    """
+    saved = run.checkpoints / f"checkpoint-{step}" / STATE_FILE
+    if saved.exists():
+        run.write(run.controller_file, saved.read_text())
+    # TRL's own rotation goes by the time of files, which a clock that was set back turns around.
+    rotate(run.checkpoints, keep, newest=step)
 
 
 class Evaluator(TrainerCallback):

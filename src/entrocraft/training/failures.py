@@ -12,6 +12,7 @@ from entrocraft.errors import (
 )
 
 _DIVERGED = ("probability tensor contains", "must have nonzero probability", "invalid multinomial distribution")
+_WAY_ON = ". Once that is mended, go on with --resume"
 _UNWRITTEN = ("PytorchStreamWriter", "unexpected pos", "file write failed")
 
 
@@ -24,6 +25,8 @@ def explained(error: BaseException, *, step: int, begun: bool) -> EntrocraftErro
         begun: Whether this process has made a step. Before it has, whatever is raised comes from settings that cannot
             be used, or from a checkpoint that does not fit them.
     """
+    if isinstance(error, EntrocraftError):
+        return _with_way_on(error) if step > 1 else error
     said = first_line(error)
     is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if is_full or type(error).__name__ == "SafetensorError" or any(sign in said for sign in _UNWRITTEN):
@@ -32,7 +35,7 @@ def explained(error: BaseException, *, step: int, begun: bool) -> EntrocraftErro
             f"step {step}: what the run leaves behind cannot be written: {said}. Make room, and go on with --resume"
         )
     if isinstance(error, OSError) and error.errno is not None:
-        return RunDirectoryError(f"step {step}: {os_error_line(error)}")
+        return RunDirectoryError(f"step {step}: {os_error_line(error)}{_WAY_ON}")
     if any(sign in said for sign in _DIVERGED):
         return MeasurementError(
             f"step {step}: the policy has diverged, its probabilities are no numbers any more ({said}). Lower "
@@ -49,3 +52,9 @@ def explained(error: BaseException, *, step: int, begun: bool) -> EntrocraftErro
         f"training cannot begin with these settings: {kind}{said}. See what is in train.trl and which packages it "
         "needs; ENTROCRAFT_TRACE=1 shows where this was raised"
     )
+
+
+def _with_way_on(error: EntrocraftError) -> EntrocraftError:
+    """Return the error of a run that has made steps, which also says how to go on."""
+    said = str(error)
+    return error if "--resume" in said else type(error)(f"{said.removesuffix('.')}{_WAY_ON}")

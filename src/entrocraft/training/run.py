@@ -17,7 +17,7 @@ from entrocraft.reports.run import write_report
 from entrocraft.runs import RunDirectory
 from entrocraft.runs.checkpoints import Checkpoint
 from entrocraft.runs.state import COMPLETED, StateFile
-from entrocraft.training.callbacks import Evaluator, MetricsWriter
+from entrocraft.training.callbacks import Evaluator, MetricsWriter, settle_checkpoint
 from entrocraft.training.failures import explained
 from entrocraft.training.plan import TRAINERS, Plan, plan_run
 from entrocraft.training.problems import check_problems, write_problems
@@ -75,22 +75,30 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False, resume_
     model = load_model(config.model).to(best_device())
     state = StateFile(run.state_file)
     with run.opened(config.to_dict(), resume=resume, read=resolved), StopSignals() as stop:
-        state.begin()
         try:
+            state.begin()
             if not run.problems_file.exists():
                 write_problems(run.problems_file, problems)
             outcome = _go_on(plan, run, checkpoint, model, tokenizer, state, stop)
-        except StoppedAtOnceError as stopped:
+            _end(state, outcome)
+            stop.settle()
+        except StoppedAtOnceError as stopped:  # wherever the run was, its very end included
             outcome = Outcome(steps=run.last_step(), stopped_by=stopped.number, amid_step=True)
+            _end(state, outcome)
         except BaseException as error:
+            stop.settle()
             with suppress(OSError):  # of a full disk, say
                 state.end(2 if isinstance(error, EntrocraftError | OSError) else 1, f"error: {first_line(error)}")
             raise
-        if outcome.stopped_by is None:
-            state.end(0, COMPLETED)
-        else:
-            state.end(128 + outcome.stopped_by, f"stopped by {signal.Signals(outcome.stopped_by).name}")
         return outcome
+
+
+def _end(state: StateFile, outcome: Outcome) -> None:
+    """Say in the state file how the run has ended."""
+    if outcome.stopped_by is None:
+        state.end(0, COMPLETED)
+    else:
+        state.end(128 + outcome.stopped_by, f"stopped by {signal.Signals(outcome.stopped_by).name}")
 
 
 def _checkpoint(config: RunConfig, run: RunDirectory, resume_from: int | None) -> Checkpoint | None:
@@ -121,6 +129,8 @@ def _go_on(
     step = start = checkpoint.step if checkpoint else 0
     run.rewind_to(step)
     try:
+        if checkpoint:
+            settle_checkpoint(run, step, keep=plan.keep_checkpoints)
         if checkpoint and step == total:
             # Nothing is left to train. Otherwise TRL loads the checkpoint, after it has copied the reference.
             model = load_model(str(checkpoint.folder)).to(best_device())
@@ -139,8 +149,6 @@ def _go_on(
         if step == total:
             evaluator.evaluate(step)
         write_report(run)
-    except EntrocraftError:
-        raise
     except (Exception, SystemExit) as error:
         known = explained(error, step=run.last_step() + 1, begun=run.last_step() > start)
         if known is not None:

@@ -32,6 +32,7 @@ class StopSignals:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._count = 0
+        self._is_settled = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "StopSignals":
@@ -48,7 +49,13 @@ class StopSignals:
             signal.signal(number, handler)
         self._previous = {}
 
+    def settle(self) -> None:
+        """Say that the run has ended: what comes now changes nothing any more."""
+        self._is_settled = True
+
     def _remember(self, number: int, frame: FrameType | None) -> None:
+        if self._is_settled:
+            return
         self._count += 1
         name = signal.Signals(number).name
         if self._count == 1:
