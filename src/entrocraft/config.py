@@ -213,8 +213,7 @@ def parse_config(data: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig(**data)
     except ValidationError as error:
-        messages = [_explain(problem) for problem in error.errors()]
-        raise InvalidValueError("config: " + "; ".join(messages)) from error
+        raise InvalidValueError(f"config: {explained(error, RunConfig)}") from error
     except TypeError as error:  # a key that is not text
         raise InvalidValueError(f"config: {error}") from error
 
@@ -284,11 +283,16 @@ def max_tokens_from(model: str, task_spec: str | None) -> int | None:
     return parse_config(run.config()).train.max_completion_tokens if task_spec is None and run.exists else None
 
 
-def _explain(problem: Any) -> str:
+def explained(error: ValidationError, root: type[BaseModel]) -> str:
+    """Return what pydantic found wrong with the data of a `root`, in our words and on one line."""
+    return "; ".join(_explain(problem, root) for problem in error.errors())
+
+
+def _explain(problem: Any, root: type[BaseModel]) -> str:
     """Say one of pydantic's errors in our words: where, what is wrong, what was got."""
     path = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
     if problem["type"] == "extra_forbidden":
-        known = _fields_at(problem["loc"][:-1])
+        known = _fields_at(problem["loc"][:-1], root)
         hint = did_you_mean(problem["loc"][-1], known)
         return f"unknown key {path!r}{',' if hint else ''}{hint} Known here: {', '.join(sorted(known))}"
     cause = problem.get("ctx", {}).get("error")
@@ -297,10 +301,12 @@ def _explain(problem: Any) -> str:
     return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {shortened(repr(problem['input']), 200)}"
 
 
-def _fields_at(location: Sequence[int | str]) -> list[str]:
-    """Return the keys that the section at `location` knows."""
-    section: type[BaseModel] = RunConfig
+def _fields_at(location: Sequence[int | str], root: type[BaseModel]) -> list[str]:
+    """Return the keys that the section at `location` of `root` knows."""
+    section = root
     for part in location:
+        if str(part) not in section.model_fields:
+            continue  # the name of one of several sections
         annotation = section.model_fields[str(part)].annotation
         # An optional section is a union with None.
         section = next(each for each in (annotation, *get_args(annotation)) if _is_section(each))
@@ -308,4 +314,4 @@ def _fields_at(location: Sequence[int | str]) -> list[str]:
 
 
 def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, _Section)
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)

@@ -19,7 +19,7 @@ FLOORS = (
     {"control", "tasks"},
     {"controllers", "engines", "models"},
     {"analysis", "config", "evaluation"},
-    {"reports"},
+    {"reports", "study"},
     {"training"},
     {"cli"},
 )

@@ -14,6 +14,7 @@ from entrocraft.cli.curves import plot, schedule, steer
 from entrocraft.cli.evaluate import evaluate
 from entrocraft.cli.export import export
 from entrocraft.cli.listing import listing
+from entrocraft.cli.study import study
 from entrocraft.cli.train import train
 from entrocraft.cli.verl import verl
 
@@ -30,5 +31,5 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"entrocraft: warning: {message}", err=True)
 
 
-for _command in (train, evaluate, diagnose, explain, export, steer, plot, schedule, listing, verl):
+for _command in (train, study, evaluate, diagnose, explain, export, steer, plot, schedule, listing, verl):
     main.add_command(_command)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from entrocraft.cli.output import user_errors_exit_2
+from entrocraft.errors import EntrocraftError
 
 Row = tuple[str, str, str]
 """Name, options, and what it is."""
@@ -92,13 +93,18 @@ def _summary(builder: Callable[..., Any]) -> str:
 
 
 def _runs(folder: Path) -> Iterable[Row]:
+    from entrocraft.config import parse_config
     from entrocraft.runs import RunDirectory
 
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         run = RunDirectory(path)
-        if run.exists:
-            steps = [line["step"] for line in run.step_metrics()]
-            yield str(path), f"{max(steps, default=0)} of {run.config()['train']['steps']}", _state_of(run)
+        if not run.exists:
+            continue
+        try:
+            row = f"{run.last_step()} of {parse_config(run.config()).train.steps}", _state_of(run)
+        except (EntrocraftError, OSError) as error:  # of one run, which is no reason to list none
+            row = "?", f"cannot be read: {error}"
+        yield str(path), *row
 
 
 def _state_of(run: Any) -> str:

@@ -41,7 +41,7 @@ def train(
 
     config = load_config(config_file, overrides)
     run = RunDirectory(output or Path("runs") / config_file.stem)
-    training = _import_training()
+    training = import_training()
     if dry_run:
         _describe(training.plan_run(config, run), run)
         return
@@ -54,7 +54,8 @@ def train(
     click.echo(f"done: {run.report_file}")
 
 
-def _import_training() -> Any:
+def import_training() -> Any:
+    """Return the package that trains, or say what it needs."""
     try:
         from entrocraft import training
     except ImportError as error:
