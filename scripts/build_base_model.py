@@ -6,11 +6,17 @@ must leave room for reinforcement learning (pass@1 of 10 to 30 %) and have diver
 
     python scripts/build_base_model.py                 # about 9 minutes on two cores
     python scripts/build_base_model.py --steps 20 --output /tmp/base    # a smoke test
+
+Studies of several tasks in a row start from one that has seen problems of 3 to 5 numbers:
+
+    python scripts/build_base_model.py --numbers 3 4 5 --steps 1200 --output models/countdown-3to5
 """
 
 import argparse
 import random
 import shutil
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -35,14 +41,14 @@ from entrocraft.tasks import Countdown
 
 ASSET = Path(__file__).parents[1] / "src/entrocraft/assets/countdown-base"
 SEED = 20260426
-SEQUENCE_TOKENS = 24  # 4 numbers, target and punctuation, longest answer, end
+SEQUENCE_TOKENS = {3: 24, 4: 24, 5: 32}  # by how many numbers: these, target and punctuation, longest answer, end
 
 CARD = """---
 license: apache-2.0
 tags: [entrocraft, countdown]
 ---
 
-# countdown-base
+# {name}
 
 A Llama-architecture character model of {parameters:,} parameters that half knows Countdown: given `4,6,1,9=24:` it
 writes an expression such as `6*(9-4-1)` that uses each number once. It is the starting point of entrocraft's demo: weak
@@ -51,13 +57,13 @@ enough to be improved by reinforcement learning, diverse enough to have entropy 
 **Training.** {steps} supervised steps of 256 random solved problems of the training split (AdamW, 1e-3 to 0 along a
 cosine), seed {seed}, by `scripts/build_base_model.py`. No data but what the script generates.
 
-**Vocabulary.** One token a character, `<pad>` and `<eos>`; problems of four numbers from 1 to 9, targets from 1 to 99,
+**Vocabulary.** One token a character, `<pad>` and `<eos>`; problems of {numbers} numbers from 1 to 9, targets 1 to 99,
 operators `+ - *`.
 
 **Held-out scores**, 200 problems of the test split, 32 samples each, with 95 % bootstrap intervals over problems:
 
-| temperature | top-p | pass@1 | pass@8 | pass@32 |
-|---|---|---|---|---|
+| numbers | temperature | top-p | pass@1 | pass@8 | pass@32 |
+|---|---|---|---|---|---|
 {rows}
 
 **Limits.** It knows nothing else. Use it to study training methods, not to do arithmetic.
@@ -96,41 +102,51 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
 class SolvedProblems(Dataset):
     """Random solved training problems; item `i` is the same whatever was asked before."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, num_items: int):
-        self.tokenizer, self.num_items, self.task = tokenizer, num_items, Countdown()
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, num_items: int, numbers: Sequence[int]):
+        self.tokenizer, self.num_items = tokenizer, num_items
+        self.tasks = [Countdown(num_numbers=number) for number in numbers]
+        self.length = max(SEQUENCE_TOKENS[number] for number in numbers)
 
     def __len__(self) -> int:
         return self.num_items
 
     def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
         rng = random.Random(f"{SEED}-{index}")
-        while self.task.split_of(problem := self.task.solved_problem(rng)) != "train":
+        task = self.tasks[index % len(self.tasks)]
+        while task.split_of(problem := task.solved_problem(rng)) != "train":
             pass
         prompt, solution = (self.tokenizer(problem[key])["input_ids"] for key in ("prompt", "solution"))
         answer = [*solution, self.tokenizer.eos_token_id]
-        padding = SEQUENCE_TOKENS - len(prompt) - len(answer)
+        padding = self.length - len(prompt) - len(answer)
         return {
             "input_ids": torch.tensor(prompt + answer + [self.tokenizer.pad_token_id] * padding),
             "labels": torch.tensor([-100] * len(prompt) + answer + [-100] * padding),
         }
 
 
-def write_card(folder: Path, steps: int) -> None:
+def write_card(folder: Path, steps: int, numbers: Sequence[int]) -> None:
     """Evaluate the saved model and write its model card."""
-    model, tokenizer, task = load_model(str(folder)), load_tokenizer(str(folder)), Countdown()
-    problems = task.problems("test", 200)
+    model, tokenizer = load_model(str(folder)), load_tokenizer(str(folder))
     rows = []
-    for temperature, top_p in ((1.0, 1.0), (0.6, 0.95)):
+    for number, (temperature, top_p) in product(numbers, ((1.0, 1.0), (0.6, 0.95))):
+        task = Countdown(num_numbers=number)
         sampling = SamplingConfig(temperature=temperature, top_p=top_p)
-        samples = evaluate(TransformersSampler(model, tokenizer), task, problems, sampling)
+        samples = evaluate(TransformersSampler(model, tokenizer), task, task.problems("test", 200), sampling)
         scores = with_intervals(correctness(correct_by_problem(samples), [1, 8, 32]))
         cells = (
             f"{scores[k]:.3f} [{scores[f'{k}/low']:.3f}, {scores[f'{k}/high']:.3f}]"
             for k in ("pass@1", "pass@8", "pass@32")
         )
-        rows.append(f"| {temperature} | {top_p} | {' | '.join(cells)} |")
+        rows.append(f"| {number} | {temperature} | {top_p} | {' | '.join(cells)} |")
     (folder / "README.md").write_text(
-        CARD.format(parameters=model.num_parameters(), steps=steps, seed=SEED, rows="\n".join(rows))
+        CARD.format(
+            name=folder.name,
+            parameters=model.num_parameters(),
+            steps=steps,
+            seed=SEED,
+            numbers=", ".join(map(str, numbers)),
+            rows="\n".join(rows),
+        )
     )
 
 
@@ -139,6 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--output", type=Path, default=ASSET)
+    parser.add_argument("--numbers", type=int, nargs="+", choices=SEQUENCE_TOKENS, default=[4])
     args = parser.parse_args()
 
     set_seed(SEED)
@@ -164,13 +181,13 @@ def main() -> None:
             seed=SEED,
             disable_tqdm=True,
         ),
-        train_dataset=SolvedProblems(tokenizer, args.steps * 256),
+        train_dataset=SolvedProblems(tokenizer, args.steps * 256, args.numbers),
     ).train()
     args.output.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(args.output)
     tokenizer.save_pretrained(args.output)
     shutil.rmtree(scratch, ignore_errors=True)
-    write_card(args.output, args.steps)
+    write_card(args.output, args.steps, args.numbers)
 
 
 if __name__ == "__main__":
