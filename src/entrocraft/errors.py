@@ -5,6 +5,7 @@ so that `except ValueError` keeps working in code that has never heard of this l
 """
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -14,6 +15,7 @@ def did_you_mean(name: object, known: Iterable[str]) -> str:
     return f" did you mean {close[0]!r}?" if close else ""
 
 
+_NOT_READABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 MOST_CHARACTERS = 1200
 """Characters of an error's message: what a user gave may be a megabyte long."""
 
@@ -53,7 +55,17 @@ class EntrocraftError(Exception):
     """Base of every error this library raises on purpose; its message is of a length that can be read."""
 
     def __init__(self, message: object = "", *more: object):
-        super().__init__(shortened(str(message)), *more)
+        super().__init__(_readable(shortened(str(message))), *more)
+
+
+def _readable(text: str) -> str:
+    r"""Return text with escapes in place of line breaks, other commands to a terminal, and halves of characters.
+
+    Example:
+        >>> _readable("no key 'a\nb'")
+        "no key 'a\\nb'"
+    """
+    return _NOT_READABLE.sub(lambda match: repr(match.group())[1:-1], text)
 
 
 class InvalidValueError(EntrocraftError, ValueError):

@@ -29,6 +29,16 @@ class _Loader(yaml.SafeLoader):
         self._check(node)
         return self.construct_document(node)
 
+    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+        """Return text, in which two halves of a character are one, as JSON writes it: `"\\ud83d\\ude00"`."""
+        text = super().construct_scalar(node)
+        if not isinstance(text, str) or text.isascii():
+            return text
+        try:
+            return text.encode("utf-16", "surrogatepass").decode("utf-16")
+        except UnicodeDecodeError as error:
+            raise yaml.YAMLError(f"half of a character, which is no text{_place(node)}") from error
+
     def _check(self, root: yaml.Node) -> None:
         """Refuse what must not be built; each node is looked at once, however often it is repeated."""
         sizes: dict[int, int] = {}

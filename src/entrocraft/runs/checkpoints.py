@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from entrocraft.runs.files import open_regular, read_regular
+
 FINISHED = "trainer_state.json"
 """The file that is written last: a folder without it belongs to a process that was killed while it saved."""
 CONTROL = "entrocraft.json"
@@ -31,20 +33,30 @@ class Checkpoint:
         """True if the process that wrote it came to its end."""
         return _damage_of_json(self.folder / FINISHED) is None
 
-    def damage(self, *, controlled: bool) -> list[str]:
+    def damage(self, *, controlled: bool, ranks: int = 1) -> list[str]:
         """Return what exact resumption needs and is missing or cannot be read; nothing if the checkpoint is whole.
 
         Args:
             controlled: Whether the run has entropy control, whose state must be there, too.
+            ranks: Processes that go on from it.
         """
         found = [_damage_of_json(self.folder / FINISHED), *self.damage_of_weights()]
-        found += [_damage_of_archive(self.folder / name) for name in _RESUMPTION]
-        states = sorted(self.folder.glob("rng_state*.pth")) or [self.folder / "rng_state.pth"]
-        found += [_damage_of_archive(file) for file in states]
+        found += [_damage_of_archive(file) for file in self._files_of_training(ranks)]
         scaler = self.folder / "scaler.pt"
         found += [_damage_of_archive(scaler)] if scaler.exists() else []
         found += [_damage_of_json(self.folder / CONTROL)] if controlled else []
         return [each for each in found if each is not None]
+
+    def missing(self, *, ranks: int = 1) -> list[str]:
+        """Return what transformers would go on without, and without a word: optimizer, its schedule, random numbers."""
+        return [file.name for file in self._files_of_training(ranks) if not file.exists()]
+
+    def _files_of_training(self, ranks: int) -> list[Path]:
+        states = {*self.folder.glob("rng_state*.pth")}
+        # Each rank of several writes its own, and the main one does not wait for the others to say that all is there.
+        if ranks > 1 and any(file.stem != "rng_state" for file in states):
+            states |= {self.folder / f"rng_state_{rank}.pth" for rank in range(ranks)}
+        return [self.folder / name for name in _RESUMPTION] + (sorted(states) or [self.folder / "rng_state.pth"])
 
     def damage_of_weights(self) -> list[str]:
         """Return what of the model or its adapter is missing or cannot be read."""
@@ -97,7 +109,7 @@ def rotate(folder: Path, keep: int | None, *, newest: int) -> None:
 
 
 def _read_json(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8"))
+    return json.loads(read_regular(file, _LARGEST_HEADER))
 
 
 def _damage_of_json(file: Path) -> str | None:
@@ -112,7 +124,7 @@ def _damage_of_json(file: Path) -> str | None:
 def _damage_of_archive(file: Path) -> str | None:
     """Judge a file of torch's, a zip archive: its list of contents stands at the end, with a checksum of each."""
     try:
-        with zipfile.ZipFile(file) as archive:
+        with open_regular(file) as opened, zipfile.ZipFile(opened) as archive:
             broken = archive.testzip()
             has_data = any(name.endswith("data.pkl") for name in archive.namelist())
     except FileNotFoundError:
@@ -126,7 +138,7 @@ def _damage_of_weights(file: Path) -> str | None:
     """Judge a safetensors file: a header says how long the rest must be."""
     try:
         size = file.stat().st_size
-        with file.open("rb") as opened:
+        with open_regular(file) as opened:
             length = int.from_bytes(opened.read(_HEADER_BYTES), "little")
             if length > min(size, _LARGEST_HEADER):
                 return f"{file.name} cannot be read"

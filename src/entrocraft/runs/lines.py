@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from entrocraft.errors import RunDirectoryError
+from entrocraft.runs.files import open_regular
 
 _TAIL = 64
 _LARGEST = 2**63
@@ -58,9 +59,10 @@ class JsonLines:
 
         Raises:
             RunDirectoryError: A line before the last cannot be read; the message names the file and the line.
+            InvalidValueError: It is no file, but a folder, a pipe or a device.
         """
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 about = os.fstat(file.fileno())
                 if (about.st_dev, about.st_ino) != self._file or not self._continues(file, about.st_size):
                     if self._file is not None:
@@ -137,7 +139,7 @@ class JsonLines:
             return None
         content = self.path.read_bytes()
         ends = [*self._ends, *([len(content)] if len(lines) > len(self._ends) else [])]
-        starts = [0, *ends[:-1]]
+        starts = [0, *ends][: len(ends)]
         kept = b"".join(
             content[start:end].removesuffix(b"\n") + b"\n"
             for start, end, line in zip(starts, ends, lines, strict=True)

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from entrocraft.runs.files import open_regular
+
 LIMIT_BYTES = 64 * 2**20
 """Size of the file at most, by default."""
 TEXT_BYTES = 4096
@@ -117,7 +119,7 @@ def rewind_rollouts(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = 0
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         for line in file:
             found = _STEP.match(line)
             if found is None or int(found[1]) > step or not line.endswith(b"\n"):

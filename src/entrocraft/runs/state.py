@@ -8,10 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from entrocraft.runs.files import write_text
+from entrocraft.runs.files import read_regular, write_text
 
 COMPLETED = "completed"
 """Why a run ended that made all of its steps."""
+_MOST_BYTES = 1_000_000
 
 Status = Literal["running", "ended", "died"]
 
@@ -49,12 +50,12 @@ class RunState:
 def read_state(file: Path) -> RunState | None:
     """Return what a state file says; None if there is none, or none that can be read."""
     try:
-        data = json.loads(file.read_text(encoding="utf-8"))
+        data = json.loads(read_regular(file, _MOST_BYTES))
         state = RunState(**data)
     except (OSError, ValueError, TypeError, RecursionError):
         return None
-    numbers = (state.pid, state.started, state.heartbeat)
-    return state if all(isinstance(number, int | float) for number in numbers) else None
+    times = (state.started, state.heartbeat)
+    return state if isinstance(state.pid, int) and all(isinstance(each, int | float) for each in times) else None
 
 
 class StateFile:

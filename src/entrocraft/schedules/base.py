@@ -15,17 +15,23 @@ Unit = Literal["nats", "initial"]
 UNIT_NAMES: Mapping[Unit, str] = {"nats": "nats per token", "initial": "multiples of the entropy at the first step"}
 """What each unit is called beside a curve."""
 
+MOST = 1e300
+"""Largest number of a schedule: sums and differences of such are still numbers."""
+
 Interpolation = Literal["linear", "cosine", "step", "monotone"]
 Knots = Sequence[Sequence[float]]
 """Pairs of `(fraction of the run, value)`."""
 
 
-def checked_number(name: str, value: object, *, minimum: float = 0.0) -> float:
-    """Return `value` as a float, refusing what is not a finite number of at least `minimum`."""
+def checked_number(name: str, value: object, *, minimum: float = 0.0, maximum: float = MOST) -> float:
+    """Return `value` as a float, refusing what is not a finite number between `minimum` and `maximum`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidValueError(f"{name} must be a number, got {value!r}")
     if abs(value) > sys.float_info.max or value != value or value < minimum:  # also for integers beyond floats
         raise InvalidValueError(f"{name} must be finite and at least {minimum:g}, got {value!r}")
+    if value > maximum:
+        most = f"{maximum:,}" if isinstance(maximum, int) else f"{maximum:g}"
+        raise InvalidValueError(f"{name} must be at most {most}, got {value!r:.80}")
     return float(value)
 
 

@@ -5,6 +5,7 @@ written, and what is written may in turn name them.
 """
 
 import ast
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -173,7 +174,10 @@ def _parse(text: str) -> Schedule:
         return ast.literal_eval(node)
 
     try:
-        value = value_of(ast.parse(text.strip(), mode="eval").body)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of Python's syntax, such as `0in`, which is refused below
+            tree = ast.parse(text.strip(), mode="eval")
+        value = value_of(tree.body)
     except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError) as error:
         if isinstance(error, InvalidValueError | UnknownNameError):
             raise

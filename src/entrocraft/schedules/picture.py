@@ -1,5 +1,6 @@
 """A curve as a small picture of pure text, for notebooks: SVG, drawn without any library."""
 
+import sys
 from collections.abc import Sequence
 from html import escape
 
@@ -65,4 +66,5 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     lowest, highest = min(values), max(values)
     if lowest < highest:
         return lowest, highest
-    return 0.9 * lowest, 1.1 * highest or 1.0
+    below, above = 0.9 * lowest, min(1.1 * highest, sys.float_info.max)
+    return (below, above) if below < above else (lowest, lowest + 1.0)

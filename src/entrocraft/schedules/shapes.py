@@ -11,6 +11,7 @@ from typing import Any
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules.base import Interpolation, Knots, Schedule, checked_number
 
+_SHORTEST = 1e-7  # part of a run between knots of a monotone curve: slopes are still numbers, and no step is shorter
 _MOST_CYCLES = 1_000_000  # more than any run has steps
 
 
@@ -109,10 +110,8 @@ class Cyclic(_Transition):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0.0 < checked_number("cyclic: num_cycles", self.num_cycles) <= _MOST_CYCLES:
-            raise InvalidValueError(
-                f"cyclic: num_cycles must be more than 0 and at most {_MOST_CYCLES:,}, got {self.num_cycles:g}"
-            )
+        if checked_number("cyclic: num_cycles", self.num_cycles, maximum=_MOST_CYCLES) == 0.0:
+            raise InvalidValueError("cyclic: num_cycles must be more than 0, got 0")
 
     def _fraction(self, progress: float) -> float:
         return 0.5 * (1.0 - math.cos(2.0 * math.pi * self.num_cycles * progress))
@@ -140,6 +139,10 @@ class Piecewise(Schedule):
         if times[0] != 0.0 or times[-1] > 1.0 or any(a >= b for a, b in pairwise(times)):
             raise InvalidValueError(
                 f"piecewise: fractions must start at 0, increase, and end at 1 or before, got {times}"
+            )
+        if self.kind == "monotone" and any(b - a < _SHORTEST for a, b in pairwise(times)):
+            raise InvalidValueError(
+                f"piecewise: fractions of a monotone curve must be at least {_SHORTEST:g} apart, got {times}"
             )
         object.__setattr__(self, "knots", tuple(knots))
 
