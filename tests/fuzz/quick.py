@@ -5,7 +5,7 @@ from fuzz.watch import judge, limit_memory
 name, n = sys.argv[1], int(sys.argv[2]); start = int(sys.argv[3]) if len(sys.argv) > 3 else 0
 T = import_module(f"fuzz.{name}").TARGET
 c = collections.Counter(); seen = collections.Counter(); worst = 0
-T = type(T)(T.name, T.draw, T.try_case, T.cpu_seconds, 5.0); limit_memory(); t = time.time()
+T = type(T)(T.name, T.draw, T.try_case, T.cpu_seconds, 5.0); limit_memory(); [judge(T, T.draw(Random(f'{name}-0-{i}'))) for i in range(start, start+8)]; t = time.time()
 for i in range(start, start + n):
     case = T.draw(Random(f"{name}-{0}-{i}"))
     t0 = time.process_time(); j = judge(T, case); dt = time.process_time() - t0

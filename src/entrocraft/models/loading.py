@@ -5,7 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from entrocraft.errors import InvalidValueError, MissingDependencyError, first_line
+from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDependencyError, first_line
+from entrocraft.models.fitting import check_fit
 from entrocraft.models.weights import base_of_adapter, check_adapter, check_finite, check_loaded
 
 EMBEDDED = {"countdown-base": "A Llama of 1.2 million parameters that half knows Countdown; see its model card."}
@@ -123,11 +124,15 @@ def load_model(name: str) -> Any:
         return _load_adapted(name, source)
     source, options = _pretrained(source)
     try:
+        if not options and Path(source).is_dir():
+            check_fit(name, Path(source))
         if options:
             how: dict[str, Any] = {**options, "dtype": torch.float32}
         else:
             how = {"use_safetensors": True}
         model, info = AutoModelForCausalLM.from_pretrained(source, **how, output_loading_info=True)
+    except EntrocraftError:
+        raise
     except _UNREADABLE as error:
         raise _not_loaded(name, "model", error) from error
     check_loaded(name, info)

@@ -72,6 +72,21 @@ def check_finite(name: str, model: Any) -> None:
     )
 
 
+def not_finite_in(folder: Path) -> list[str]:
+    """Return which weights of a checkpoint are no numbers, the first of each safetensors file, without a model."""
+    from safetensors import safe_open
+
+    found = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with safe_open(path, framework="pt") as file:
+            tensors = ((name, file.get_tensor(name)) for name in file.keys())  # noqa: SIM118
+            broken = (name for name, value in tensors if value.is_floating_point() and not _is_finite(value))
+            first = next(broken, None)
+        if first is not None:
+            found.append(f"NaN or infinite numbers are in {first} of {path.name}")
+    return found
+
+
 def base_of_adapter(file: Path) -> str:
     """Return the name of the model that an adapter was trained on, from its configuration file.
 
