@@ -12,8 +12,12 @@ from torch import Tensor
 
 from entrocraft.errors import InvalidValueError, MeasurementError
 
-_COLUMNS = ("rewards", "groups", "num_tokens", "change", "visitation")
-_SAID = {"change": "predicted changes", "visitation": "visitation changes"}
+_COLUMNS = ("rewards", "groups", "num_tokens", "change", "visitation", "sequence_log_probs")
+_SAID = {
+    "change": "predicted changes",
+    "visitation": "visitation changes",
+    "sequence_log_probs": "log-probabilities of rollouts",
+}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -50,6 +54,8 @@ class Batch:
     """(B,) signal `change`: predicted entropy change of each rollout, in whatever unit its predictor has."""
     visitation: Tensor | None = None
     """(B,) signal `visitation`: the change that comes from visiting other contexts; see `dynamics.visitation`."""
+    sequence_log_probs: Tensor | None = None
+    """(B,) signal `sequence_log_probs`: log-probability of each rollout, in nats, summed over its counted tokens."""
     reading: Any = None
     """What the method's own `read` returned."""
     num_ranks: int = 1
@@ -83,6 +89,13 @@ class Batch:
             value = getattr(self, name)
             if value is not None:
                 object.__setattr__(self, name, self._checked(name, torch.as_tensor(value)))
+
+    @property
+    def surprisal(self) -> Tensor:
+        """(B,) mean of `-log p` over each rollout's counted tokens, in nats per token; 0 for one without any."""
+        if self.sequence_log_probs is None or self.num_tokens is None:
+            raise InvalidValueError("expected sequence_log_probs and num_tokens, of which surprisals are made")
+        return -self.sequence_log_probs / self.num_tokens.clamp(min=1)
 
     @property
     def mean_reward(self) -> float | None:

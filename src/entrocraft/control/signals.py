@@ -40,6 +40,11 @@ SIGNALS: dict[str, Signal] = {
         batch_field="visitation",
         by_hand="compute it with dynamics.visitation_entropy_change, or set visitation=False",
     ),
+    "sequence_log_probs": Signal(
+        "log-probability of each rollout",
+        batch_field="sequence_log_probs",
+        by_hand="the sums of the log-probabilities of its counted tokens, in nats",
+    ),
     "covariance": Signal("covariance of log-probability and advantage of each token", token_field="covariance_BT"),
     "surprisal": Signal("minus the log-probability of each token", token_field="surprisal_BT"),
     "fresh_entropy": Signal("entropy measured before every update, and not once for several"),

@@ -41,13 +41,15 @@ class SignalMaker:
         """
         method, stats = self._method, rollouts.stats
         wanted = method.wants(batch, goal)
-        change_BT = change = visitation = covariance_BT = None
+        change_BT = change = visitation = sequence_log_probs = covariance_BT = None
         if "change" in wanted:
             change_BT = self._token_changes(rollouts, batch.entropy, rise)
             # A rollout's change is the sum over its tokens: effects of one update add up to first order.
             change = self._ranks.gathered(change_BT.sum(-1))[0]
         if "visitation" in wanted:
             visitation = self._ranks.gathered(self._visitation_changes(rollouts, batch.entropy))[0]
+        if "sequence_log_probs" in wanted:
+            sequence_log_probs = self._ranks.gathered(self._sequence_log_probs(rollouts))[0]
         if "covariance" in wanted:
             covariance_BT = self._covariances(rollouts)
         tokens = Tokens(
@@ -60,7 +62,15 @@ class SignalMaker:
             first_row=self._ranks.index * len(rollouts.mask_BT),
         )
         reading = method.read(tokens, lambda values: self._ranks.summed(values.cpu()))
-        return replace(batch, reading=reading, change=change, visitation=visitation), tokens
+        batch = replace(
+            batch, reading=reading, change=change, visitation=visitation, sequence_log_probs=sequence_log_probs
+        )
+        return batch, tokens
+
+    def _sequence_log_probs(self, rollouts: Rollouts) -> Tensor:
+        """Return the log-probability of each rollout (B,), in nats: the sum over its counted tokens."""
+        counted_BT = rollouts.mask_BT.bool()
+        return rollouts.stats.log_probs_BT.masked_fill(~counted_BT, 0.0).sum(-1)  # what is masked may be NaN
 
     def _token_changes(self, rollouts: Rollouts, entropy: float, rise: RiseOfLogProbs | None) -> Tensor:
         """Return what each token's part in the update would change entropy by (B, T), 0 where the mask is."""

@@ -177,6 +177,12 @@ COLUMNS: Mapping[str, Column] = _table(
     Column("integral", "nats decisions", "EntroPIC: sum of entropy minus target over the decisions so far.", METHOD),
     Column("confident_fraction", SHARE, "EntroPIC as released: tokens that its balance acts on, of all.", METHOD),
     Column("eligible_fraction", SHARE, "Clip-Cov: tokens that may be left out, of all.", METHOD),
+    Column(
+        "strength",
+        "",
+        "Rivals with one strength: that of this update (zeta, weight, threshold, spread, gamma or tau; docs/control.md).",
+        METHOD,
+    ),
     Column("entropy_coef", "", "Entropy bonus: its coefficient in the loss of this update.", METHOD),
     # What engines and tasks know.
     Column("skipped", FLAG, "Whether the step left the weights as they were, as nothing was kept.", ENGINE),

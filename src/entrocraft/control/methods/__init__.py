@@ -6,28 +6,43 @@ from typing import Any
 
 from entrocraft.control.methods.base import Method, Total
 from entrocraft.control.methods.budget import Budget
+from entrocraft.control.methods.clip_b import ClipB
 from entrocraft.control.methods.clip_cov import ClipCov
-from entrocraft.control.methods.entropic import Entropic, EntropicReleased
+from entrocraft.control.methods.ds_grpo import DsGrpo
+from entrocraft.control.methods.entropic import Entropic, EntropicPort, EntropicReleased
 from entrocraft.control.methods.entropy_bonus import EntropyBonus
+from entrocraft.control.methods.grpo_dropout import GrpoDropout
 from entrocraft.control.methods.none import NoControl
 from entrocraft.control.methods.probabilistic import Probabilistic
+from entrocraft.control.methods.repo_r import RepoR
 from entrocraft.control.methods.reward import Reward
 from entrocraft.control.methods.sign import Advantage, Predicted
+from entrocraft.control.methods.stare import Stare
+from entrocraft.control.methods.steer_weights import SteerWeights
 from entrocraft.control.methods.token import Token
+from entrocraft.control.methods.ucpo import Ucpo
 from entrocraft.errors import InvalidValueError, UnknownNameError
 
 METHODS: dict[str, type[Method]] = {
     "advantage": Advantage,
     "budget": Budget,
+    "clip_b": ClipB,
     "clip_cov": ClipCov,
+    "ds_grpo": DsGrpo,
     "entropic": Entropic,
+    "entropic_port": EntropicPort,
     "entropic_released": EntropicReleased,
     "entropy_bonus": EntropyBonus,
+    "grpo_dropout": GrpoDropout,
     "none": NoControl,
     "predicted": Predicted,
     "probabilistic": Probabilistic,
+    "repo_r": RepoR,
     "reward": Reward,
+    "stare": Stare,
+    "steer_weights": SteerWeights,
     "token": Token,
+    "ucpo": Ucpo,
 }
 """All methods of this library; one of a user's own is named by its import path, `my_package.mine:MyMethod`."""
 

@@ -1,7 +1,7 @@
 """EntroPIC: every rollout is kept, and successes are weighed against failures."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -43,6 +43,10 @@ class Entropic(Method):
     """
 
     turns = frozenset({"advantages"})
+    _counts_newest = True
+    """True if the newest error is in the integral when the balance is made, and not only afterwards."""
+    _clips = True
+    """True if the balance is held within [-1, 1]."""
 
     def __init__(self, proportional_gain: float = 1.0, integral_gain: float = 0.01):
         self.proportional_gain = checked_number("proportional_gain", proportional_gain)
@@ -54,13 +58,14 @@ class Entropic(Method):
         return Decision.everything(batch, advantages=batch.advantages + alpha * batch.advantages.abs(), metrics=metrics)
 
     def _alpha(self, error: float) -> tuple[float, dict[str, float]]:
-        """Take in the error, in nats, and return the balance in [-1, 1], and what to log of it."""
-        self._integral += error
-        alpha = self._balance(error)
+        """Take in the error, in nats, and return the balance, and what to log of it."""
+        integral, self._integral = self._integral, self._integral + error
+        if self._counts_newest:
+            integral = self._integral
+        alpha = self.proportional_gain * error + self.integral_gain * integral
+        if self._clips:
+            alpha = min(1.0, max(-1.0, alpha))
         return alpha, {"alpha": alpha, "integral": self._integral}
-
-    def _balance(self, error: float) -> float:
-        return min(1.0, max(-1.0, self.proportional_gain * error + self.integral_gain * self._integral))
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as plain JSON data."""
@@ -105,6 +110,7 @@ class EntropicReleased(Entropic):
     """
 
     turns = frozenset({"tokens"})
+    _counts_newest = False
     normalize = "all"  # what is weighed down is still counted
 
     def __init__(self, proportional_gain: float = 1.0, integral_gain: float = 0.01, confidence: float = 0.95):
@@ -120,11 +126,6 @@ class EntropicReleased(Entropic):
         """Return how many tokens of all ranks count, and how many of these are confident."""
         return num_counted_and_chosen(tokens, self._confident(tokens), total)
 
-    def _alpha(self, error: float) -> tuple[float, dict[str, float]]:
-        alpha = self._balance(error)
-        self._integral += error
-        return alpha, {"alpha": alpha, "integral": self._integral}
-
     def decide(self, batch: Batch, goal: Goal) -> Decision:
         alpha, metrics = self._alpha(batch.entropy - goal.target)
         num_tokens, num_confident = batch.reading
@@ -135,3 +136,41 @@ class EntropicReleased(Entropic):
     def weigh(self, tokens: Tokens, decision: Decision) -> Tensor:
         """Return `1 + weight * sign(A)` for confident tokens, 1 for the others."""
         return 1.0 + decision.note * torch.sign(tokens.advantages_BT) * self._confident(tokens)
+
+
+class EntropicPort(Entropic):
+    """EntroPIC as the code of Entrocraft compares with it: on rewards in place of advantages, and without a limit.
+
+    With the error e_t = H_t - H*_t, in nats per token, and alpha_t = K_P e_t + K_I sum_{s<t} e_s, unclipped, the
+    advantage is `1 + alpha` for each success and `-(1 - alpha)` for each failure, whatever their prompt's others are.
+
+    Args:
+        proportional_gain: K_P, per nat.
+        integral_gain: K_I, per nat and decision.
+
+    Raises:
+        InvalidValueError: A gain is negative or not a number.
+
+    Degenerate cases: prompts whose rewards are all equal have advantages, too. A rollout that no reward function scored
+    has none. More than 1 nat from the target, successes are punished or failures rewarded: nothing holds alpha back.
+
+    Source: the code of arXiv 2604.26326, which was read. Deviations: a success is a reward above 0 and all else a
+    failure, so that rewards may be 0 and 1 as well as its -1 and 1; its fixed target is the schedule's here.
+
+    Example:
+        >>> batch = Batch(step=1, entropy=0.3, advantages=torch.zeros(2), rewards=torch.tensor([1.0, 0.0]))
+        >>> EntropicPort().decide(batch, Goal(lower=0.4, target=0.5, upper=0.6)).advantages  # low by 0.2
+        tensor([ 0.8000, -1.2000])
+    """
+
+    needs = frozenset({"rewards"})
+    _counts_newest = False
+    _clips = False
+    normalize = "all"
+
+    def decide(self, batch: Batch, goal: Goal) -> Decision:
+        alpha, metrics = self._alpha(batch.entropy - goal.target)
+        rewards = cast(Tensor, batch.rewards)
+        balance = torch.where(rewards > 0, 1.0 + alpha, alpha - 1.0).masked_fill(rewards.isnan(), 0.0)
+        advantages = balance.to(batch.advantages.dtype)
+        return Decision.everything(batch, advantages=advantages, normalize=self.normalize, metrics=metrics)
