@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast lint install
+.PHONY: demo test test-fast faults lint install
 
 install: $(VENV)/.installed
 
@@ -34,6 +34,12 @@ test: install
 
 test-fast: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
+
+# Real trainings that are killed, starved, damaged and misled, one at a time: an hour on two cores.
+SEED ?= 0
+MOMENTS ?= 50
+faults: install
+	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m faults --seed $(SEED) --random-moments $(MOMENTS) $(FAULTS)
 
 lint: install
 	$(BIN)/ruff check .

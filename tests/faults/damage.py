@@ -64,7 +64,7 @@ def damaged_checkpoint(training: Training, name: str, harm: str, bench: Bench) -
 
 
 def damaged_run(name: str, harm: str, bench: Bench) -> Verdict:
-    """Resume a run of which a file is damaged: exactly, or, after a line that names the file, with the file put back."""
+    """Resume a run of which a file is damaged: exactly, or, after a line that names it, with the file put back."""
     folder = bench.new_folder(PLAIN, begun=True)
     shutil.rmtree(folder / "out" / "checkpoints" / NEWEST)  # so that there is something left to train
     file = folder / "out" / name

@@ -69,6 +69,7 @@ def aimed() -> Iterator[Fault]:
     for number, (training, file) in enumerate(places):
         for name in ("SIGKILL", others[number % len(others)]):
             nth = 2 if file in ("state.json", "metrics.jsonl", "rollouts.jsonl", *CHECKPOINT_FILES) else 1
+            nth = 3 if file == "controller.json" else nth  # the last, after the last checkpoint
             case = partial(interrupt_writing, training, SIGNALS[name], file, nth)
             yield Fault("files being written", f"{name} while {file} is written", case)
 

@@ -49,7 +49,7 @@ class Started:
     def __init__(self, command: Sequence[str], folder: Path, **settings: str):
         self._mark, self._begun = uuid.uuid4().hex, time.monotonic()
         self._out, self._err = folder / "stdout.txt", folder / "stderr.txt"
-        path = os.pathsep.join([str(folder), str(_TESTS)])
+        path = os.pathsep.join([str(folder), str(_TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, MARK: self._mark} | settings
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(

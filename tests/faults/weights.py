@@ -17,7 +17,7 @@ def weights_that_are_no_numbers() -> Iterator[Fault]:
     yield Fault("NaN weights", "in the newest checkpoint's adapter", lambda bench: in_checkpoint(ADAPTER, bench))
     yield Fault("NaN weights", "in the newest checkpoint of a complete run", lambda bench: in_last(PLAIN, bench))
     yield Fault("NaN weights", "in the model", in_model)
-    yield Fault("NaN weights", "by a learning rate of 1e30", by_divergence)
+    yield Fault("NaN weights", "by a learning rate of 1e39", by_divergence)
 
 
 def spoil(file: Path) -> None:
@@ -71,7 +71,7 @@ def in_model(bench: Bench) -> Verdict:
 def by_divergence(bench: Bench) -> Verdict:
     """Train at a learning rate that no model survives; there is no run to compare with."""
     folder = bench.new_folder(PLAIN)
-    ended = bench.train(folder, "train.learning_rate=1e30").ended()
+    ended = bench.train(folder, "train.learning_rate=1e39").ended()
     problems = [] if ended.status == 2 else [f"exit status {ended.status}, wanted 2"]
     problems += [f"it did not say {word!r}" for word in ("diverged", "learning_rate") if word not in ended.last_line]
     problems += ["a traceback"] if "Traceback" in ended.said else []

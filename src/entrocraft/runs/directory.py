@@ -191,7 +191,9 @@ class RunDirectory:
     def _finished_checkpoints(self) -> list[Checkpoint]:
         return [each for each in checkpoints_in(self.checkpoints) if each.is_finished]
 
-    def checkpoint_to_resume(self, *, controlled: bool, step: int | None = None) -> Checkpoint | None:
+    def checkpoint_to_resume(
+        self, *, controlled: bool, step: int | None = None, unsound: Callable[[Path], list[str]] = lambda folder: []
+    ) -> Checkpoint | None:
         """Return the checkpoint to go on from; None to begin at the first step. Nothing is changed.
 
         One that a killed process did not write to its end is passed over; one that lost something later is not.
@@ -199,6 +201,7 @@ class RunDirectory:
         Args:
             controlled: Whether the run has entropy control.
             step: Step of the checkpoint that is asked for, 0 for none; by default the newest.
+            unsound: Says what else is wrong with a checkpoint's folder that can be read, such as weights that are NaN.
 
         Raises:
             RunDirectoryError: There is no such checkpoint, it is not whole, or the metrics lack steps before it.
@@ -212,11 +215,13 @@ class RunDirectory:
             raise RunDirectoryError(
                 f"{self.checkpoints} holds no checkpoint of step {step}; there are: {there}; 0 begins again"
             )
-        damage = chosen.damage(controlled=controlled)
+
+        def damage_of(each: Checkpoint) -> list[str]:
+            return each.damage(controlled=controlled) or unsound(each.folder)
+
+        damage = damage_of(chosen)
         if damage:
-            whole = [
-                each.step for each in finished if each.step < chosen.step and not each.damage(controlled=controlled)
-            ]
+            whole = [each.step for each in finished if each.step < chosen.step and not damage_of(each)]
             rest = f"the newest whole checkpoint is of step {whole[-1]}" if whole else "no earlier checkpoint is whole"
             go_on = f"--resume-from {whole[-1]} goes on from there" if whole else "--resume-from 0 begins again"
             raise RunDirectoryError(

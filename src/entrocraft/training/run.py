@@ -13,6 +13,7 @@ from entrocraft.engines.trl import with_entropy_control, with_rollout_recording
 from entrocraft.errors import EntrocraftError, InvalidValueError, RunDirectoryError, first_line
 from entrocraft.models import best_device, context_length, load_model, load_tokenizer
 from entrocraft.models.prompts import check_prompts
+from entrocraft.models.weights import not_finite_in
 from entrocraft.reports.run import write_report
 from entrocraft.runs import RunDirectory
 from entrocraft.runs.checkpoints import Checkpoint
@@ -105,7 +106,9 @@ def _checkpoint(config: RunConfig, run: RunDirectory, resume_from: int | None) -
     """Return the checkpoint to go on from, which is whole; None for the beginning."""
     if resume_from is not None and not run.exists:
         raise RunDirectoryError(f"{run.path} holds no run to go on with; leave out --resume-from")
-    checkpoint = run.checkpoint_to_resume(controlled=config.control is not None, step=resume_from)
+    checkpoint = run.checkpoint_to_resume(
+        controlled=config.control is not None, step=resume_from, unsound=not_finite_in
+    )
     last = run.last_step()
     if checkpoint is None and resume_from is None and last > config.train.save_every:
         raise RunDirectoryError(

@@ -146,3 +146,22 @@ def test_weights_that_are_gone_are_refused_for_evaluation(run):
     (newest(run) / "model.safetensors").unlink()
     with pytest.raises(InvalidValueError, match="model.safetensors is missing"):
         model_path_of(str(run.path))
+
+
+def test_random_numbers_of_every_rank_are_wanted(run):
+    one, folder = checkpoints_in(run.checkpoints)[-1], newest(run)
+    (folder / "rng_state.pth").rename(folder / "rng_state_0.pth")
+    assert one.damage(controlled=True) == one.missing() == []  # on one process, whoever saved it
+    assert one.missing(ranks=2) == ["rng_state_1.pth"]
+    assert one.damage(controlled=True, ranks=2) == ["rng_state_1.pth is missing"]
+    (folder / "scheduler.pt").unlink()
+    assert one.missing(ranks=2) == ["scheduler.pt", "rng_state_1.pth"]
+
+
+def test_a_checkpoint_that_somebody_else_finds_unsound_is_refused_and_a_sound_one_named(run):
+    def unsound(folder):
+        return ["NaN is in weight"] if folder == newest(run) else []
+
+    with pytest.raises(RunDirectoryError, match="NaN is in weight.*--resume-from 4"):
+        run.checkpoint_to_resume(controlled=True, unsound=unsound)
+    assert run.checkpoint_to_resume(controlled=True, unsound=unsound, step=4).step == 4

@@ -195,3 +195,15 @@ def test_a_run_of_version_0_1_may_be_gone_on_with(tmp_path):
     run.refuse_unless_usable(config, resume=True, read=resolved)
     with pytest.raises(RunDirectoryError, match="train.steps=7, now 9"):
         run.refuse_unless_usable(config | {"train": config["train"] | {"steps": 9}}, resume=True, read=resolved)
+
+
+def test_what_a_process_left_that_was_killed_while_it_wrote_is_no_obstacle_and_goes(run):
+    run.path.mkdir()
+    (run.path / ".lock").touch()
+    left = run.path / f".{'0' * 32}.json"  # the configuration itself, before it took its place
+    left.write_text('{"train": ')
+    with run.opened(CONFIG, resume=False):
+        assert not left.exists()
+    left.write_text("half of a later file")
+    with run.opened(CONFIG, resume=True):
+        assert not left.exists()

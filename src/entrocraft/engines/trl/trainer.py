@@ -35,6 +35,7 @@ from entrocraft.engines.trl.settings import (
 from entrocraft.engines.trl.whole_model import WholeModelPredictor
 from entrocraft.entropy import entropy_sums
 from entrocraft.errors import InvalidValueError
+from entrocraft.runs.checkpoints import Checkpoint
 
 # Carried through TRL's shuffle and split.
 _KEEP, _SCALE = "entrocraft_keep", "entrocraft_scale"
@@ -273,9 +274,20 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         super()._save_checkpoint(model, trial)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | os.PathLike[str] | None) -> None:
+        if checkpoint is not None and not (self.is_deepspeed_enabled or self.is_fsdp_enabled):  # whose files are others
+            self._refuse_partial(Path(checkpoint))
         super()._load_optimizer_and_scheduler(checkpoint)
         if checkpoint is not None:
             load_state(self.entropy_controller, Path(checkpoint))
+
+    def _refuse_partial(self, checkpoint: Path) -> None:
+        """Raise `InvalidValueError` if transformers would go on from a checkpoint without some of it."""
+        missing = Checkpoint(0, checkpoint).missing(ranks=self._ranks.count)
+        if missing:
+            raise InvalidValueError(
+                f"cannot resume exactly from {checkpoint}: {', '.join(f'{name} is missing' for name in missing)}. "
+                "Resume from an earlier checkpoint, or start a new run from its weights"
+            )
 
 
 class _BeforeOptimizerStep(TrainerCallback):
