@@ -41,9 +41,9 @@ SIGNALS: dict[str, Signal] = {
         by_hand="compute it with dynamics.visitation_entropy_change, or set visitation=False",
     ),
     "sequence_log_probs": Signal(
-        "log-probability of each rollout",
+        "log-probability of each rollout, summed over its counted tokens",
         batch_field="sequence_log_probs",
-        by_hand="the sums of the log-probabilities of its counted tokens, in nats",
+        by_hand="sum each rollout's log-probabilities, in nats",
     ),
     "covariance": Signal("covariance of log-probability and advantage of each token", token_field="covariance_BT"),
     "surprisal": Signal("minus the log-probability of each token", token_field="surprisal_BT"),

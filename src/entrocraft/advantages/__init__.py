@@ -15,10 +15,24 @@ An estimator of your own is a function of `rewards_PG` and of options by keyword
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from entrocraft.advantages.estimators import (
+    ESTIMATORS,
+    dr_grpo,
+    f_grpo,
+    grpo,
+    maxrl,
+    nsr,
+    pass_at_k_training,
+    psr,
+    qae,
+    raft_plus_plus,
+    reinforce_plus_plus,
+    rloo,
+    w_reinforce,
+)
 from entrocraft.errors import EntrocraftError, InvalidValueError, MeasurementError, UnknownNameError, first_line
 from entrocraft.registry import check_options, load_function, name_and_options
 
@@ -28,152 +42,8 @@ if TYPE_CHECKING:
 Estimator = str | Mapping[str, Any]
 """A name, one of `available()` or an import path `package.module:function`; or a mapping of a `name` and options."""
 
-
-def grpo(rewards_PG: Tensor, *, eps: float = 1e-4) -> Tensor:
-    """Group-standardised rewards: `(R - mean_G) / (std_G + eps)`, the unbiased standard deviation.
-
-    Source: DeepSeekMath (2402.03300), section 4.1; `eps` as in TRL.
-
-    Example:
-        >>> import torch
-        >>> grpo(torch.tensor([[1.0, 0.0], [1.0, 1.0]])).round(decimals=3)
-        tensor([[ 0.7070, -0.7070],
-                [ 0.0000,  0.0000]])
-    """
-    _refuse_unless_positive("eps", eps)
-    centred = dr_grpo(rewards_PG)
-    if rewards_PG.shape[1] == 1:
-        return centred  # one rollout has no unbiased deviation; its advantage is 0
-    return centred / (centred.std(dim=1, keepdim=True) + eps)
-
-
-def dr_grpo(rewards_PG: Tensor) -> Tensor:
-    """Group-centred rewards without the standard deviation: `R - mean_G`.
-
-    Source: Understanding R1-Zero-Like Training (2503.20783), section 3.
-
-    Example:
-        >>> import torch
-        >>> dr_grpo(torch.tensor([[1.0, 0.0, 0.0, 0.0]]))
-        tensor([[ 0.7500, -0.2500, -0.2500, -0.2500]])
-    """
-    # Differences from the first reward are exactly 0 where rewards are equal, and so is their mean. The mean of the
-    # rewards themselves would be rounded, and leave some advantage of 1e-8 and a sign.
-    from_first_PG = rewards_PG - rewards_PG[:, :1]
-    return from_first_PG - from_first_PG.mean(dim=1, keepdim=True)
-
-
-def rloo(rewards_PG: Tensor) -> Tensor:
-    """Leave-one-out: each reward minus the mean of the others, `G / (G - 1) * (R - mean_G)`.
-
-    Source: Back to Basics (2402.14740), equation 7.
-
-    Example:
-        >>> import torch
-        >>> rloo(torch.tensor([[1.0, 0.0, 0.0]]))
-        tensor([[ 1.0000, -0.5000, -0.5000]])
-    """
-    # R_i - sum_{j != i} R_j / (G - 1) = G / (G - 1) (R_i - mean): one pass instead of G means.
-    num_rollouts = rewards_PG.shape[1]
-    return dr_grpo(rewards_PG) * (num_rollouts / max(num_rollouts - 1, 1))
-
-
-def reinforce_plus_plus(rewards_PG: Tensor, *, eps: float = 1e-8) -> Tensor:
-    """Batch-whitened rewards: `(R - mean) / sqrt(var + eps)` over all P * G rollouts.
-
-    It needs no groups; a batch of one rollout gives 0.
-
-    Source: REINFORCE++ (2501.03262), equation 5, with an outcome reward and no KL term.
-
-    Example:
-        >>> import torch
-        >>> reinforce_plus_plus(torch.tensor([[3.0], [1.0]])).round(decimals=3)
-        tensor([[ 0.7070],
-                [-0.7070]])
-    """
-    _refuse_unless_positive("eps", eps)
-    centred = dr_grpo(rewards_PG.reshape(1, -1)).view_as(rewards_PG)  # the whole batch as one group
-    if rewards_PG.numel() == 1:
-        return centred
-    return centred * (centred.var() + eps).rsqrt()
-
-
-def raft_plus_plus(rewards_PG: Tensor) -> Tensor:
-    """Rewards of successes only: `max(R, 0)`.
-
-    Source: A Minimalist Approach to LLM Reasoning (2504.11343), section 3.
-
-    Example:
-        >>> import torch
-        >>> raft_plus_plus(torch.tensor([[1.0, -1.0]]))
-        tensor([[1., 0.]])
-    """
-    return rewards_PG.clamp(min=0.0)
-
-
-def psr(rewards_PG: Tensor) -> Tensor:
-    """Positive samples only: 1 for a success (`R > 0`), else 0. Rewards may be 0/1 or -1/1.
-
-    Source: The Surprising Effectiveness of Negative Reinforcement (2506.01347), section 2.
-
-    Example:
-        >>> import torch
-        >>> psr(torch.tensor([[1.0, 0.0]]))
-        tensor([[1., 0.]])
-    """
-    return (rewards_PG > 0).to(rewards_PG.dtype)
-
-
-def nsr(rewards_PG: Tensor) -> Tensor:
-    """Negative samples only: -1 for a failure (`R <= 0`), else 0. Rewards may be 0/1 or -1/1.
-
-    Source: as `psr`. The authors of the paper write `min(R, 0)`, which is the same for rewards of
-    -1 and 1, and zero throughout for rewards of 0 and 1.
-
-    Example:
-        >>> import torch
-        >>> nsr(torch.tensor([[1.0, 0.0]]))
-        tensor([[ 0., -1.]])
-    """
-    return psr(rewards_PG) - 1.0
-
-
-def w_reinforce(rewards_PG: Tensor, *, positive_weight: float = 0.1) -> Tensor:
-    """Both samples, successes weighted down: `positive_weight * psr + nsr`.
-
-    Source: as `psr`, section 4, with its lambda of 0.1.
-
-    Example:
-        >>> import torch
-        >>> w_reinforce(torch.tensor([[1.0, 0.0]]))
-        tensor([[ 0.1000, -1.0000]])
-    """
-    if not math.isfinite(positive_weight):
-        raise InvalidValueError(f"positive_weight must be finite, got {positive_weight!r}")
-    return positive_weight * psr(rewards_PG) + nsr(rewards_PG)
-
-
-def _refuse_unless_positive(name: str, value: float) -> None:
-    if not 0.0 < value < math.inf:
-        raise InvalidValueError(
-            f"{name} must be more than 0 and finite, got {value!r}: rewards that are all equal divide by it"
-        )
-
-
-ESTIMATORS: dict[str, Callable[..., Tensor]] = {
-    estimator.__name__: estimator
-    for estimator in (
-        dr_grpo,
-        grpo,
-        nsr,
-        psr,
-        raft_plus_plus,
-        reinforce_plus_plus,
-        rloo,
-        w_reinforce,
-    )
-}
-"""All estimators, by name."""
+_MANY = 64
+"""Rollouts per prompt that an estimator of this library is tried on, before there are any."""
 
 
 def available() -> list[str]:
@@ -247,7 +117,10 @@ def check_estimator(spec: Estimator, **options: Any) -> None:
     if options or function not in ESTIMATORS.values():
         import torch
 
-        estimate(spec, torch.tensor([[1.0, 0.0], [0.0, 0.0]]), **options)
+        # Of the library's some need a number of rollouts, which is not known yet: there are enough.
+        rewards_PG = torch.zeros(2, _MANY if function in ESTIMATORS.values() else 2)
+        rewards_PG[0, 0] = 1.0
+        estimate(spec, rewards_PG, **options)
 
 
 def estimate_by_group(name: Estimator, rewards_B: Tensor, groups_B: Tensor, **options: Any) -> Tensor:
@@ -340,3 +213,25 @@ def _refuse_unless_finite(values_PG: Tensor, what: str, remedy: str) -> None:
             f"{len(broken)} {what} are not finite, the first is {values_PG[prompt, rollout].item()} "
             f"(prompt {prompt}, rollout {rollout}); {remedy}"
         )
+
+
+__all__ = [
+    "ESTIMATORS",
+    "Estimator",
+    "available",
+    "check_estimator",
+    "dr_grpo",
+    "estimate",
+    "estimate_by_group",
+    "f_grpo",
+    "grpo",
+    "maxrl",
+    "nsr",
+    "pass_at_k_training",
+    "psr",
+    "qae",
+    "raft_plus_plus",
+    "reinforce_plus_plus",
+    "rloo",
+    "w_reinforce",
+]
