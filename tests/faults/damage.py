@@ -18,9 +18,6 @@ OF_THE_RUN = (
     "metrics.jsonl",
     "rollouts.jsonl",
     "controller.json",
-    ".lock",
-    "report.md",
-    "curve.png",
 )
 NEWEST = "checkpoint-6"
 

@@ -15,18 +15,18 @@ from faults.weights import weights_that_are_no_numbers
 
 def all_faults(seed: int, moments: int) -> Iterator[Fault]:
     """Yield every fault that can be tried here, the same for the same seed."""
-    yield from failing_rewards()
     yield from weights_that_are_no_numbers()
-    yield from clock_jumps()
+    yield from failing_rewards()
+    yield from ranks_that_die(seed)
+    yield from verl_that_dies()
+    yield from random_moments(moments, seed)
+    yield from aimed()
     if not why_no_mounts():
         yield from full_disks()
         yield from read_only()
-    yield from ranks_that_die(seed)
-    yield from aimed()
     yield from damaged_checkpoints()
     yield from damaged_runs()
-    yield from verl_that_dies()
-    yield from random_moments(moments, seed)
+    yield from clock_jumps()
 
 
 def not_tried() -> dict[str, str]:

@@ -62,12 +62,12 @@ def random_moments(count: int, seed: int) -> Iterator[Fault]:
 
 
 def aimed() -> Iterator[Fault]:
-    """Yield SIGKILL at each file that a run writes, and the other signals at one of them each in turn."""
+    """Yield SIGKILL at each file that a run writes, and one of the other signals in turn at every second of them."""
     others = [name for name in SIGNALS if name != "SIGKILL"]
     places = [(PLAIN, name) for name in (*RUN_FILES, *CHECKPOINT_FILES, *REMOVED)]
     places += [(ADAPTER, name) for name in ADAPTER_FILES]
     for number, (training, file) in enumerate(places):
-        for name in ("SIGKILL", others[number % len(others)]):
+        for name in ("SIGKILL", *others[number % 6 // 2 : number % 6 // 2 + 1 - number % 2]):
             nth = 2 if file in ("state.json", "metrics.jsonl", "rollouts.jsonl", *CHECKPOINT_FILES) else 1
             nth = 3 if file == "controller.json" else nth  # the last, after the last checkpoint
             case = partial(interrupt_writing, training, SIGNALS[name], file, nth)

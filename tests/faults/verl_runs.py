@@ -26,7 +26,7 @@ _STEPS = 4
 _STRIKE_AFTER = 3
 _MOST_SECONDS = 300
 _GRACE_SECONDS = 30
-VICTIMS = {"a worker that Ray holds": "ray::WorkerDict", "the agent that samples": "ray::AgentLoopWorker"}
+VICTIMS = {"a worker that Ray holds": "ray::WorkerDict"}
 DRIVER = "verl.trainer.main_ppo"
 
 
@@ -34,7 +34,7 @@ def verl_that_dies() -> Iterator[Fault]:
     """Yield ends of the driver and of Ray's processes amid a step."""
     for name, words in VICTIMS.items():
         yield Fault("verl", f"SIGKILL to {name}", partial(end, words, signal.SIGKILL))
-    for name, number in (("SIGKILL", signal.SIGKILL), ("SIGTERM", signal.SIGTERM), ("Ctrl-C", signal.SIGINT)):
+    for name, number in (("SIGKILL", signal.SIGKILL), ("SIGTERM", signal.SIGTERM)):
         yield Fault("verl", f"{name} to the command", partial(end, DRIVER, number))
 
 
