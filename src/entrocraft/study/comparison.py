@@ -41,7 +41,7 @@ class Estimate:
         mean, low, high = statistics.fmean(values), None, None
         if len(values) >= _FEWEST_FOR_INTERVAL:
             means = _resampled_means(np.asarray(values, dtype=float))
-            low, high = (float(edge) for edge in np.percentile(means, [2.5, 97.5]))
+            low, high = (float(edge) for edge in np.percentile(means, [2.5, 97.5], method="inverted_cdf"))
         return cls(mean, low, high, len(values))
 
     def __str__(self) -> str:

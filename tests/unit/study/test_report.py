@@ -1,0 +1,65 @@
+"""The report of a study, from made-up rows."""
+
+from entrocraft.study.cells import cells_of
+from entrocraft.study.report import report, sections_of
+from entrocraft.study.settings import parse_study
+
+STUDY = parse_study(
+    {
+        "title": "A question",
+        "about": "Which is better?",
+        "run": {"eval": {"num_samples": 4, "k": [1]}},
+        "arms": {"token": {}, "grpo": {"control": None}},
+        "baseline": "grpo",
+        "seeds": [0, 1, 2],
+        "score": "mean@4",
+    }
+)
+CELLS = cells_of(STUDY)
+
+
+def made_up(score, tracking=None):
+    return {
+        "step": 2,
+        "evaluated": [0, 2],
+        "scores": {"mean@4": [0.1, score], "pass@1": [0.2, score]},
+        "scorings": {"cold": {"mean@4": score + 0.1}},
+        "entropy": [0.6, 0.5],
+        "seconds_per_step": 1.5,
+        "tracking": tracking,
+    }
+
+
+def rows():
+    tracking = {"mean_error": 0.0123, "in_band": 0.75, "kept_token_fraction": 0.9}
+    scores = {"token": (0.4, 0.5, 0.6), "grpo": (0.3, 0.3, 0.3)}
+    return {
+        cell.runs[0].key: made_up(scores[cell.arm][cell.seed], tracking if cell.arm == "token" else None)
+        for cell in CELLS
+    }
+
+
+def test_arms_are_compared_with_the_baseline_by_seed():
+    text = report(STUDY, CELLS, rows())
+    assert "# A question\n\nWhich is better?\n\n6 of 6 runs are done." in text
+    assert "| token | 0.500 [0.400, 0.600] | +0.200 [+0.100, +0.300], p 0.25 |" in text
+    assert "| grpo | 0.300 [0.300, 0.300] | - |" in text
+    assert "| token | 0.500 [0.500, 0.500] | 0.0123 | 0.75 | 0.90 | 1.50 |" in text
+    assert "The last models, scored cold:" in text
+    assert "Not there yet" not in text
+
+
+def test_what_is_missing_is_said_and_what_is_there_compared():
+    there = rows()
+    missing = CELLS[-1]
+    del there[missing.runs[0].key]
+    text = report(STUDY, CELLS, there)
+    assert f"## Not there yet\n\n- {missing.name}\n" in text
+    assert "5 of 6 runs are done." in text
+
+
+def test_a_study_without_rows_has_nothing_but_its_question():
+    text = report(STUDY, CELLS, {})
+    assert "0 of 6 runs are done." in text
+    assert sections_of(STUDY, CELLS, {}) == []
+    assert "|" not in text
