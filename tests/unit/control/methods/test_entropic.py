@@ -8,7 +8,7 @@ import torch
 import entrocraft as ec
 from entrocraft import controllers
 from entrocraft.control import EntropyControl
-from entrocraft.control.methods.entropic import Entropic, EntropicReleased
+from entrocraft.control.methods.entropic import Entropic, EntropicPort, EntropicReleased
 from entrocraft.errors import InvalidValueError
 
 FALLING = ec.Band(ec.linear(0.6, 0.4), width=0.02)
@@ -85,3 +85,19 @@ def test_the_released_form_adds_an_error_after_it_has_been_used():
 def test_the_released_form_without_a_confident_token_leaves_all_alone():
     ((_, factors),) = released([0.3], torch.full((1, 3), -1.0), torch.ones(1, 1))
     assert (factors == 1).all()
+
+
+def test_the_port_weighs_rewards_without_a_limit_and_adds_an_error_after_it_has_been_used():
+    method, alphas, last = EntropicPort(), [], 0.0
+    rewards = torch.tensor([1.0, -1.0, 0.0, torch.nan])
+    for entropy in (0.3, 3.0, 0.4):
+        batch = ec.Batch(step=1, entropy=entropy, advantages=torch.zeros(4), rewards=rewards)
+        decision = method.decide(batch, ec.Goal(lower=0.4, target=0.5, upper=0.6))
+        alphas.append(decision.metrics["alpha"])
+        # The reference keeps `last`, which takes in a hundredth of each error after its use.
+        expected = last + (entropy - 0.5)
+        last = expected - 0.99 * (entropy - 0.5)
+        assert alphas[-1] == pytest.approx(expected)
+        balance = [1 + expected, -(1 - expected), -(1 - expected), 0.0]
+        assert decision.advantages.tolist() == pytest.approx(balance)
+    assert alphas[1] > 2 and decision.keep.all() and decision.normalize == "all"

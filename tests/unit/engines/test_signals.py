@@ -1,0 +1,62 @@
+"""Signals as the engines make them: those that are wanted, of all ranks' rollouts."""
+
+import pytest
+import torch
+from support.samples import GOAL, drawn_tokens
+
+import entrocraft as ec
+from entrocraft.control.decision import Decision
+from entrocraft.engines.ranks import OneRank
+from entrocraft.engines.rollouts import Rollouts
+from entrocraft.engines.signals import SignalMaker
+from entrocraft.engines.tokens import TokenStats
+from entrocraft.errors import InvalidValueError, MeasurementError
+
+
+class Wanting(ec.Method):
+    """Wants the log-probabilities of rollouts outside the band alone."""
+
+    needs = frozenset({"sequence_log_probs"})
+
+    def wants(self, batch, goal):
+        return self.needs if goal.side(batch.entropy) else frozenset()
+
+    def decide(self, batch, goal):
+        return Decision.everything(batch)
+
+
+def added(entropy):
+    tokens = drawn_tokens()
+    rollouts = Rollouts(
+        stats=TokenStats(tokens.log_probs_BT, tokens.entropy_BT, torch.zeros_like(tokens.entropy_BT)),
+        advantages=tokens.advantages_BT[:, 0],
+        mask_BT=tokens.mask_BT,
+    )
+    counts = tokens.mask_BT.sum(-1).double()
+    batch = ec.Batch(step=1, entropy=entropy, advantages=tokens.advantages_BT[:, 0], num_tokens=counts)
+    return tokens, SignalMaker(Wanting(), OneRank(), by_rollout=False).added(batch, GOAL, rollouts)[0]
+
+
+def test_log_probabilities_of_rollouts_are_sums_over_their_counted_tokens():
+    tokens, batch = added(0.3)
+    expected = [
+        sum(float(tokens.log_probs_BT[row, column]) for column in tokens.mask_BT[row].nonzero().flatten())
+        for row in range(len(tokens.mask_BT))
+    ]
+    assert batch.sequence_log_probs.tolist() == pytest.approx(expected, rel=1e-5)
+    lengths = tokens.mask_BT.sum(-1)
+    torch.testing.assert_close(batch.surprisal * lengths, -batch.sequence_log_probs)
+
+
+def test_what_is_not_wanted_is_not_made():
+    assert added(0.5)[1].sequence_log_probs is None
+
+
+def test_columns_are_checked_as_the_others_are():
+    fields = {"step": 4, "entropy": 0.5, "advantages": torch.ones(2)}
+    with pytest.raises(MeasurementError, match="step 4, rank 0: 1 of 2 log-probabilities of rollouts are not finite"):
+        ec.Batch(**fields, sequence_log_probs=torch.tensor([-1.0, torch.nan]))
+    with pytest.raises(InvalidValueError, match="sequence_log_probs must have one entry per advantage"):
+        ec.Batch(**fields, sequence_log_probs=torch.zeros(3))
+    with pytest.raises(InvalidValueError, match="sequence_log_probs and num_tokens"):
+        ec.Batch(**fields, sequence_log_probs=torch.zeros(2)).surprisal  # noqa: B018
