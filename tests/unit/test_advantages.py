@@ -1,3 +1,5 @@
+import itertools
+import math
 import statistics
 import subprocess
 import sys
@@ -40,7 +42,66 @@ def test_reinforce_plus_plus_whitens_the_whole_batch(rows):
     torch.testing.assert_close(estimate, torch.tensor(expected, dtype=torch.float32), atol=1e-3, rtol=1e-3)
 
 
-@pytest.mark.parametrize("name", ["grpo", "dr_grpo", "rloo"])
+SUCCESSES = st.lists(st.lists(st.sampled_from([0.0, 1.0]), min_size=6, max_size=6), min_size=1, max_size=4)
+
+
+@given(SUCCESSES, st.integers(1, 6))
+def test_pass_at_k_training_is_the_mean_over_all_subsets_standardised(rows, k):
+    """By brute force: the standardised reward of every subset, and each rollout's mean over its own."""
+    found = ec.advantages.estimate("pass_at_k_training", torch.tensor(rows), k=k)
+    for row, advantages in zip(rows, found.tolist(), strict=True):
+        subsets = list(itertools.combinations(range(len(row)), k))
+        rewards = [max(row[i] for i in subset) for subset in subsets]
+        mean, deviation = statistics.fmean(rewards), statistics.pstdev(rewards)
+        for rollout, advantage in enumerate(advantages):
+            own = [reward for subset, reward in zip(subsets, rewards, strict=True) if rollout in subset]
+            expected = (statistics.fmean(own) - mean) / deviation if deviation else 0.0
+            assert advantage == pytest.approx(expected, abs=1e-5)
+
+
+def test_prompts_without_a_subset_of_k_have_no_advantage_and_a_warning_says_so():
+    with pytest.warns(UserWarning, match="prompts of 2 rollouts have no subset of k=3"):
+        assert not ec.advantages.estimate("pass_at_k_training", torch.tensor([[1.0, 0.0]]), k=3).any()
+    ec.advantages.check_estimator({"name": "pass_at_k_training", "k": 8})  # there may be enough rollouts
+
+
+@given(SUCCESSES)
+def test_maxrl_and_f_grpo_agree_with_plain_python(rows):
+    maxrl = ec.advantages.estimate("maxrl", torch.tensor(rows)).tolist()
+    focal = ec.advantages.estimate("f_grpo", torch.tensor(rows), gamma=2.0).tolist()
+    for row, ours, theirs in zip(rows, maxrl, focal, strict=True):
+        mean, deviation = statistics.fmean(row), statistics.stdev(row)
+        assert ours == pytest.approx([(r - mean) / (mean + 1e-6) for r in row], rel=1e-5, abs=1e-5)
+        assert theirs == pytest.approx([(1 - mean) ** 2 * (r - mean) / (deviation + 1e-4) for r in row], abs=1e-5)
+
+
+@given(rewards, st.floats(0.0, 1.0, width=32))
+def test_qae_measures_from_an_interpolated_quantile(rows, k):
+    found = ec.advantages.estimate("qae", torch.tensor(rows), k=k).tolist()
+    for row, advantages in zip(rows, found, strict=True):
+        ordered, place = sorted(row), k * (len(row) - 1)
+        below, above = ordered[math.floor(place)], ordered[math.ceil(place)]
+        quantile = below + (above - below) * (place - math.floor(place))
+        expected = [(r - quantile) / (statistics.stdev(row) + 1e-4) for r in row]
+        assert advantages == pytest.approx(expected, rel=2e-3, abs=2e-3)
+
+
+def test_qae_teaches_rare_successes_alone_and_rare_failures_alone():
+    estimated = ec.advantages.estimate("qae", torch.tensor([[1.0, 0.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0, 0.0]]))
+    assert estimated[0, 0] > 0 and not estimated[0, 1:].any()
+    assert not estimated[1, :4].any() and estimated[1, 4] < 0
+
+
+def test_rewards_below_0_have_no_mean_for_maxrl_to_divide_by():
+    with pytest.raises(InvalidValueError, match="rewards must be at least 0, got -1"):
+        ec.advantages.estimate("maxrl", torch.tensor([[1.0, -1.0]]))
+
+
+COMPARING = ["grpo", "dr_grpo", "rloo", "maxrl", "qae", "f_grpo", "pass_at_k_training"]
+"""Estimators that compare the rollouts of one prompt."""
+
+
+@pytest.mark.parametrize("name", COMPARING)
 def test_with_nothing_to_compare_there_is_no_advantage(name):
     assert ec.advantages.estimate(name, torch.tensor([[1.0], [0.0]])).abs().max() == 0  # groups of one
     assert ec.advantages.estimate(name, torch.ones(2, 4)).abs().max() == 0  # equal rewards
@@ -92,14 +153,16 @@ def test_prompts_may_have_lost_rollouts():
     torch.testing.assert_close(found, torch.tensor([2 / 3, -0.5, 0.5, -1 / 3, -1 / 3]))
 
 
-@given(st.integers(2, 40), st.floats(-3, 3, width=32), st.booleans())
+@given(st.integers(2, 40), st.floats(0, 3, width=32), st.booleans())
 def test_equal_rewards_leave_exactly_nothing(num_rollouts, reward, double):
     rewards_PG = torch.full((3, num_rollouts), reward, dtype=torch.float64 if double else torch.float32)
-    for name in ("grpo", "dr_grpo", "rloo", "reinforce_plus_plus"):
+    for name in (*COMPARING, "reinforce_plus_plus"):
+        if name != "maxrl":
+            assert not ec.advantages.estimate(name, -rewards_PG).any()
         assert not ec.advantages.estimate(name, rewards_PG).any()
 
 
-@pytest.mark.parametrize("name", ["grpo", "reinforce_plus_plus"])
+@pytest.mark.parametrize("name", ["grpo", "reinforce_plus_plus", "maxrl", "qae", "f_grpo"])
 def test_a_divisor_that_may_be_zero_is_refused(name):
     with pytest.raises(InvalidValueError, match="eps must be more than 0"):
         ec.advantages.estimate(name, torch.ones(1, 2), eps=0.0)
@@ -161,6 +224,9 @@ def test_whitening_with_an_option_is_over_the_whole_batch_too():
         ({"name": "grpo", "eps": 0.0}, InvalidValueError, "eps must be more than 0"),
         ({"name": "grpo", "eps": float("inf")}, InvalidValueError, "eps must be more than 0 and finite"),
         ({"name": "w_reinforce", "positive_weight": float("nan")}, InvalidValueError, "positive_weight must be finite"),
+        ({"name": "pass_at_k_training", "k": 0}, InvalidValueError, "k must be at least 1, got 0"),
+        ({"name": "qae", "k": 1.5}, InvalidValueError, r"k must lie in \[0, 1\], got 1.5"),
+        ({"name": "f_grpo", "gamma": -0.5}, InvalidValueError, "gamma must be at least 0 and finite, got -0.5"),
         ({"positive_weight": 0.1}, InvalidValueError, "a mapping needs a name"),
         ({"name": ["grpo"]}, UnknownNameError, "advantage estimator"),
         (5, InvalidValueError, "expected a name, or a mapping of a name and its options, got 5"),
