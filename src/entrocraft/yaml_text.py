@@ -29,7 +29,7 @@ class _Loader(yaml.SafeLoader):
         self._check(node)
         return self.construct_document(node)
 
-    def construct_scalar(self, node: yaml.ScalarNode) -> Any:
+    def construct_scalar(self, node: yaml.ScalarNode | yaml.MappingNode) -> Any:
         """Return text, in which two halves of a character are one, as JSON writes it: `"\\ud83d\\ude00"`."""
         text = super().construct_scalar(node)
         if not isinstance(text, str) or text.isascii():

@@ -1,9 +1,9 @@
 """`python -m fuzz`: all targets or some, as many cases of each as are asked for, and a table of what became of them.
 
-PYTHONPATH=tests python -m fuzz [TARGET ...] [--cases 100000] [--commands 2000] [--seed 0] --output results/trust/fuzz.json
+PYTHONPATH=tests python -m fuzz [TARGET ...] [--cases 100000] [--commands 2000] [--seed 0] --output fuzz.json
 
-Rows that the output has already, of the same seed and number, are not made again. The exit status is 1 if there is a
-fault; its case, made small, is written to the corpus.
+Rows without a fault that the output has already, of the same seed and number, are not made again. The exit status is 1
+if there is a fault; its case, made small, is written to the corpus.
 """
 
 import argparse
@@ -47,14 +47,18 @@ def main(arguments: Sequence[str]) -> int:
     for name in options.targets or TARGETS:
         wanted = options.commands if name == "commands" else options.cases
         known = rows.get(name)
-        if known is None or (known["tried"], known["seed"]) != (wanted, options.seed):
+        if known is None or (known["tried"], known["seed"]) != (wanted, options.seed) or _num_faults(known):
             row = runner.run(target_of(name), wanted, options.seed)
             _keep(row)
             rows[name] = row.to_dict() | {"seed": options.seed}
             _write(options.output, rows)
     shown = [rows[name] for name in TARGETS if name in rows]
     print(table(shown))
-    return int(any(row[fault] for row in shown for fault in ("traceback", "unbounded", "silently_wrong")))
+    return int(any(_num_faults(row) for row in shown))
+
+
+def _num_faults(row: dict[str, Any]) -> int:
+    return sum(row[fault] for fault in ("traceback", "unbounded", "silently_wrong"))
 
 
 def _keep(row: runner.Row) -> None:

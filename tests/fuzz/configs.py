@@ -9,7 +9,6 @@ from typing import Any
 import yaml
 
 from entrocraft.config import load_config, parse_config
-
 from fuzz import mutate, noise, places
 from fuzz.target import Case, Outcome, Target, expect
 

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import json
 import os
 from random import Random
 from typing import Any
@@ -13,7 +12,6 @@ import pyarrow.parquet
 
 from entrocraft.registry import build_with
 from entrocraft.tasks.dataset import DatasetTask
-
 from fuzz import mutate, noise, places
 from fuzz.target import Case, Outcome, Target, expect
 
@@ -58,7 +56,7 @@ def draw(rng: Random) -> Case:
 def _row(rng: Random, i: int) -> dict[str, Any]:
     a, b = rng.randint(0, 50), rng.randint(0, 5)
     answer = rng.choice((a + b, str(a + b), a + b + 0.5))
-    row = {"q": rng.choice((f"{a} + {b}", f"{a}+{b} \u00e9", f"{i}, \"{a}\"\n{b}")), "a": answer, "level": i % 3}
+    row = {"q": rng.choice((f"{a} + {b}", f"{a}+{b} \u00e9", f'{i}, "{a}"\n{b}')), "a": answer, "level": i % 3}
     messages = [{"role": "user", "content": row["q"]}]
     return row | {"meta": {"id": i}} | ({"messages": messages} if rng.random() < 0.2 else {})
 
@@ -97,7 +95,9 @@ def try_case(case: Case) -> Outcome:
         graded = case["options"].get("reward", "exact") in ("exact", "number") and "answer" in problems[0]
         if graded:
             answers = [problem["answer"] for problem in problems]
-            expect(task.scores(answers, problems) == [1.0] * len(problems), f"right answers score less: {answers!r:.300}")
+            expect(
+                task.scores(answers, problems) == [1.0] * len(problems), f"right answers score less: {answers!r:.300}"
+            )
             task.answers_of(answers)
         if case["rows"] and case["options"] == {"prompt": "{q}", "answer": "a", "reward": "exact"}:
             _check_rows(case["rows"], problems)

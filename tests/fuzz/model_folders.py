@@ -17,7 +17,6 @@ from entrocraft.errors import EntrocraftError
 from entrocraft.models import context_length, load_model, load_tokenizer
 from entrocraft.models.loading import resolve_model
 from entrocraft.runs.checkpoints import Checkpoint
-
 from fuzz import mutate, noise, places
 from fuzz.target import Case, Outcome, Target, expect, fault_of_message
 
@@ -28,7 +27,6 @@ _WEIGHTS = "model.safetensors"
 _TINY = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
 _TINY |= {"num_key_value_heads": 1, "head_dim": 8}
 _ADAPTER = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "r": 2, "lora_alpha": 4, "target_modules": ["q_proj"]}
-
 
 
 @cache

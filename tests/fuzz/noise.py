@@ -35,7 +35,7 @@ def text(rng: Random) -> str:
         return "".join(rng.choice(TEXTS) for _ in range(rng.randint(2, 6)))
     if kind < 0.97:
         return "".join(chr(rng.randrange(1, 0x300)) for _ in range(rng.randint(1, 12)))
-    return rng.choice(TEXTS + ("a",)) * rng.choice((100, 3000, 20_000))
+    return rng.choice((*TEXTS, "a")) * rng.choice((100, 3000, 20_000))
 
 
 def number(rng: Random) -> float:

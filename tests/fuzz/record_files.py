@@ -8,11 +8,24 @@ from typing import Any
 from entrocraft.errors import RunDirectoryError
 from entrocraft.runs.lines import JsonLines
 from entrocraft.runs.rollouts import RolloutFile, rewind_rollouts
-
 from fuzz import mutate, noise, places
 from fuzz.target import Case, Outcome, Target, expect
 
-_PIECES = ("\n", "\n\n", "}", "{", '{"step": 3}', "NaN", "Infinity", "1e999", "-0", "\x00", "\xff", "\r", "\xed\xa0\xbd")
+_PIECES = (
+    "\n",
+    "\n\n",
+    "}",
+    "{",
+    '{"step": 3}',
+    "NaN",
+    "Infinity",
+    "1e999",
+    "-0",
+    "\x00",
+    "\xff",
+    "\r",
+    "\xed\xa0\xbd",
+)
 
 
 def draw(rng: Random) -> Case:
@@ -63,7 +76,9 @@ def try_case(case: Case) -> Outcome:
         places.put(path, case["contents"][-1])
         _go_back_in_rollouts(case, path)
         JsonLines(path, numbers_only=False).read()
-        RolloutFile(path, total_steps=10).append(7, {"group": [0], "reward": [math.inf]}, lambda rows: [("a", "\ud83d")])
+        RolloutFile(path, total_steps=10).append(
+            7, {"group": [0], "reward": [math.inf]}, lambda rows: [("a", "\ud83d")]
+        )
         return "accepted"
 
 

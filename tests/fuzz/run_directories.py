@@ -23,7 +23,6 @@ from entrocraft.runs import RunDirectory, model_path_of
 from entrocraft.runs.metrics import QUADRANTS
 from entrocraft.runs.state import read_state
 from entrocraft.runs.tracking import summarise_tracking
-
 from fuzz import mutate, noise, places
 from fuzz.target import Case, Outcome, Target, expect, fault_of_message
 
@@ -36,7 +35,15 @@ def _whole() -> dict[str, str]:
     config = RunConfig().to_dict()
     lines = [json.dumps(_line(step)) for step in range(1, _STEPS + 1)]
     lines.insert(0, json.dumps({"step": 0, "eval/mean@8": 0.5, "eval/mean@8/low": 0.4, "eval/mean@8/high": 0.6}))
-    state = {"pid": 1, "host": socket.gethostname(), "started": 1.0, "heartbeat": 2.0, "ended": 3.0, "exit": 0, "why": "completed"}
+    state = {
+        "pid": 1,
+        "host": socket.gethostname(),
+        "started": 1.0,
+        "heartbeat": 2.0,
+        "ended": 3.0,
+        "exit": 0,
+        "why": "completed",
+    }
     checkpoint = f"checkpoints/checkpoint-{_STEPS}"
     weights = save({"a": np.zeros((2, 2), dtype=np.float32), "b": np.ones(3, dtype=np.float32)})
     return {
@@ -81,7 +88,11 @@ def draw(rng: Random) -> Case:
     if rng.random() < 0.05:
         number = rng.choice(("x", "9" * 30, "-1", "007", "\u0663"))
         damaged[f"checkpoints/checkpoint-{number}"] = {"kind": "folder"}
-    return {"files": damaged, "resume_from": rng.choice((None, None, 0, 5, 10, 10**30)), "controlled": rng.random() < 0.5}
+    return {
+        "files": damaged,
+        "resume_from": rng.choice((None, None, 0, 5, 10, 10**30)),
+        "controlled": rng.random() < 0.5,
+    }
 
 
 def _damage(rng: Random, content: str) -> dict[str, str]:
@@ -107,7 +118,7 @@ def try_case(case: Case) -> Outcome:
     """Have everything read that reads run directories; each takes it, or says in one line why not."""
     with places.folder() as folder:
         path = folder / "runs" / "one"
-        _build(path, case["files"])
+        build(path, case["files"])
         errors = []
         for read in _READERS:
             try:
@@ -118,7 +129,8 @@ def try_case(case: Case) -> Outcome:
     return "refused" if errors else "accepted"
 
 
-def _build(path: Path, damaged: dict[str, Any]) -> None:
+def build(path: Path, damaged: dict[str, Any]) -> None:
+    """Make a run directory of which some files are not as they should be."""
     for name, content in (_whole() | damaged).items():
         about = {"kind": "file", "content": content} if isinstance(content, str) else content
         file = path / name

@@ -43,6 +43,7 @@ def case_of(target: Target, seed: int, number: int) -> Case:
 
 def run(target: Target, num_cases: int, seed: int) -> Row:
     """Try so many cases of a target."""
+    target.prepare()
     row, began, done = Row(target.name), time.monotonic(), 0
     while done < num_cases:
         judgements = list(_chunk(target, seed, done, min(done + _CHUNK, num_cases)))
@@ -50,6 +51,7 @@ def run(target: Target, num_cases: int, seed: int) -> Row:
             row.counts[judgement.verdict] += 1
             if judgement.is_fault:
                 row.faults.append((case_of(target, seed, number), judgement))
+                print(f"case {number}: {judgement}", flush=True)
         done += len(judgements)
         row.seconds = time.monotonic() - began
         print(json.dumps(row.to_dict()), flush=True)

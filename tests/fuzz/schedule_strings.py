@@ -12,7 +12,6 @@ from entrocraft.cli.output import sparkline, table
 from entrocraft.schedules import Band, schedule_from
 from entrocraft.schedules.base import Schedule
 from entrocraft.yaml_text import read_yaml
-
 from fuzz import mutate, noise
 from fuzz.target import Case, Outcome, Target, expect
 

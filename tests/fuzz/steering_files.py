@@ -5,7 +5,6 @@ from random import Random
 
 from entrocraft.control.steering import SteeringFile, format_steering, parse_steering
 from entrocraft.schedules import Band
-
 from fuzz import mutate, noise, places, schedule_strings
 from fuzz.target import Case, Outcome, Target, expect
 

@@ -14,6 +14,10 @@ class SilentlyWrong(AssertionError):
     """Something was accepted and gives another result than an independent reading of it."""
 
 
+class Unbounded(Exception):
+    """A process was ended because it took too long."""
+
+
 @dataclass(frozen=True)
 class Target:
     """One reader, or one family of them."""
@@ -27,6 +31,8 @@ class Target:
     """Processor time that a case may take."""
     wall_seconds: float = 30.0
     """Time that a case may take on a machine that has other work, waiting for other processes included."""
+    prepare: Callable[[], None] = lambda: None
+    """Makes many cases faster; called once before them."""
 
 
 MOST_CHARACTERS = 2000

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from entrocraft.errors import EntrocraftError
-
-from fuzz.target import MOST_CHARACTERS, Case, SilentlyWrong, Target, fault_of_message
+from fuzz.target import MOST_CHARACTERS, Case, SilentlyWrong, Target, Unbounded, fault_of_message
 
 MOST_BYTES = 256 * 2**20
 """Memory that one case may add to what the process holds at its peak."""
@@ -49,6 +48,8 @@ def judge(target: Target, case: Case) -> Judgement:
         return Judgement("unbounded", f"more than its time: {_place(error)}")
     except MemoryError as error:
         return Judgement("unbounded", f"more memory than there is: {_place(error)}")
+    except Unbounded as error:
+        return Judgement("unbounded", str(error)[:MOST_CHARACTERS])
     except SilentlyWrong as error:
         return Judgement("silently_wrong", str(error)[:MOST_CHARACTERS])
     except (EntrocraftError, OSError) as error:

@@ -21,3 +21,9 @@ def test_messages_are_of_a_length_that_can_be_read():
 )
 def test_an_error_of_the_system_is_one_line(error, line):
     assert os_error_line(error) == line
+
+
+def test_what_a_message_repeats_cannot_break_its_line_or_command_a_terminal():
+    assert str(InvalidValueError("no key 'a\nb', \x1b[31m, \u2028, \ud83d, é 😀")) == (
+        r"no key 'a\nb', \x1b[31m, \u2028, \ud83d, é 😀"
+    )

@@ -65,3 +65,13 @@ def test_what_is_read_and_echoed_is_bounded(tmp_path):
     (tmp_path / "x").write_bytes(b"\xff")
     with pytest.raises(InvalidValueError, match="is not YAML"):
         read_yaml_file(tmp_path / "x")
+
+
+def test_two_halves_of_a_character_are_one_as_json_writes_it():
+    assert read_yaml('a: "\\ud83d\\ude00 \u00e9"') == {"a": "😀 é"}
+
+
+@pytest.mark.parametrize("text", ['a: "\\ud83d"', '"\\ude00": 1', '["\\ude00\\ud83d"]'])
+def test_half_of_a_character_is_refused(text):
+    with pytest.raises(yaml.YAMLError, match="half of a character"):
+        read_yaml(text)

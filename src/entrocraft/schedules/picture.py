@@ -1,6 +1,5 @@
 """A curve as a small picture of pure text, for notebooks: SVG, drawn without any library."""
 
-import sys
 from collections.abc import Sequence
 from html import escape
 
@@ -66,5 +65,5 @@ def _range(values: Sequence[float]) -> tuple[float, float]:
     lowest, highest = min(values), max(values)
     if lowest < highest:
         return lowest, highest
-    below, above = 0.9 * lowest, min(1.1 * highest, sys.float_info.max)
+    below, above = 0.9 * lowest, 1.1 * highest
     return (below, above) if below < above else (lowest, lowest + 1.0)

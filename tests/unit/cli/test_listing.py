@@ -37,3 +37,13 @@ def test_options_are_those_of_the_constructor(tmp_path):
 def test_a_folder_without_runs_is_an_empty_list(tmp_path):
     assert rows_of("runs", tmp_path) == rows_of("runs", tmp_path / "nowhere") == []
     assert CliRunner().invoke(main, ["list", "everything"]).exit_code == 2
+
+
+def test_a_damaged_run_does_not_hide_the_others(tmp_path):
+    for name in ("damaged", "whole"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"train": {"steps": 3}}')
+    (tmp_path / "damaged" / "config.json").write_text('{"train": {"stps": 3}}')
+    damaged, whole = rows_of("runs", tmp_path)
+    assert damaged[1] == "?" and "stps" in damaged[2]
+    assert whole[1:] == ("0 of 3", "unknown")

@@ -6,7 +6,7 @@ from support.checkpoints import write_checkpoint
 
 from entrocraft.errors import InvalidValueError, RunDirectoryError
 from entrocraft.runs import RunDirectory, model_path_of
-from entrocraft.runs.checkpoints import checkpoints_in, rotate
+from entrocraft.runs.checkpoints import Checkpoint, checkpoints_in, rotate
 
 NEEDED = ["model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "entrocraft.json", "config.json"]
 
@@ -165,3 +165,10 @@ def test_a_checkpoint_that_somebody_else_finds_unsound_is_refused_and_a_sound_on
     with pytest.raises(RunDirectoryError, match="NaN is in weight.*--resume-from 4"):
         run.checkpoint_to_resume(controlled=True, unsound=unsound)
     assert run.checkpoint_to_resume(controlled=True, unsound=unsound, step=4).step == 4
+
+
+def test_pipes_in_the_place_of_its_files_are_damage_and_not_waited_for(tmp_path):
+    names = ("trainer_state.json", "config.json", "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+    for name in names:
+        os.mkfifo(tmp_path / name)
+    assert Checkpoint(1, tmp_path).damage(controlled=False) == [f"{name} cannot be read" for name in names]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from entrocraft.errors import RunDirectoryError
+from entrocraft.errors import InvalidValueError, RunDirectoryError
 from entrocraft.runs import RunDirectory
 from entrocraft.runs.lines import JsonLines, append_line, to_line
 
@@ -135,3 +135,16 @@ def test_a_full_disk_leaves_no_half_of_a_line(tmp_path):
         append_line(Path("/dev/full"), {"step": 2})
     assert error.value.filename == "/dev/full"
     assert full.read() == [{"step": 1}]
+
+
+def test_a_file_of_nothing_but_a_torn_line_keeps_nothing(tmp_path):
+    reader = JsonLines(tmp_path / "metrics.jsonl")
+    reader.path.write_text('{"step": 1, "entr')
+    assert reader.read() == [] and reader.keep_up_to(5) == b""
+
+
+def test_a_pipe_in_the_place_of_the_file_is_refused_and_not_waited_for(tmp_path):
+    reader = JsonLines(tmp_path / "metrics.jsonl")
+    os.mkfifo(reader.path)
+    with pytest.raises(InvalidValueError, match="a pipe or a device"):
+        reader.read()

@@ -42,3 +42,12 @@ def test_a_process_that_died_without_a_word_is_recognised(file):
 def test_what_is_no_state_is_none(file, text):
     file.write_text(text)
     assert read_state(file) is None
+
+
+def test_a_pipe_and_a_process_that_is_no_whole_number_are_no_state(file):
+    StateFile(file).begin()
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"pid": 1.5}))
+    assert read_state(file) is None
+    file.unlink()
+    os.mkfifo(file)
+    assert read_state(file) is None

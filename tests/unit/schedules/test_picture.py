@@ -6,6 +6,7 @@ from itertools import pairwise
 import pytest
 
 import entrocraft as ec
+from entrocraft.schedules.picture import svg_of_curve
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -61,3 +62,9 @@ def test_text_is_escaped():
     picture = ElementTree.fromstring(svg_of_curve([0.0, 1.0], title="a < b & <script>", unit='"nats"'))
     assert "a < b & <script>" in [text.text for text in picture.iter(f"{SVG}text")]
     assert not list(picture.iter(f"{SVG}script"))
+
+
+@pytest.mark.parametrize("value", [0.0, 5e-324, 1e300])
+def test_one_value_of_any_size_can_be_drawn(value):
+    picture = svg_of_curve([value, value], title="one", unit="nats")
+    assert "nan" not in picture and "inf" not in picture

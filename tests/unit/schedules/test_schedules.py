@@ -222,3 +222,27 @@ def test_no_factor_between_the_ends_is_too_large_for_an_exponential():
 def test_cycles_that_no_run_has_steps_for_are_refused():
     with pytest.raises(InvalidValueError, match="at most 1,000,000"):
         ec.cyclic(0.6, 0.5, num_cycles=1e308)
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("piecewise([[0, 1.7e308], [1, 0.6]], kind='monotone')", "at most 1e.300"),
+        ("piecewise([[0, 1], [5e-324, 0.5], [1, 0.2]], kind='monotone')", "at least 1e-07 apart"),
+    ],
+)
+def test_a_monotone_curve_that_would_be_no_number_is_refused(spec, message):
+    with pytest.raises(InvalidValueError, match=message):
+        ec.schedule_from(spec)
+
+
+def test_the_largest_numbers_and_the_nearest_knots_give_a_curve_of_numbers():
+    curve = ec.piecewise([(0, 1e300), (1e-7, 0.0), (0.5, 1e300), (0.5 + 2e-7, 5e-324)], kind="monotone")
+    assert all(math.isfinite(value) and value >= 0 for value in curve.values(1000))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("spec", ["cosine(0inf5, 0.8)", "linear(0.6, 0.2, unit='i\\itial')"])
+def test_python_says_nothing_of_its_own_about_what_is_refused(spec):
+    with pytest.raises(ValueError):
+        ec.schedule_from(spec)
