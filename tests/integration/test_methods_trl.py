@@ -158,11 +158,26 @@ def test_a_method_of_ones_own_may_be_given_as_a_class(make_trainer):
         ({"name": "entropy_bonus", "step": 0.001}, "entropy_coef"),
         ({"name": "clip_cov", "share": 0.2, "low": 0.0, "high": 9.0}, "eligible_fraction"),
         ({"name": "entropic_released", "confidence": 0.5}, "confident_fraction"),
+        ({"name": "entropic_port", "integral_gain": 0.1, "estimator": "grpo"}, "integral"),
+        ({"name": "repo_r", "estimator": "maxrl"}, "strength"),
+        ({"name": "stare", "two_sided": True, "adaptive": True, "estimator": "f_grpo"}, "strength"),
+        ({"name": "clip_b", "threshold": 4.0, "follow": True, "gain": 0.1, "estimator": "rloo"}, "strength"),
+        ({"name": "steer_weights", "follow": True, "estimator": "qae"}, "strength"),
+        ({"name": "grpo_dropout", "threshold": 0.1, "follow": True, "estimator": "dr_grpo"}, "strength"),
+        (
+            {"name": "ds_grpo", "gamma": 0.01, "follow": True, "estimator": {"name": "pass_at_k_training", "k": 2}},
+            "strength",
+        ),
+        ({"name": "ucpo", "follow": True, "estimator": "w_reinforce"}, "strength"),
     ],
     ids=lambda value: value if isinstance(value, str) else value["name"],
 )
 def test_methods_of_others_train_and_report(mine, method, reports):
-    result = run_command("train", "run.yaml", f"control.method={json.dumps(method)}", "--output", "out")
+    """Each with another estimator; every pair is decided on in tests/unit/control/methods/test_every_method.py."""
+    method, estimator = {**method}, method.get("estimator")
+    method.pop("estimator", None)
+    settings = [f"control.method={json.dumps(method)}", f"control.estimator={json.dumps(estimator)}"]
+    result = run_command("train", "run.yaml", *settings, "--output", "out")
     assert result.exit_code == 0, result.output
     run = RunDirectory(Path("out"))
     lines = run.step_metrics()
@@ -170,8 +185,9 @@ def test_methods_of_others_train_and_report(mine, method, reports):
     for line in lines:
         numbers = {name: value for name, value in line.items() if isinstance(value, float)}
         assert all(math.isfinite(value) for value in numbers.values()), numbers
-        assert line[reports] > 0 and all(column_of(name) is not None for name in line)
-        assert (line["kept_token_fraction"] < 1) == (method["name"] == "clip_cov")
+        assert abs(line[reports]) > 0 and all(column_of(name) is not None for name in line)
+        if method["name"] not in ("clip_b", "grpo_dropout", "steer_weights"):  # which may leave something out
+            assert (line["kept_token_fraction"] < 1) == (method["name"] == "clip_cov")
     assert json.loads(run.controller_file.read_text())["method"] == method["name"]
     assert run.report_file.exists()
 
@@ -207,6 +223,7 @@ def test_every_signal_that_a_method_needs_is_there(make_trainer):
     assert torch.equal(batch.rewards, trainer.rewards_B)
     assert batch.groups.tolist() == [row // NUM_ROLLOUTS for row in range(len(mask_BT))]
     assert batch.num_tokens.tolist() == mask_BT.sum(-1).tolist() and batch.reading == mask_BT.sum()
+    torch.testing.assert_close(batch.sequence_log_probs.float(), (trainer.log_probs_BT * mask_BT).sum(-1))
     assert batch.change.abs().max() > 0 and batch.visitation.abs().max() > 0
     torch.testing.assert_close(batch.change.float(), tokens.change_BT.sum(-1), atol=1e-6, rtol=1e-5)
     log_probs_BT = trainer.log_probs_BT
@@ -361,7 +378,7 @@ CISPO = "train.trl={loss_type: cispo, epsilon_high: 5.0}"
     ("arguments", "message"),
     [
         (["control.method=tokne"], "unknown method 'tokne': did you mean 'token'?"),
-        (["control.method=brand_new"], "unknown method 'brand_new': Known: advantage, budget, clip_cov"),
+        (["control.method=brand_new"], "unknown method 'brand_new': Known: advantage, budget, clip_b"),
         (
             ["control.method=nowhere:Half"],
             "cannot import nowhere: there is no module 'nowhere' in the working directory",
@@ -385,6 +402,11 @@ CISPO = "train.trl={loss_type: cispo, epsilon_high: 5.0}"
         (["control.method={name: entropy_bonus, start: 1.0}"], "expected least <= start <= most"),
         (["control.method={name: clip_cov, low: 5.0}"], "low < high"),
         (["control.method={name: entropic_released, confidence: 1.0}"], "confidence must lie in [0, 1)"),
+        (["control.method={name: clip_b, gain: 2.0}"], "gain is for follow=True"),
+        (["control.method={name: ucpo, tau: 1.5}"], "tau must lie in [0, 1], got 1.5"),
+        (["control.method={name: stare, weight: 2.0}"], "1 <= weight <= most"),
+        (["control.method={name: repo_r, zeta: 0.0}"], "expected 0 < least <= |zeta| <= most"),
+        (["control.method=repo_r", RLOO], "sets tokens, which TRL's RLOOTrainer cannot"),
         (["control.method=mine:Asking"], "needs 'rewardz': did you mean 'rewards'?"),
         (["control.method=mine:Cooler"], "sets temperature, which TRL's GRPOTrainer cannot"),
         (["control.method=mine:Cooler", RLOO], "sets temperature, which TRL's RLOOTrainer cannot"),

@@ -1,4 +1,4 @@
-"""DS-GRPO: among successes unlikely answers count for more, among failures likely ones do."""
+"""DS-GRPO: unlikely answers are rewarded more where they are right, and punished more where they are wrong."""
 
 from typing import cast
 
