@@ -9,6 +9,7 @@ import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,14 @@ class RolloutFile:
         self._total_steps, self._limit = max(1, total_steps), limit_bytes
         self._num_recorded = 0
         self._broken = False
+
+    @cached_property
+    def _num_before(self) -> int:
+        """Steps that are there already, of a run that goes on."""
+        if not self.path.exists():
+            return 0
+        with open_regular(self.path) as file:
+            return sum(1 for _ in file)
 
     def wants(self, step: int) -> bool:
         """Return whether this step is to be recorded."""
@@ -109,7 +118,7 @@ class RolloutFile:
         prompts = sorted(set(groups))
         if not prompts:
             return []
-        first = self._num_recorded * GROUPS_WITH_TEXTS
+        first = (self._num_before + self._num_recorded) * GROUPS_WITH_TEXTS
         chosen = {prompts[(first + turn) % len(prompts)] for turn in range(GROUPS_WITH_TEXTS)}
         return [row for row, group in enumerate(groups) if group in chosen]
 

@@ -39,8 +39,10 @@ def test_texts_are_those_of_other_prompts_at_each_step(tmp_path):
     file = RolloutFile(tmp_path / "rollouts.jsonl", total_steps=10)
     for step in (1, 2, 3):
         file.append(step, COLUMNS, texts)
+    file = RolloutFile(tmp_path / "rollouts.jsonl", total_steps=10)  # of another process, which goes on
+    file.append(4, COLUMNS, texts)
     shown = [[text["row"] for text in line["texts"]] for line in lines_of(file)]
-    assert shown == [[0, 1, 2, 3], [0, 1, 4, 5], [2, 3, 4, 5]]  # prompts 0 1, 2 0, 1 2
+    assert shown == [[0, 1, 2, 3], [0, 1, 4, 5], [2, 3, 4, 5], [0, 1, 2, 3]]  # prompts 0 1, 2 0, 1 2
     assert lines_of(file)[0]["texts"][2] == {"row": 2, "prompt": "prompt 1", "completion": "completion 2"}
 
 
