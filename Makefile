@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast faults lint install
+.PHONY: demo test test-fast faults fuzz lint install
 
 install: $(VENV)/.installed
 
@@ -40,6 +40,10 @@ SEED ?= 0
 MOMENTS ?= 50
 faults: install
 	PYTHONPATH=tests OMP_NUM_THREADS=1 $(BIN)/python -m faults --seed $(SEED) --random-moments $(MOMENTS) $(FAULTS)
+
+# Goes on where it was stopped; what is found is written to tests/fuzz/corpus.
+fuzz: install
+	OMP_NUM_THREADS=1 PYTHONPATH=tests $(BIN)/python -m fuzz --output results/trust/fuzz.json
 
 lint: install
 	$(BIN)/ruff check .

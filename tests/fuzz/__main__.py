@@ -8,6 +8,7 @@ if there is a fault; its case, made small, is written to the corpus.
 
 import argparse
 import json
+import os
 import platform
 import sys
 from collections import Counter
@@ -27,6 +28,13 @@ _COLUMNS = ("target", "tried", "accepted", "refused", "traceback", "unbounded", 
 _MOST_SAVED = 3  # cases of one kind of fault
 
 
+_ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",  # what is no file here shall not be looked for elsewhere
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
 def target_of(name: str) -> Target:
     """Return a target by the name of its module."""
     target: Target = import_module(f"fuzz.{name}").TARGET
@@ -41,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args(arguments)
+    os.environ.update(_ENVIRONMENT)
     rows: dict[str, dict[str, Any]] = {}
     if options.output.exists():
         rows = {row["target"]: row for row in json.loads(options.output.read_text())["rows"]}
@@ -50,7 +59,8 @@ def main(arguments: Sequence[str]) -> int:
         if known is None or (known["tried"], known["seed"]) != (wanted, options.seed) or _num_faults(known):
             row = runner.run(target_of(name), wanted, options.seed)
             _keep(row)
-            rows[name] = row.to_dict() | {"seed": options.seed}
+            count = f"--commands {wanted}" if name == "commands" else f"--cases {wanted}"
+            rows[name] = row.to_dict() | {"seed": options.seed, "command": f"{name} {count} --seed {options.seed}"}
             _write(options.output, rows)
     shown = [rows[name] for name in TARGETS if name in rows]
     print(table(shown))
@@ -73,7 +83,7 @@ def _keep(row: runner.Row) -> None:
 
 def _write(output: Path, rows: dict[str, dict[str, Any]]) -> None:
     about = {
-        "command": "make fuzz",
+        "command": "make fuzz, which is PYTHONPATH=tests python -m fuzz, of each target as its row says",
         "python": platform.python_version(),
         "rows": [rows[name] for name in TARGETS if name in rows],
     }

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import os
 from random import Random
 from typing import Any
 
@@ -14,8 +13,6 @@ from entrocraft.registry import build_with
 from entrocraft.tasks.dataset import DatasetTask
 from fuzz import mutate, noise, places
 from fuzz.target import Case, Outcome, Target, expect
-
-os.environ["HF_HUB_OFFLINE"] = "1"  # what is no file here shall not be looked for elsewhere
 
 _OPTIONS: dict[str, tuple[Any, ...]] = {
     "prompt": ("{q}", "What is {q}?", "{q} {level}", "{meta.id}: {q}", "{messages}"),
@@ -90,7 +87,7 @@ def try_case(case: Case) -> Outcome:
     with places.folder() as folder:
         path = folder / f"data.{case['ending']}"
         places.put(path, case["content"], case["kind"])
-        task = build_with(DatasetTask, {"train": str(path), "test_share": 0.0} | case["options"], "task 'dataset'")
+        task = build_with(DatasetTask, {"test_share": 0.0} | case["options"] | {"train": str(path)}, "task 'dataset'")
         problems = task.problems_up_to("train", 1000)
         graded = case["options"].get("reward", "exact") in ("exact", "number") and "answer" in problems[0]
         if graded:

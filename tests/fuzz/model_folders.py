@@ -1,7 +1,6 @@
 """Folders of models and adapters in which something is damaged, missing, of another shape, or no file."""
 
 import json
-import os
 import struct
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -19,9 +18,6 @@ from entrocraft.models.loading import resolve_model
 from entrocraft.runs.checkpoints import Checkpoint
 from fuzz import mutate, noise, places
 from fuzz.target import Case, Outcome, Target, expect, fault_of_message
-
-os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # as the command line has it
-os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = os.environ["HF_HUB_OFFLINE"] = "1"
 
 _WEIGHTS = "model.safetensors"
 _TINY = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}

@@ -99,7 +99,7 @@ def _check_lines(found: list[dict[str, Any]], content: str) -> None:
 def _is_line(raw: bytes) -> bool:
     """Return whether bytes are a line of metrics, judged without the reader."""
     try:
-        data = json.loads(raw.decode("utf-8"))
+        data = json.loads(raw.decode("utf-8"), object_pairs_hook=_each_once)
     except (ValueError, RecursionError):
         return False
     if not isinstance(data, dict) or type(data.get("step")) is not int or not 0 <= data["step"] < 2**63:
@@ -107,6 +107,12 @@ def _is_line(raw: bytes) -> bool:
     return all(value is None or isinstance(value, bool | float | int) for value in data.values()) and all(
         abs(value) < 2**63 for value in data.values() if type(value) is int
     )
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a name twice")
+    return dict(pairs)
 
 
 def _go_back_in_metrics(reader: JsonLines, step: int) -> Outcome:

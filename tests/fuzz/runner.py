@@ -18,6 +18,7 @@ from fuzz.watch import Judgement, judge, limit_memory
 
 _CHUNK = 5_000
 _WARM = 8  # cases that are tried before counting, for what is imported on the way is no case's memory or time
+_SECONDS = 30.0  # between two lines about how far it is
 _VERDICTS = ("accepted", "refused", "traceback", "unbounded", "silently_wrong")
 
 
@@ -44,17 +45,19 @@ def case_of(target: Target, seed: int, number: int) -> Case:
 def run(target: Target, num_cases: int, seed: int) -> Row:
     """Try so many cases of a target."""
     target.prepare()
-    row, began, done = Row(target.name), time.monotonic(), 0
+    row, began, said = Row(target.name), time.monotonic(), 0.0
+    done = 0
     while done < num_cases:
-        judgements = list(_chunk(target, seed, done, min(done + _CHUNK, num_cases)))
-        for number, judgement in enumerate(judgements, done):
+        for judgement in _chunk(target, seed, done, min(done + _CHUNK, num_cases)):
             row.counts[judgement.verdict] += 1
             if judgement.is_fault:
-                row.faults.append((case_of(target, seed, number), judgement))
-                print(f"case {number}: {judgement}", flush=True)
-        done += len(judgements)
-        row.seconds = time.monotonic() - began
-        print(json.dumps(row.to_dict()), flush=True)
+                row.faults.append((case_of(target, seed, done), judgement))
+                print(f"case {done}: {judgement}", flush=True)
+            done += 1
+            row.seconds = time.monotonic() - began
+            if row.seconds > said + _SECONDS:
+                said = row.seconds
+                print(json.dumps(row.to_dict()), flush=True)
     return row
 
 

@@ -17,6 +17,7 @@ from fuzz.target import Case, Outcome, Target, expect
 
 _STEPS = 60
 _TOLERANCE = 1e-9
+_SMALLEST = 1e-300  # below which floats have fewer digits
 
 
 def draw(rng: Random) -> Case:
@@ -94,14 +95,15 @@ def _check_values(data: dict[str, Any], curve: Schedule, values: list[float]) ->
     named = data.get("knots") or [[0, data[name]] for name in ("start", "end", "value") if name in data]
     if named:
         lowest, highest = min(v for _, v in named), max(v for _, v in named)
-        room = _TOLERANCE * highest
+        room = _TOLERANCE * highest + _SMALLEST
         inside = all(lowest - room <= each <= highest + room for each in values)
         expect(inside, f"{curve!r:.300} leaves the range of its ends: {min(values)} to {max(values)}")
     if data["type"] == "linear":
         start, end = Fraction(data["start"]), Fraction(data["end"])
         for step, value in enumerate(values):
             exact = start + (end - start) * Fraction(step, _STEPS)
-            expect(abs(Fraction(value) - exact) <= Fraction(_TOLERANCE) * max(start, end), f"{curve!r:.300} at {step}")
+            room = Fraction(_TOLERANCE) * max(start, end) + Fraction(_SMALLEST)
+            expect(abs(Fraction(value) - exact) <= room, f"{curve!r:.300} at {step}")
 
 
 TARGET = Target("schedule_strings", draw, try_case)

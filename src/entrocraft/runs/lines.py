@@ -112,9 +112,11 @@ class JsonLines:
         if not raw.strip():
             raise ValueError("is blank")
         try:
-            line = json.loads(raw.decode("utf-8"))
+            line = json.loads(raw.decode("utf-8"), object_pairs_hook=_each_once)
         except UnicodeDecodeError:
             raise ValueError("is no UTF-8") from None
+        except _GivenTwice:
+            raise ValueError(f"gives a name twice, got {raw[:60]!r}") from None
         except (ValueError, RecursionError):
             raise ValueError(f"is no JSON, got {raw[:60]!r}") from None
         if not isinstance(line, dict):
@@ -146,6 +148,17 @@ class JsonLines:
             if line["step"] <= step
         )
         return None if kept == content else kept
+
+
+class _GivenTwice(ValueError):
+    """A name stands twice in an object: readers differ in which of the two counts."""
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise _GivenTwice
+    return found
 
 
 def to_line(data: Mapping[str, Any]) -> str:

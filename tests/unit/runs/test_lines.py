@@ -148,3 +148,10 @@ def test_a_pipe_in_the_place_of_the_file_is_refused_and_not_waited_for(tmp_path)
     os.mkfifo(reader.path)
     with pytest.raises(InvalidValueError, match="a pipe or a device"):
         reader.read()
+
+
+def test_a_name_given_twice_is_refused(tmp_path):
+    reader = JsonLines(tmp_path / "rollouts.jsonl", numbers_only=False)
+    reader.path.write_text('{"step": 2, "a": [], "step": 5}\n{"step": 6}\n')
+    with pytest.raises(RunDirectoryError, match="line 1: gives a name twice"):
+        reader.read()
