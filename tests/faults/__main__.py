@@ -4,6 +4,7 @@ import argparse
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 from faults.bench import Bench
@@ -26,8 +27,10 @@ def main() -> None:
     rows = Rows(wanted.output, {"command": command, "seed": wanted.seed}, go_on=wanted.go_on)
     rows.say_not_tried(not_tried())
     failed = left_out = 0
-    with tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True) as folder:
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True))
         bench = Bench(Path(folder))
+        stack.callback(bench.close)
         for fault in all_faults(wanted.seed, wanted.random_moments):
             if wanted.only not in f"{fault.kind}: {fault.name}" or rows.has(fault):
                 continue

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from faults.nursery import Nursery
 from faults.outcomes import Comparison, compare
 from faults.processes import Ended, Started, command_line
-from faults.trainings import Training
+from faults.trainings import PLAIN, Training
 
 TRAIN = ("train", "run.yaml", "--output", "out")
 RESUME = (*TRAIN, "--resume")
@@ -40,8 +41,7 @@ class Undisturbed:
     out: Path
     """Its run directory."""
     seconds: float
-    seconds_to_begin: float
-    """Time until the run itself began: imports, data, the model."""
+    """Time from where the run itself began, its imports and its model being loaded, to its end."""
 
 
 class Bench:
@@ -54,6 +54,8 @@ class Bench:
     def __init__(self, folder: Path):
         self.folder = folder
         self._undisturbed: dict[str, Undisturbed] = {}
+        self._nursery: Nursery | None = None
+        self._seconds_to_begin = 0.0
         self._count = 0
 
     def undisturbed(self, training: Training) -> Undisturbed:
@@ -64,7 +66,7 @@ class Bench:
             started.wait_until((folder / "out" / "state.json").exists)
             seconds_to_begin, ended = started.seconds, started.ended()
             assert ended.status == 0, ended.said
-            self._undisturbed[training.name] = Undisturbed(folder / "out", ended.seconds, seconds_to_begin)
+            self._undisturbed[training.name] = Undisturbed(folder / "out", ended.seconds - seconds_to_begin)
         return self._undisturbed[training.name]
 
     def new_folder(self, training: Training, *, begun: bool = False) -> Path:
@@ -77,7 +79,33 @@ class Bench:
 
     def train(self, folder: Path, *arguments: str, command: Sequence[str] = TRAIN, **settings: str) -> Started:
         """Start the training of a folder."""
-        return Started(command_line(*command, *arguments), folder, **settings)
+        return Started(command_line(*command, *arguments), folder, nursery=self.nursery, **settings)
+
+    def strike(self, folder: Path, specification: str) -> Started:
+        """Start the training of a folder with a fault at an exact place; see `child.py`."""
+        return Started([*command_line()[:2], "faults.child", specification, *TRAIN], folder, nursery=self.nursery)
+
+    @property
+    def nursery(self) -> Nursery:
+        """What forks trainings."""
+        self._nursery = self._nursery or Nursery()
+        return self._nursery
+
+    def seconds_to_begin(self) -> float:
+        """Return how long a new process takes until the run itself begins."""
+        if not self._seconds_to_begin:
+            folder = self.new_folder(PLAIN)
+            started = Started(command_line(*TRAIN), folder)
+            started.wait_until((folder / "out" / "state.json").exists)
+            self._seconds_to_begin = started.seconds
+            started.ended()
+        return self._seconds_to_begin
+
+    def close(self) -> None:
+        """End what forks trainings."""
+        if self._nursery is not None:
+            self._nursery.end()
+            self._nursery = None
 
     def verdict(
         self,

@@ -3,15 +3,13 @@
 import json
 import os
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from functools import partial
 
 from entrocraft.runs import RunDirectory
-from faults.bench import RESUME, TRAIN, Bench, Verdict
+from faults.bench import RESUME, Bench, Verdict
 from faults.fault import Fault
-from faults.processes import Started
 from faults.trainings import PLAIN
 
 _YEARS = 365.25 * 24 * 3600
@@ -30,7 +28,7 @@ def jump(seconds: float, bench: Bench) -> Verdict:
     folder = bench.new_folder(PLAIN)
     specification = folder / "strike.json"
     specification.write_text(json.dumps({"file": "trainer_state.json", "nth": 1, "clock": seconds}))
-    ended = Started([sys.executable, "-m", "faults.child", specification.name, *TRAIN], folder).ended()
+    ended = bench.strike(folder, specification.name).ended()
     return bench.verdict(PLAIN, folder, ended, wanted=[0])
 
 

@@ -17,8 +17,6 @@ def all_faults(seed: int, moments: int) -> Iterator[Fault]:
     """Yield every fault that can be tried here, the same for the same seed."""
     yield from weights_that_are_no_numbers()
     yield from failing_rewards()
-    yield from ranks_that_die(seed)
-    yield from verl_that_dies()
     yield from random_moments(moments, seed)
     yield from aimed()
     if not why_no_mounts():
@@ -27,6 +25,8 @@ def all_faults(seed: int, moments: int) -> Iterator[Fault]:
     yield from damaged_checkpoints()
     yield from damaged_runs()
     yield from clock_jumps()
+    yield from ranks_that_die(seed)
+    yield from verl_that_dies()
 
 
 def not_tried() -> dict[str, str]:

@@ -3,7 +3,6 @@
 import json
 import random
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -14,7 +13,7 @@ from entrocraft.runs.state import read_state
 from faults.bench import RESUME, TRAIN, Bench, Verdict
 from faults.child import STRUCK
 from faults.fault import Fault
-from faults.processes import Ended, Started
+from faults.processes import Ended, Started, command_line
 from faults.trainings import ADAPTER, GRADED, PLAIN, UNCONTROLLED, Training
 
 KILL, TERMINATE, HANG_UP = [signal.SIGKILL], [signal.SIGTERM], [signal.SIGHUP]
@@ -78,14 +77,16 @@ def interrupt(
     training: Training, signals: list[int], share: float, gap: float, starting: bool, bench: Bench
 ) -> Verdict:
     """Send signals when a share of the start of the command, or of the training after it, is over; and go on."""
-    undisturbed = bench.undisturbed(training)
+    seconds = bench.undisturbed(training).seconds
     folder = bench.new_folder(training)
-    started = bench.train(folder)
     if starting:
-        time.sleep(share * undisturbed.seconds_to_begin)
+        begin = share * bench.seconds_to_begin()
+        started = Started(command_line(*TRAIN), folder)
+        time.sleep(begin)
     else:
+        started = bench.train(folder)
         started.wait_until((folder / "out" / "state.json").exists)
-        time.sleep(share * (undisturbed.seconds - undisturbed.seconds_to_begin))
+        time.sleep(share * seconds)
     started.send(signals[0])
     for number in signals[1:]:
         time.sleep(gap)
@@ -103,7 +104,7 @@ def interrupt_writing(training: Training, signals: list[int], file: str, nth: in
     else:
         specification = folder / "strike.json"
         specification.write_text(json.dumps({"file": file, "nth": nth, "signals": signals}))
-        started = Started([sys.executable, "-m", "faults.child", specification.name, *TRAIN], folder)
+        started = bench.strike(folder, specification.name)
         started.wait_until(lambda: False)
         hit = (folder / STRUCK).exists()
     verdict = _went_on(training, signals, folder, started.ended(), bench)

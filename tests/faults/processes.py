@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from faults.nursery import Child, Nursery
+
 MARK = "ENTROCRAFT_FAULT"
 """An environment variable that whatever a training starts inherits, in whichever session it runs."""
 _MOST_SECONDS = 240.0
@@ -44,23 +46,36 @@ class Started:
     Args:
         command: What to run.
         folder: Where to run it; what it says is kept there.
+        nursery: Forks it, if it is the command line; else it is a new process.
     """
 
-    def __init__(self, command: Sequence[str], folder: Path, **settings: str):
+    def __init__(self, command: Sequence[str], folder: Path, *, nursery: Nursery | None = None, **settings: str):
         self._mark, self._begun = uuid.uuid4().hex, time.monotonic()
         self._out, self._err = folder / "stdout.txt", folder / "stderr.txt"
         path = os.pathsep.join([str(folder), str(_TESTS), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, MARK: self._mark} | settings
+        settings = {"OMP_NUM_THREADS": "1", "PYTHONPATH": path, MARK: self._mark} | settings
+        self.process = (
+            self._new_process(command, folder, settings)
+            if nursery is None
+            else Child(nursery, [*command], folder, settings)
+        )
+
+    def _new_process(self, command: Sequence[str], folder: Path, settings: dict[str, str]) -> subprocess.Popen[bytes]:
         with self._out.open("w") as out, self._err.open("w") as err:
-            self.process = subprocess.Popen(
-                command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            return subprocess.Popen(
+                command,
+                cwd=folder,
+                env=os.environ | settings,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
                 start_new_session=True,
-            )  # fmt: skip
+            )
 
     @property
     def said(self) -> str:
         """What it has said on standard error so far."""
-        return self._err.read_text(errors="replace")
+        return _text_of(self._err)
 
     @property
     def has_ended(self) -> bool:
@@ -112,9 +127,13 @@ class Started:
             time.sleep(0.1)
         for each in left:
             each.kill()
-        return Ended(status, self.said, self._out.read_text(errors="replace"), len(left), took)
+        return Ended(status, self.said, _text_of(self._out), len(left), took)
 
 
 def command_line(*arguments: str) -> list[str]:
     """Return the command that runs `entrocraft` with these arguments."""
     return [sys.executable, "-m", "entrocraft.cli", *arguments]
+
+
+def _text_of(file: Path) -> str:
+    return file.read_text(errors="replace") if file.exists() else ""

@@ -48,7 +48,9 @@ ON_MOUNTS = {
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    return Bench(tmp_path_factory.mktemp("faults"))
+    bench = Bench(tmp_path_factory.mktemp("faults"))
+    yield bench
+    bench.close()
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from entrocraft.cli.output import describe_curve, say, user_errors_exit_2
 from entrocraft.errors import InvalidValueError
 
 
-@click.command()
+@click.command(short_help="Train as a configuration says.")
 @click.argument("config_file", metavar="CONFIG.yaml", type=click.Path(path_type=Path))
 @click.argument("overrides", metavar="[key.path=value]...", nargs=-1)
 @click.option("--output", type=click.Path(path_type=Path), help="Run directory. [default: runs/CONFIG]")
@@ -48,8 +48,7 @@ def train(
     outcome = training.train(config, run, resume=resume, resume_from=resume_from)
     if outcome.stopped_by is not None:
         name = signal.Signals(outcome.stopped_by).name
-        when = f"amid step {outcome.steps + 1}" if outcome.amid_step else f"after step {outcome.steps}"
-        say(f"stopped by {name} {when}; go on with --resume")
+        say(f"stopped by {name} {outcome.when}; go on with --resume")
         sys.exit(128 + outcome.stopped_by)
     click.echo(f"done: {run.report_file}")
 

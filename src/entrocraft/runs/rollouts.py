@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from entrocraft.errors import InvalidValueError
 from entrocraft.runs.files import open_regular
 
 LIMIT_BYTES = 64 * 2**20
@@ -57,10 +58,11 @@ class RolloutFile:
     @cached_property
     def _num_before(self) -> int:
         """Steps that are there already, of a run that goes on."""
-        if not self.path.exists():
+        try:
+            with open_regular(self.path) as file:
+                return sum(1 for _ in file)
+        except (OSError, InvalidValueError):  # none is there, or what is said when it is written to
             return 0
-        with open_regular(self.path) as file:
-            return sum(1 for _ in file)
 
     def wants(self, step: int) -> bool:
         """Return whether this step is to be recorded."""

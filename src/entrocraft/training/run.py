@@ -36,6 +36,20 @@ class Outcome:
     """The signal that stopped it before its end, if one did."""
     amid_step: bool = False
     """Whether a second signal stopped it amid a step, so that the steps since the last checkpoint are made again."""
+    total_steps: int | None = None
+    """Optimizer steps that the run was to make."""
+
+    @property
+    def when(self) -> str:
+        """When it was stopped, in words.
+
+        Example:
+            >>> Outcome(steps=3, stopped_by=2, amid_step=True, total_steps=6).when
+            'amid step 4'
+        """
+        if self.steps == self.total_steps:
+            return f"after the last step, {self.steps}, and before its report"
+        return f"amid step {self.steps + 1}" if self.amid_step else f"after step {self.steps}"
 
 
 def train(config: RunConfig, run: RunDirectory, *, resume: bool = False, resume_from: int | None = None) -> Outcome:
@@ -84,7 +98,9 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False, resume_
             _end(state, outcome)
             stop.settle()
         except StoppedAtOnceError as stopped:  # wherever the run was, its very end included
-            outcome = Outcome(steps=run.last_step(), stopped_by=stopped.number, amid_step=True)
+            outcome = Outcome(
+                steps=run.last_step(), stopped_by=stopped.number, amid_step=True, total_steps=config.train.steps
+            )
             _end(state, outcome)
         except BaseException as error:
             stop.settle()
