@@ -153,6 +153,20 @@ def test_entropic_as_released_weighs_confident_tokens(assets, tmp_path):
 
 
 @pytest.mark.slow
+def test_log_probabilities_of_rollouts_reach_methods_that_need_them(assets, tmp_path):
+    gamma = 0.01
+    _, batches = recorded_run(assets, tmp_path, f"method: {{name: ds_grpo, gamma: {gamma}, negative_gamma: 0.0}}")
+    for batch in batches:
+        counted = batch["response_mask"].bool()
+        log_probs_B = batch["old_log_probs"].masked_fill(~counted, 0.0).sum(-1, keepdim=True)
+        # Of prompts whose answers differ, those above the mean are the successes.
+        added = torch.where(batch["advantages"] > 0, -gamma * log_probs_B, 0.0) * counted
+        compared = (batch["advantages"] != 0) & counted
+        assert compared.any() and added.any()
+        torch.testing.assert_close(batch["used_advantages"][compared], (batch["advantages"] + added)[compared])
+
+
+@pytest.mark.slow
 def test_visitation_is_made_of_exact_sums_of_squared_probabilities(assets, tmp_path):
     run, (batch, _) = recorded_run(assets, tmp_path, "method: budget, visitation: true")
     assert run.steps[1]["entrocraft/gain_1"] > 0
@@ -210,8 +224,9 @@ def test_knobs_are_refused_where_verl_puts_workers_of_its_own(compose, mine, met
 def test_a_stand_in_for_entropy_serves_methods_that_need_no_more(compose):
     for method in ("entropy_bonus", "clip_cov", "entropic_released"):
         check_config(compose(f"+entrocraft={{entropy_source: rollout, method: {method}}}"))
-    with pytest.raises(EntrocraftError, match="needs change, which verl's sync trainer cannot"):
-        check_config(compose("+entrocraft={entropy_source: rollout, method: budget}"))
+    for method, signal in (("budget", "change"), ("clip_b", "token_entropy"), ("steer_weights", "token_entropy")):
+        with pytest.raises(EntrocraftError, match=f"needs {signal}, which verl's sync trainer cannot"):
+            check_config(compose(f"+entrocraft={{entropy_source: rollout, method: {method}}}"))
 
 
 def test_options_reach_a_method_of_ones_own(compose, mine):

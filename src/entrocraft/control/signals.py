@@ -47,6 +47,7 @@ SIGNALS: dict[str, Signal] = {
     ),
     "covariance": Signal("covariance of log-probability and advantage of each token", token_field="covariance_BT"),
     "surprisal": Signal("minus the log-probability of each token", token_field="surprisal_BT"),
+    "token_entropy": Signal("entropy of what each token was sampled from, measured", token_field="entropy_BT"),
     "fresh_entropy": Signal("entropy measured before every update, and not once for several"),
 }
 """All signals, by name."""

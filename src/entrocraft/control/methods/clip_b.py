@@ -48,6 +48,7 @@ class ClipB(Following):
         tensor([[0., 1., 1., 1.]])
     """
 
+    needs = frozenset({"token_entropy"})
     turns = frozenset({"tokens"})
     limits, sign, strength_name = (0.0, 5.0), -1, "threshold"
 

@@ -48,6 +48,7 @@ class SteerWeights(Following):
         tensor([[0.8000, 1.1868, 1.2000]])
     """
 
+    needs = frozenset({"token_entropy"})
     turns = frozenset({"tokens"})
     normalize = "all"  # what is weighed down is still counted
     limits, sign, strength_name = (0.0, 1.0), 1, "spread"

@@ -139,7 +139,7 @@ def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> 
     elif loss not in CLIPPING:
         why_not["clip_high"] = f"loss_mode={loss} has no clip range; use one of {', '.join(CLIPPING)}"
     if entropy_from_rollouts:
-        for signal in ("change", "visitation"):
+        for signal in ("change", "visitation", "token_entropy"):
             why_not[signal] = (
                 "it is made of the entropy of each token, which entropy_source=rollout does not have; set "
                 "entrocraft.method=advantage"
