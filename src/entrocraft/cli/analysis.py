@@ -11,7 +11,7 @@ from entrocraft.errors import InvalidValueError
 from entrocraft.models.sampling_config import MOST_SAMPLES
 
 
-@click.command()
+@click.command(short_help="Advise on a method before training.")
 @click.argument("model", metavar="MODEL_OR_RUN")
 @click.option("--task", "task_name", required=True, help="The task, or a configuration that has one.")
 @click.option("--num-prompts", type=click.IntRange(2, MOST_SAMPLES), default=32, show_default=True)
@@ -91,7 +91,7 @@ def _write_diagnosis(folder: Path, found: Any, about: dict[str, Any]) -> None:
     click.echo(f"wrote {data_file} and {picture_file}")
 
 
-@click.command()
+@click.command(short_help="Say why entropy moved in a run.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.option("--momentum", type=float, default=0.9, show_default=True, help="The optimizer's: Adam's beta1.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it to this picture, too.")

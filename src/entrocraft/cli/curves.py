@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from entrocraft.schedules.base import Unit
 
 
-@click.command()
+@click.command(short_help="Show a schedule, such as 'linear(0.6, 0.2)'.")
 @click.argument("spec", metavar="SPEC")
 @click.option("--steps", "num_steps", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it to this picture, too.")
@@ -42,7 +42,7 @@ def schedule(spec: str, num_steps: int, output: Path | None) -> None:
         click.echo(f"wrote {output}")
 
 
-@click.command()
+@click.command(short_help="Draw runs over each other.")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .png, .svg or .pdf file.")
 @user_errors_exit_2
@@ -68,7 +68,7 @@ def _width_of(control: Any, lines: list[dict[str, Any]]) -> "tuple[float, Unit, 
     return control.band_width, control.band().unit, initial
 
 
-@click.command()
+@click.command(short_help="Bend the curve of a running job.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("spec", metavar="SPEC")
 @click.option(

@@ -10,7 +10,7 @@ from entrocraft.errors import InvalidValueError
 from entrocraft.models.sampling_config import MOST_SAMPLES
 
 
-@click.command(name="eval")
+@click.command(name="eval", short_help="Score models or runs on held-out problems.")
 @click.argument("models", metavar="MODEL_OR_RUN...", nargs=-1, required=True)
 @click.option("--task", "task_name", help="The task, or a configuration that has one. [default: the run's own]")
 @click.option(

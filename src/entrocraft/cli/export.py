@@ -7,7 +7,7 @@ import click
 from entrocraft.cli.output import user_errors_exit_2
 
 
-@click.command()
+@click.command(short_help="Save a run's model with a model card.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
 @click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
 @click.option("--push", "repo_id", metavar="REPO_ID", help="Upload it to this repository on the hub, too.")

@@ -15,7 +15,7 @@ Row = tuple[str, str, str]
 """Name, options, and what it is."""
 
 
-@click.command(name="list")
+@click.command(name="list", short_help="List methods, tasks, schedules, models or runs.")
 @click.argument("kind", type=click.Choice(["methods", "tasks", "schedules", "estimators", "models", "runs"]))
 @click.argument("folder", type=click.Path(path_type=Path), default=Path("runs"))
 @user_errors_exit_2

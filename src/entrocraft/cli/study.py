@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from entrocraft.study import Cell, StudyConfig
 
 
-@click.command()
+@click.command(short_help="Compare methods, schedules, tasks and seeds.")
 @click.argument("config_file", metavar="CONFIG.yaml", type=click.Path(path_type=Path))
 @click.option("--output", type=click.Path(path_type=Path), help="Folder of the study. [default: runs/CONFIG]")
 @click.option("--jobs", type=click.IntRange(1, 1024), default=1, show_default=True, help="Runs at once.")

@@ -11,12 +11,12 @@ from entrocraft.cli.output import describe_curve, user_errors_exit_2
 from entrocraft.errors import InvalidValueError
 
 
-@click.group()
+@click.group(short_help="Run recipes on verl; write problems as its data.")
 def verl() -> None:
     """Run recipes on verl (Ray, FSDP, vLLM), and write problems as it takes them."""
 
 
-@verl.command()
+@verl.command(short_help="Train by verl's stock command.")
 @click.argument("recipe", metavar="RECIPE.yaml", type=click.Path(path_type=Path))
 @click.argument("overrides", metavar="[key.path=value]...", nargs=-1)
 @click.option("--dry-run", is_flag=True, help="Check with verl's own configuration and show what would run.")
@@ -36,7 +36,7 @@ def train(recipe: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
     recipes.start(arguments)
 
 
-@verl.command()
+@verl.command(short_help="Write problems of a task as data for verl.")
 @click.argument("task_name", metavar="TASK")
 @click.argument("options", metavar="[option=value]...", nargs=-1)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .parquet file.")

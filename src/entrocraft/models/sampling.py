@@ -88,6 +88,7 @@ def sample_batch(
             torch.manual_seed(seed)
             tokens = model.generate(
                 **inputs,
+                **_read_once(model, inputs),
                 do_sample=True,
                 max_new_tokens=max_tokens,
                 temperature=config.temperature,
@@ -113,6 +114,34 @@ def sample_batch(
         truncated_B=~is_end_BT.any(-1),
         entropy_BT=torch.stack(recorder.columns, dim=1),
     )
+
+
+def _read_once(model: Any, inputs: Any) -> dict[str, Any]:
+    """Return keys and values of the prompts, each prompt read once however often it stands there.
+
+    Every token but the last is read; `generate` goes on from there. Nothing where no prompt is repeated, or where the
+    model keeps something else than keys and values of all tokens, such as a window of them or a state.
+    """
+    from transformers.cache_utils import DynamicCache, DynamicLayer
+
+    ids_BL, mask_BL = inputs["input_ids"], inputs["attention_mask"]
+    rows, first_B = torch.unique(torch.cat([ids_BL, mask_BL], dim=1), dim=0, return_inverse=True)
+    if len(rows) == len(ids_BL) or ids_BL.shape[1] < 2:
+        return {}
+    ids_PL, mask_PL = rows.split(ids_BL.shape[1], dim=1)
+    # Padding is on the left, and positions count from the first token after it.
+    positions_PL = (mask_PL.cumsum(-1) - 1).clamp(min=0)
+    cache = model(
+        input_ids=ids_PL[:, :-1],
+        attention_mask=mask_PL[:, :-1],
+        position_ids=positions_PL[:, :-1],
+        use_cache=True,
+        logits_to_keep=1,
+    ).past_key_values
+    if type(cache) is not DynamicCache or any(type(layer) is not DynamicLayer for layer in cache.layers):
+        return {}
+    cache.batch_select_indices(first_B)
+    return {"past_key_values": cache}
 
 
 def _as_in_training(config: SamplingConfig) -> dict[str, Any]:

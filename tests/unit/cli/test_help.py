@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import entrocraft.cli
 from entrocraft.cli import main
@@ -36,6 +37,13 @@ def test_help_loads_nothing_heavy_and_is_instant(arguments):
 def test_every_command_says_what_it_does_in_one_sentence(name):
     first_line = main.commands[name].help.splitlines()[0]
     assert first_line.endswith(".") and first_line[0].isupper()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["verl", "--help"]])
+def test_summaries_of_commands_end(arguments):
+    text = CliRunner().invoke(main, arguments).output
+    assert "Commands:" in text
+    assert "..." not in text.split("Commands:")[1]
 
 
 def test_every_module_of_commands_is_short():
