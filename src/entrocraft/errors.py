@@ -34,8 +34,14 @@ def shortened(text: str, most: int = MOST_CHARACTERS) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of another library's message, or the kind of error if it has none."""
-    return shortened(next((line for line in str(error).splitlines() if line.strip()), type(error).__name__))
+    """Return the first line of another library's message, with the next if it ends in a colon; else the kind of error.
+
+    Example:
+        >>> first_line(ValueError("not valid:\\n  a is 3\\nsee above"))
+        'not valid: a is 3'
+    """
+    first, *others = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return shortened(f"{first} {others[0]}" if first.endswith(":") and others else first)
 
 
 def os_error_line(error: OSError) -> str:

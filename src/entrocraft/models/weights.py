@@ -14,11 +14,11 @@ _MOST_NAMED = 3
 
 
 def check_loaded(name: str, info: Mapping[str, Any]) -> None:
-    """Refuse a model of which weights are missing or left over; weights that are tied to another are none of these.
+    """Refuse a model of which weights are missing, left over or of other shapes; those tied to others are none of these.
 
     Args:
         name: The model, for messages.
-        info: What `from_pretrained(..., output_loading_info=True)` says.
+        info: What `from_pretrained(..., output_loading_info=True, ignore_mismatched_sizes=True)` says.
 
     Raises:
         InvalidValueError: The message names the first such weights.
@@ -29,6 +29,12 @@ def check_loaded(name: str, info: Mapping[str, Any]) -> None:
         "the file also holds",
         info.get("unexpected_keys", ()),
         "the configuration has no place for them; use the config.json that was saved with these weights",
+    )
+    _refuse(
+        name,
+        "of other shapes than the configuration's are",
+        [f"{key} ({_shape(held)}, not {_shape(wanted)})" for key, held, wanted in info.get("mismatched_keys", ())],
+        "they would be random numbers; use the config.json that was saved with these weights",
     )
 
 
@@ -109,6 +115,10 @@ def base_of_adapter(file: Path) -> str:
 def _is_finite(value: Any) -> bool:
     # A sum is finite only if every number is, short of an overflow; only then each is looked at.
     return bool(value.float().sum().isfinite()) or bool(value.isfinite().all())
+
+
+def _shape(shape: Iterable[int]) -> str:
+    return " x ".join(map(str, shape)) or "one number"
 
 
 def _refuse(name: str, what: str, keys: Collection[str], remedy: str) -> None:

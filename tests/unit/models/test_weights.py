@@ -89,3 +89,9 @@ def test_an_adapter_without_a_base_is_refused(adapter, base, message):
     (adapter / "adapter_config.json").write_text(json.dumps(config))
     with pytest.raises(InvalidValueError, match=message):
         load_model(str(adapter))
+
+
+def test_weights_of_another_shape_are_named_with_both(saved):
+    folder = saved(lambda weights: weights | {"model.norm.weight": torch.zeros(3, 3)})
+    with pytest.raises(InvalidValueError, match=r"of other shapes .* are model\.norm\.weight \(3 x 3, not \d+\)"):
+        load_model(folder)
