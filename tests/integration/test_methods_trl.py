@@ -405,7 +405,7 @@ CISPO = "train.trl={loss_type: cispo, epsilon_high: 5.0}"
         (["control.method={name: clip_b, gain: 2.0}"], "gain is for follow=True"),
         (["control.method={name: ucpo, tau: 1.5}"], "tau must lie in [0, 1], got 1.5"),
         (["control.method={name: stare, weight: 2.0}"], "1 <= weight <= most"),
-        (["control.method={name: repo_r, zeta: 0.0}"], "expected 0 < least <= |zeta| <= most"),
+        (["control.method={name: repo_r, zeta: 0.1}"], "expected 0 < least <= most and |zeta| <= most"),
         (["control.method=repo_r", RLOO], "sets tokens, which TRL's RLOOTrainer cannot"),
         (["control.method=mine:Asking"], "needs 'rewardz': did you mean 'rewards'?"),
         (["control.method=mine:Cooler"], "sets temperature, which TRL's GRPOTrainer cannot"),

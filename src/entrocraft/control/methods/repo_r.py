@@ -23,8 +23,8 @@ class RepoR(Method):
         A > 0:  A <- max(0, A (1 - z l)),        A < 0:  A <- min(0, A (1 + z l)).
 
     A positive z raises entropy, a negative one lowers it. Before each update z takes one step towards more where
-    entropy is below the target, towards less where it is above: away from 0 it doubles, towards 0 it halves, and at
-    `least` it changes its sign.
+    entropy is below the target, towards less where it is above: away from 0 it doubles, towards 0 it halves, and where
+    that would take its size below `least`, it goes on at `least` with the other sign.
 
     Args:
         zeta: z before the first decision, per nat.
@@ -38,10 +38,10 @@ class RepoR(Method):
     Degenerate cases: where no token has an advantage nothing changes, and z moves all the same. Tokens whose advantage
     the clamp takes to 0 are left out, and still counted in the loss's mean.
 
-    Source: arXiv 2603.11682, Appendix D.2, as its implementation for SkyRL (pull request 1896) describes it; its code
-    and the paper were not read, and the limits of z are from an account of both. Deviations: log-probabilities are
-    those of the policy that sampled, once per batch, where that looks again at each mini-batch, which is the same for
-    the first; the target is the schedule's; z moves before the batch's update, not after it.
+    Source: arXiv 2603.11682, Appendix D.2, by its implementation for SkyRL (pull request 1896), which was read, with
+    its defaults; the paper itself was not. Deviations: log-probabilities are those of the policy that sampled, once
+    per batch, where that looks again at each mini-batch, which is the same for the first; the target is the schedule's;
+    z moves before the batch's update, not after it.
 
     Example:
         >>> ones = torch.ones(1, 2)
@@ -56,12 +56,12 @@ class RepoR(Method):
     turns = frozenset({"tokens"})
     normalize = "all"  # what is weighed down is still counted
 
-    def __init__(self, zeta: float = 0.01, adaptive: bool = True, least: float = 1e-4, most: float = 0.05):
+    def __init__(self, zeta: float = 1e-3, adaptive: bool = True, least: float = 1e-4, most: float = 0.05):
         self.zeta = checked_number("zeta", zeta, minimum=-float("inf"))
         self.adaptive = adaptive
         self.least, self.most = checked_number("least", least), checked_number("most", most)
-        if adaptive and not 0.0 < self.least <= abs(self.zeta) <= self.most:
-            raise InvalidValueError(f"expected 0 < least <= |zeta| <= most, got {least}, {zeta} and {most}")
+        if adaptive and not (0.0 < self.least <= self.most and abs(self.zeta) <= self.most):
+            raise InvalidValueError(f"expected 0 < least <= most and |zeta| <= most, got {least}, {most} and {zeta}")
 
     def decide(self, batch: Batch, goal: Goal) -> Decision:
         if self.adaptive and batch.entropy != goal.target:
@@ -73,8 +73,8 @@ class RepoR(Method):
         size = abs(self.zeta)
         if self.zeta * direction > 0:
             self.zeta = direction * min(self.most, 2.0 * size)
-        elif size > self.least:
-            self.zeta = -direction * max(self.least, size / 2.0)
+        elif size / 2.0 >= self.least:
+            self.zeta /= 2.0
         else:
             self.zeta = direction * self.least
 

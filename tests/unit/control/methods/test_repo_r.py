@@ -31,10 +31,12 @@ def strengths(method, entropies):
 
 def test_the_strength_doubles_and_halves_and_changes_its_sign_at_the_smallest():
     method = RepoR(zeta=0.02, least=0.01, most=0.05)
-    # Too low: more, up to the greatest. Too high: less, through the smallest to the other side.
+    # Too low: more, up to the greatest. Too high: less, from the smallest over to the other side.
     assert strengths(method, [LOW, LOW, LOW]) == [0.04, 0.05, 0.05]
-    assert strengths(method, [HIGH] * 7) == [0.025, 0.0125, 0.01, -0.01, -0.02, -0.04, -0.05]
-    assert strengths(method, [GOAL.target, LOW, LOW, LOW, LOW, LOW]) == [-0.05, -0.025, -0.0125, -0.01, 0.01, 0.02]
+    assert strengths(method, [HIGH] * 7) == [0.025, 0.0125, -0.01, -0.02, -0.04, -0.05, -0.05]
+    assert strengths(method, [GOAL.target, LOW, LOW, LOW, LOW]) == [-0.05, -0.025, -0.0125, 0.01, 0.02]
+    assert strengths(RepoR(zeta=0.0, least=0.01), [LOW]) == [0.01]
+    assert strengths(RepoR(zeta=0.0, least=0.01), [HIGH]) == [-0.01]
     assert strengths(RepoR(zeta=-0.3, adaptive=False), [LOW, HIGH]) == [-0.3, -0.3]
 
 
@@ -45,7 +47,7 @@ def test_it_goes_on_where_it_was():
     assert strengths(resumed, [HIGH, LOW]) == strengths(method, [HIGH, LOW])
 
 
-@pytest.mark.parametrize("options", [{"zeta": 0.0}, {"zeta": 0.1}, {"least": 0.0}, {"zeta": float("nan")}])
+@pytest.mark.parametrize("options", [{"zeta": 0.1}, {"least": 0.1}, {"least": 0.0}, {"zeta": float("nan")}])
 def test_numbers_out_of_order_are_refused(options):
     with pytest.raises(InvalidValueError):
         RepoR(**options)
