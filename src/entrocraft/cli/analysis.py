@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from entrocraft.cli.output import user_errors_exit_2
+from entrocraft.cli.output import say_loading, user_errors_exit_2
 from entrocraft.errors import InvalidValueError
 from entrocraft.models.sampling_config import MOST_SAMPLES
 
@@ -28,6 +28,7 @@ from entrocraft.models.sampling_config import MOST_SAMPLES
 @user_errors_exit_2
 def diagnose(model: str, task_name: str, output: Path | None, **settings: Any) -> None:
     """Say, before training, where entropy starts, how noisy it is, which method fits, and what to begin with."""
+    say_loading()
     from entrocraft.config import carried_from, max_tokens_from, task_from
     from entrocraft.models.sampling_config import SamplingConfig
     from entrocraft.runs import model_path_of

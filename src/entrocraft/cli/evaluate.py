@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from entrocraft.cli.output import say, user_errors_exit_2
+from entrocraft.cli.output import say, say_loading, user_errors_exit_2
 from entrocraft.errors import InvalidValueError
 from entrocraft.models.sampling_config import MOST_SAMPLES
 
@@ -44,6 +44,7 @@ def evaluate(models: tuple[str, ...], ks: str, output: Path | None, **settings: 
     if not all(1 <= k <= settings["num_samples"] for k in numbers):
         raise InvalidValueError(f"--k must lie between 1 and --num-samples ({settings['num_samples']}), got {ks}")
 
+    say_loading()
     from entrocraft.reports.evaluation import evaluate_models
     from entrocraft.runs import RunDirectory
 

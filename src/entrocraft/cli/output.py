@@ -45,6 +45,12 @@ def say(text: str) -> None:
         click.echo(f"entrocraft: {text}".encode("utf-8", "backslashreplace").decode(), err=True)
 
 
+def say_loading() -> None:
+    """Say at a terminal that libraries are being loaded, which takes seconds; scripts need no such line."""
+    if sys.stderr.isatty():
+        say("loading PyTorch and what trains or asks models ...")
+
+
 def _said(error: EntrocraftError | OSError | UnicodeError) -> str:
     if isinstance(error, OSError) and not isinstance(error, EntrocraftError):
         return os_error_line(error)

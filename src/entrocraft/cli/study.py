@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from entrocraft.cli.output import say, user_errors_exit_2
+from entrocraft.cli.output import say, say_loading, user_errors_exit_2
 
 if TYPE_CHECKING:
     from entrocraft.study import Cell, StudyConfig
@@ -26,6 +26,7 @@ def study(config_file: Path, output: Path | None, jobs: int, dry_run: bool, repo
     Exit status: 0 done; 1 a run failed; 2 a mistake in the request; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or
     SIGHUP.
     """
+    say_loading()
     from entrocraft.study import cells_of, load_study
     from entrocraft.study.queue import Queue
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from entrocraft.cli.output import describe_curve, say, user_errors_exit_2
+from entrocraft.cli.output import describe_curve, say, say_loading, user_errors_exit_2
 from entrocraft.errors import InvalidValueError
 
 
@@ -36,6 +36,7 @@ def train(
 
     Exit status: 0 done; 2 a mistake in the request; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP, resumable.
     """
+    say_loading()
     from entrocraft.config import load_config
     from entrocraft.runs import RunDirectory
 

@@ -125,6 +125,7 @@ class Evaluator(TrainerCallback):
             max_tokens=self._max_tokens,
             seed=step,
             with_answers=False,
+            on_batch=self._progress.evaluated,
         )
         scores = with_intervals(correctness(correct_by_problem(samples), self._config.k))
         self._run.append_metrics({"step": step} | {f"{EVALUATION}{name}": value for name, value in scores.items()})

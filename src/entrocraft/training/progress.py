@@ -3,9 +3,10 @@
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from statistics import fmean
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
 
@@ -13,19 +14,25 @@ from entrocraft.runs.metrics import COLUMNS
 
 _DIRECTIONS = {0.0: "in band", 1.0: "above", -1.0: "below"}
 _SHOWN_ROWS = 12
+_SAY_EVERY = 20.0
+"""Seconds between lines about an evaluation, where they cannot take each other's place."""
 
 
 class Progress:
-    """Shows each step's entropy beside its target, the kept fraction, the reward and the time left."""
+    """Shows each step's entropy beside its target, the kept fraction, the reward and the time left.
 
-    def __init__(self, total_steps: int, start: int = 0):
-        self._total, self._start, self._begun = total_steps, start, time.perf_counter()
+    It is a context manager; within it, a terminal shows a live table.
+    """
+
+    def __init__(self, total_steps: int):
+        self._total = total_steps
+        self._seconds: list[float] = []
         self._rows: list[dict[str, str]] = []
+        self._said = time.monotonic()
         self._console = Console(highlight=False)
         self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
 
     def __enter__(self) -> "Progress":
-        self._begun = time.perf_counter()
         if self._live is not None:
             self._live.start()
         return self
@@ -34,6 +41,16 @@ class Progress:
         if self._live is not None:
             with suppress(OSError):
                 self._live.stop()  # the last table stays
+
+    def evaluated(self, done: int, total: int) -> None:
+        """Show how far an evaluation has come: below the table on a terminal, now and then as a line elsewhere."""
+        text = f"evaluating: {done:,} of {total:,} answers"
+        with suppress(OSError):
+            if self._live is not None:
+                self._live.update(Group(self._table(), text) if done < total else self._table(), refresh=True)
+            elif done < total and time.monotonic() - self._said > _SAY_EVERY:
+                self._said = time.monotonic()
+                print(text, flush=True)
 
     def note(self, text: str) -> None:
         """Show a line of text above what is live; where nobody can see it any more, training goes on."""
@@ -54,16 +71,20 @@ class Progress:
             print("  ".join(f"{name} {text}" for name, text in cells.items()), flush=True)
             return
         self._rows = [*self._rows[1 - _SHOWN_ROWS :], cells]
-        table = Table(*(f"{name}\n{COLUMNS[name].unit}" if name in COLUMNS else name for name in cells))
+        self._live.update(self._table(), refresh=True)
+
+    def _table(self) -> Table:
+        names = list(self._rows[-1]) if self._rows else []
+        table = Table(*(f"{name}\n{COLUMNS[name].unit}" if name in COLUMNS else name for name in names))
         for row in self._rows:
             table.add_row(*row.values())
-        self._live.update(table, refresh=True)
+        return table
 
     def _cells(self, line: Mapping[str, Any]) -> dict[str, str]:
         """Return what is shown of a step, by its heading."""
         step = int(line["step"])
-        per_step = (time.perf_counter() - self._begun) / max(step - self._start, 1)
-        left = int(per_step * (self._total - step))
+        self._seconds.append(line["seconds"])
+        left = int(fmean(self._seconds) * (self._total - step))
         cells = {"step": f"{step:>{len(str(self._total))}}/{self._total}", "entropy": _number(line["entropy"])}
         if line["target"] is not None:
             cells["target"] = f"{line['target']:.3f} ({_DIRECTIONS.get(line['direction'], 'mixed')})"

@@ -153,20 +153,19 @@ def _go_on(
         if checkpoint and step == total:
             # Nothing is left to train. Otherwise TRL loads the checkpoint, after it has copied the reference.
             model = load_model(str(checkpoint.folder)).to(best_device())
-        progress = Progress(total, step)
-        evaluator = Evaluator(plan, run, model, tokenizer, progress)
-        if step == 0:
-            evaluator.evaluate(0)
-        if step < total and stop.signal is None:
-            trainer = _build_trainer(plan, model, tokenizer, run)
-            trainer.add_callback(MetricsWriter(run, progress, state, keep_checkpoints=plan.keep_checkpoints))
-            trainer.add_callback(Stopper(stop, plan.steps_between_checkpoints))
-            trainer.add_callback(evaluator)
-            with progress:
+        with Progress(total) as progress:
+            evaluator = Evaluator(plan, run, model, tokenizer, progress)
+            if step == 0:
+                evaluator.evaluate(0)
+            if step < total and stop.signal is None:
+                trainer = _build_trainer(plan, model, tokenizer, run)
+                trainer.add_callback(MetricsWriter(run, progress, state, keep_checkpoints=plan.keep_checkpoints))
+                trainer.add_callback(Stopper(stop, plan.steps_between_checkpoints))
+                trainer.add_callback(evaluator)
                 trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
-            step = trainer.state.global_step
-        if step == total:
-            evaluator.evaluate(step)
+                step = trainer.state.global_step
+            if step == total:
+                evaluator.evaluate(step)
         write_report(run)
     except (Exception, SystemExit) as error:
         known = explained(error, step=run.last_step() + 1, begun=run.last_step() > start)
