@@ -15,7 +15,7 @@ class SteerWeights(Following):
     """Weigh tokens by how little their part in the update changes entropy.
 
     With the probability p of a sampled token, the entropy H of its distribution and its advantage A, the size of the
-    change is `O = |A (1 - p)^2 (log p + H)|`, and the token's weight
+    change is `O = |A (1 - p) (log p + H)|`, and the token's weight
 
         1 + spread - 2 spread (O - min O) / (max O - min O),
 
@@ -33,8 +33,8 @@ class SteerWeights(Following):
 
     Degenerate cases: where all tokens change entropy by as much, without an advantage for one, all weights are 1.
 
-    Source: STEER, arXiv 2510.10150, with the linear weights of its code and its defaults, 1.2 to 0.8; its loss was
-    read. Deviations: least and greatest are of the whole batch, not of each micro-batch; O is of the policy that
+    Source: STEER, arXiv 2510.10150, by its code of January 2026, which was read, with its linear weights, 1.2 to 0.8;
+    an earlier version squares `1 - p`. Deviations: least and greatest are of the whole batch, not of each micro-batch; O is of the policy that
     sampled, once per batch, so that its ratio of probabilities is 1, which is the same for the first update; the
     exponential weights are left out. `follow` is this library's.
 
@@ -45,7 +45,7 @@ class SteerWeights(Following):
         >>> method = SteerWeights()
         >>> batch = Batch(step=1, entropy=0.5, advantages=torch.ones(1), reading=method.read(tokens, lambda x: x))
         >>> method.weigh(tokens, method.decide(batch, Goal(lower=0.4, target=0.5, upper=0.6)))
-        tensor([[0.8000, 1.1868, 1.2000]])
+        tensor([[0.8000, 1.1762, 1.2000]])
     """
 
     needs = frozenset({"token_entropy"})
@@ -78,5 +78,5 @@ class SteerWeights(Following):
 def _change(tokens: Tokens) -> Tensor:
     """Return O (B, T), in nats times the unit of the advantage; 0 where the mask is."""
     log_probs_BT, entropy_BT = tokens.log_probs_BT.float(), tokens.entropy_BT.float()
-    change_BT = tokens.advantages_BT * (1.0 - log_probs_BT.exp()) ** 2 * (log_probs_BT + entropy_BT)
+    change_BT = tokens.advantages_BT * (1.0 - log_probs_BT.exp()) * (log_probs_BT + entropy_BT)
     return change_BT.abs().float().masked_fill(~tokens.mask_BT.bool(), 0.0)  # what is masked may be NaN

@@ -14,7 +14,7 @@ from entrocraft.control.methods.steer_weights import SteerWeights
 @pytest.mark.parametrize("seed", range(3))
 def test_it_weighs_as_a_loop_over_tokens_does(spread, seed):
     tokens = drawn_tokens(seed)
-    change = {(row, column): abs(a * (1 - math.exp(lp)) ** 2 * (lp + h)) for row, column, lp, h, a in counted(tokens)}
+    change = {(row, column): abs(a * (1 - math.exp(lp)) * (lp + h)) for row, column, lp, h, a in counted(tokens)}
     least, greatest = min(change.values()), max(change.values())
     decision, weights = decided(SteerWeights(spread=spread), tokens)
     for place, size in change.items():
