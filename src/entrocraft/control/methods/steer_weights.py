@@ -34,9 +34,9 @@ class SteerWeights(Following):
     Degenerate cases: where all tokens change entropy by as much, without an advantage for one, all weights are 1.
 
     Source: STEER, arXiv 2510.10150, by its code of January 2026, which was read, with its linear weights, 1.2 to 0.8;
-    an earlier version squares `1 - p`. Deviations: least and greatest are of the whole batch, not of each micro-batch; O is of the policy that
-    sampled, once per batch, so that its ratio of probabilities is 1, which is the same for the first update; the
-    exponential weights are left out. `follow` is this library's.
+    an earlier version squares `1 - p`. Deviations: least and greatest are of the whole batch, not of each micro-batch;
+    O is of the policy that sampled, once per batch, so that its ratio of probabilities is 1, which is the same for the
+    first update; the exponential weights are left out. `follow` is this library's.
 
     Example:
         >>> log_probs = torch.tensor([[0.1, 0.5, 1.0]]).log()
