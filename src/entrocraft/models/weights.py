@@ -14,7 +14,7 @@ _MOST_NAMED = 3
 
 
 def check_loaded(name: str, info: Mapping[str, Any]) -> None:
-    """Refuse a model of which weights are missing, left over or of other shapes; those tied to others are none of these.
+    """Refuse a model of which weights are missing, left over or of other shapes; tied weights are none of these.
 
     Args:
         name: The model, for messages.
