@@ -60,11 +60,19 @@ def main(arguments: Sequence[str]) -> int:
             row = runner.run(target_of(name), wanted, options.seed)
             _keep(row)
             count = f"--commands {wanted}" if name == "commands" else f"--cases {wanted}"
-            rows[name] = row.to_dict() | {"seed": options.seed, "command": f"{name} {count} --seed {options.seed}"}
+            about = {"seed": options.seed, "command": f"{name} {count} --seed {options.seed}"}
+            rows[name] = row.to_dict() | about | _labels(target_of(name), wanted, options.seed)
             _write(options.output, rows)
     shown = [rows[name] for name in TARGETS if name in rows]
     print(table(shown))
     return int(any(_num_faults(row) for row in shown))
+
+
+def _labels(target: Target, num_cases: int, seed: int) -> dict[str, Any]:
+    """Return how many cases there were of each kind, of a target that has kinds."""
+    cases = (runner.case_of(target, seed, number) for number in range(num_cases))
+    counts = Counter(label for case in cases for label in target.labels(case))
+    return {"of_which": dict(sorted(counts.items()))} if counts else {}
 
 
 def _num_faults(row: dict[str, Any]) -> int:

@@ -163,4 +163,4 @@ def _countdown(text: str, problem: dict[str, Any]) -> float:
     return float(found == problem["target"] and Counter(numbers) == Counter(problem["numbers"]))
 
 
-TARGET = Target("completions", draw, try_case)
+TARGET = Target("completions", draw, try_case, labels=lambda case: [f"also by {name}" for name in case["also"]])

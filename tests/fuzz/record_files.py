@@ -137,4 +137,4 @@ def _go_back_in_rollouts(case: Case, path: Any) -> None:
     expect(all(line["step"] <= case["step"] for line in lines), f"steps after {case['step']} stay")
 
 
-TARGET = Target("record_files", draw, try_case)
+TARGET = Target("record_files", draw, try_case, labels=lambda case: [case["file"]])

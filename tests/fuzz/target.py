@@ -1,6 +1,6 @@
 """What is fuzzed: a way to draw cases, and a way to try one."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Literal
@@ -33,6 +33,8 @@ class Target:
     """Time that a case may take on a machine that has other work, waiting for other processes included."""
     prepare: Callable[[], None] = lambda: None
     """Makes many cases faster; called once before them."""
+    labels: Callable[[Case], Sequence[str]] = lambda case: ()
+    """Names kinds of cases, which are counted."""
 
 
 MOST_CHARACTERS = 2000
