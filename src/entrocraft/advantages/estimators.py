@@ -142,7 +142,7 @@ def maxrl(rewards_PG: Tensor, *, eps: float = 1e-6) -> Tensor:
 
     The rarer a prompt's successes, the more each counts. Rewards must be at least 0; a prompt without success gives 0.
 
-    Source: MaxRL, from its code, with its `eps`.
+    Source: MaxRL (2602.02710), by its code, with its `eps`. Deviation: a group of one gives 0.
 
     Raises:
         InvalidValueError: A reward is negative, by which the mean would lose its meaning.
