@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 from transformers import TrainerCallback
@@ -107,6 +108,17 @@ class Evaluator(TrainerCallback):
         self._max_tokens = plan.trl_args.max_completion_length
         self._problems = plan.test_problems
         self._done = {line["step"] for line in run.eval_metrics()}
+        self._for_trackers: dict[str, float] = {}
+        self.tell: Callable[[dict[str, float]], None] | None = None
+        """Tells trackers, such as TensorBoard, of scores; None as long as there is no trainer that has any."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._tell_trackers()  # of what was evaluated before there were any
+
+    def _tell_trackers(self) -> None:
+        if self.tell is not None and self._for_trackers:
+            self.tell(self._for_trackers)
+            self._for_trackers = {}
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         if self._config.every and state.global_step % self._config.every == 0:
@@ -129,5 +141,8 @@ class Evaluator(TrainerCallback):
         )
         scores = with_intervals(correctness(correct_by_problem(samples), self._config.k))
         self._run.append_metrics({"step": step} | {f"{EVALUATION}{name}": value for name, value in scores.items()})
+        # transformers' own trackers make `eval/` of this prefix, and `train/` of any other.
+        self._for_trackers = {f"eval_{name}": value for name, value in scores.items()}
+        self._tell_trackers()
         shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if "/" not in name)
         self._progress.note(f"held-out problems at step {step}: {shown}")

@@ -160,7 +160,8 @@ def _trl_args(config: RunConfig, task: Task, run: RunDirectory) -> GRPOConfig | 
         raise InvalidValueError(f"train.trl.{clashes[0]} is set elsewhere in the configuration; see `--dry-run`")
     refuse_passed_on(train.trl, TRAINERS[train.algorithm][1])
     try:
-        trl_args = TRAINERS[train.algorithm][1](**_DEFAULTS | arguments | train.trl)
+        own = {"run_name": run.path.resolve().name}  # what trackers call it
+        trl_args = TRAINERS[train.algorithm][1](**_DEFAULTS | own | arguments | train.trl)
     except Exception as error:  # what is raised on an argument that cannot be used may be anything
         raise InvalidValueError(f"TRL refuses the training arguments: {first_line(error)}") from error
     if loss_type_of(trl_args) not in LOSS_DENOMINATOR:

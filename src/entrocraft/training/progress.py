@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from entrocraft.runs.metrics import COLUMNS
 
@@ -47,7 +48,7 @@ class Progress:
         text = f"evaluating: {done:,} of {total:,} answers"
         with suppress(OSError):
             if self._live is not None:
-                self._live.update(Group(self._table(), text) if done < total else self._table(), refresh=True)
+                self._live.update(Group(self._table(), Text(text)) if done < total else self._table(), refresh=True)
             elif done < total and time.monotonic() - self._said > _SAY_EVERY:
                 self._said = time.monotonic()
                 print(text, flush=True)

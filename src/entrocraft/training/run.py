@@ -3,6 +3,7 @@
 import signal
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import transformers
@@ -162,6 +163,7 @@ def _go_on(
                 trainer.add_callback(MetricsWriter(run, progress, state, keep_checkpoints=plan.keep_checkpoints))
                 trainer.add_callback(Stopper(stop, plan.steps_between_checkpoints))
                 trainer.add_callback(evaluator)
+                evaluator.tell = partial(_tell_trackers, trainer)
                 trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
                 step = trainer.state.global_step
             if step == total:
@@ -173,6 +175,15 @@ def _go_on(
             raise known from error
         raise
     return Outcome(steps=step, stopped_by=stop.signal if step < total else None)
+
+
+def _tell_trackers(trainer: Any, scores: dict[str, float]) -> None:
+    """Tell trackers of scores in the middle of a step.
+
+    `trainer.log` would take the step's own metrics along before the step is done, and the handler's `on_log` would
+    take the step for logged.
+    """
+    trainer.callback_handler.call_event("on_log", trainer.args, trainer.state, trainer.control, logs=scores)
 
 
 def _build_trainer(plan: Plan, model: Any, tokenizer: Any, run: RunDirectory) -> Any:
