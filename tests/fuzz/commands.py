@@ -3,6 +3,7 @@
 Some are processes of their own; most are forks of one that has imported torch and all else that takes long.
 """
 
+import os
 import re
 from pathlib import Path
 from random import Random
@@ -48,8 +49,13 @@ def draw(rng: Random) -> Case:
     files["data.jsonl"]["content"] = mutate.as_bytes(files["data.jsonl"]["content"])
     damaged = run_directories.draw(rng)["files"]
     real = rng.random() < (0.25 if arguments[0] in _LIGHT else 0.05)
-    arguments = [argument.replace("\0", "")[:5000] for argument in arguments]
+    arguments = [_as_typed(argument) for argument in arguments]
     return {"arguments": arguments, "files": files, "damaged": damaged, "real": real}
+
+
+def _as_typed(argument: str) -> str:
+    """Return what a system can hand to a program: no NUL, bytes where there is half of a character, no megabyte."""
+    return os.fsdecode(argument.replace("\0", "")[:5000].encode("utf-8", "surrogatepass"))
 
 
 def _arguments(rng: Random) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -58,7 +59,7 @@ def _text(rng: Random) -> str:
         return mutate.edited(rng, text)
     if kind < 0.25:
         return mutate.edited(rng, rng.choice(_TEXTS), most=2)
-    if kind < 0.27:
+    if kind < 0.256:
         return _bomb(rng)
     if kind < 0.7:
         data = {key: value for section in rng.sample(_SECTIONS, 2) for key, value in section.items()}
@@ -98,4 +99,9 @@ def try_case(case: Case) -> Outcome:
     return "accepted"
 
 
-TARGET = Target("configs", draw, try_case)
+def _prepare() -> None:
+    for name in ("transformers.generation", "entrocraft.tasks.procedural_entries", "entrocraft.control.methods"):
+        import_module(name)
+
+
+TARGET = Target("configs", draw, try_case, prepare=_prepare)

@@ -64,5 +64,5 @@ def value(rng: Random, depth: int = 2) -> Any:
 
 def nested(rng: Random, opening: str = "[", closing: str = "]") -> str:
     """Return brackets within brackets, deeper than any parser's stack."""
-    depth = rng.choice((10, 50, 100, 300, 300, 900, 20_000))
+    depth = rng.choice((10, 10, 50, 50, 100, 100, 200, 200, 300, 300, 900, 20_000))
     return opening * depth + (closing * depth if rng.random() < 0.7 else "")

@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from fuzz.target import Case, Target
-from fuzz.watch import Judgement, judge, limit_memory
+from fuzz.watch import Judgement, judge, limit_memory, settled
 
 _CHUNK = 5_000
 _WARM = 8  # cases that are tried before counting, for what is imported on the way is no case's memory or time
@@ -91,7 +91,7 @@ def _work(target: Target, seed: int, numbers: range, under_way: mmap.mmap, write
             limit_memory()
             for number in numbers:
                 under_way[:] = number.to_bytes(8, "little")
-                judgement = judge(target, case_of(target, seed, number))
+                judgement = settled(target, case_of(target, seed, number))
                 line = json.dumps({"verdict": judgement.verdict, "why": judgement.why})
                 pipe.write(line.encode() + b"\n")
         status = 0
