@@ -25,13 +25,15 @@ def main() -> None:
     deadline = time.monotonic() + 60 * wanted.minutes
     command = f"make faults SEED={wanted.seed} MOMENTS={wanted.random_moments}"
     rows = Rows(wanted.output, {"command": command, "seed": wanted.seed}, go_on=wanted.go_on)
+    faults = [*all_faults(wanted.seed, wanted.random_moments)]
+    rows.drop_all_but(faults)
     rows.say_not_tried(not_tried())
     failed = left_out = 0
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="faults-", ignore_cleanup_errors=True))
         bench = Bench(Path(folder))
         stack.callback(bench.close)
-        for fault in all_faults(wanted.seed, wanted.random_moments):
+        for fault in faults:
             if wanted.only not in f"{fault.kind}: {fault.name}" or rows.has(fault):
                 continue
             if time.monotonic() > deadline:

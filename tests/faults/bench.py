@@ -25,6 +25,8 @@ class Verdict:
     lost: int = 0
     twice: int = 0
     orphans: int = 0
+    struck: bool = True
+    """False if the run had ended before the fault came."""
     problems: tuple[str, ...] = ()
     """What is not as it should be, in words; empty if the run survived."""
 
@@ -155,7 +157,7 @@ class Bench:
     def judged(training: str, said: str, orphans: int, comparison: Comparison, problems: Sequence[str]) -> Verdict:
         """Return the verdict that follows from all that was found."""
         found = (*problems, *comparison.differences)
-        return Verdict(training, shown(said), comparison.lost, comparison.twice, orphans, found)
+        return Verdict(training, shown(said), comparison.lost, comparison.twice, orphans, problems=found)
 
 
 def _trace(said: str) -> str:
@@ -168,5 +170,5 @@ def _trace(said: str) -> str:
 
 def shown(said: str, most: int = 160) -> str:
     """Return a line with the paths of this bench and long middles left out."""
-    text = re.sub(r"/\S*/(?=out\b|checkpoint)", "", said.removeprefix("entrocraft: ").removeprefix("error: "))
+    text = re.sub(r"/\S*/(?=out\b)", "", said.removeprefix("entrocraft: ").removeprefix("error: "))
     return text if len(text) <= most else f"{text[: most - 40]} ... {text[-35:]}"

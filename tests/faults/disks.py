@@ -91,7 +91,7 @@ def full(training: Training, size: str, bench: Bench) -> Verdict:
         has_begun = RunDirectory(folder / "out").last_step() > 0
         remount(folder / "out", f"size={_AMPLE}")
         resumed = bench.train(folder, command=RESUME).ended()
-        words = ("--resume",) if has_begun else ("No space left on device",)
+        words = ("--resume",) if has_begun else ("No space left on device", "Make room")
         return bench.verdict(training, folder, ended, wanted=[2], words=words, resumed=resumed)
 
 
@@ -138,7 +138,9 @@ def mounted_read_only(bench: Bench) -> Verdict:
         ended = bench.train(folder).ended()
         remount(folder / "out", "rw")
         resumed = bench.train(folder).ended()
-        return bench.verdict(PLAIN, folder, ended, wanted=[2], words=["Read-only file system"], resumed=resumed)
+        return bench.verdict(
+            PLAIN, folder, ended, wanted=[2], words=["Read-only file system", "--output"], resumed=resumed
+        )
 
 
 def immutable(name: str, bench: Bench) -> Verdict:
@@ -156,7 +158,9 @@ def immutable(name: str, bench: Bench) -> Verdict:
     is_record = name.endswith("rollouts.jsonl")
     resumed = bench.train(folder, command=RESUME).ended()
     wanted = [0] if is_record else [2]
-    return bench.verdict(PLAIN, folder, ended, wanted=wanted, resumed=resumed, rollouts=not is_record)
+    verdict = bench.verdict(PLAIN, folder, ended, wanted=wanted, resumed=resumed, rollouts=not is_record)
+    is_said = not is_record or "rollouts are no longer recorded; the run goes on" in ended.said
+    return bench.also(verdict, [] if is_said else ["nobody said that rollouts are no longer recorded"])
 
 
 def _has_steps(folder: Path, count: int) -> bool:

@@ -5,6 +5,7 @@ import random
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from faults.bench import RESUME, TRAIN, Bench, Verdict
 from faults.child import STRUCK
 from faults.fault import Fault
 from faults.processes import Ended, Started, command_line
-from faults.trainings import ADAPTER, GRADED, PLAIN, UNCONTROLLED, Training
+from faults.trainings import ADAPTER, GRADED, PLAIN, STEPS, UNCONTROLLED, Training
 
 KILL, TERMINATE, HANG_UP = [signal.SIGKILL], [signal.SIGTERM], [signal.SIGHUP]
 TWICE = [signal.SIGINT, signal.SIGINT]
@@ -55,9 +56,11 @@ def random_moments(count: int, seed: int) -> Iterator[Fault]:
     trainings = (PLAIN, ADAPTER, GRADED, UNCONTROLLED)
     for number in range(count):
         name, training = [*SIGNALS][number % len(SIGNALS)], trainings[number // len(SIGNALS) % len(trainings)]
-        share, gap, starting = rng.random(), rng.random() * _MOST_SECONDS_BETWEEN, number % 5 == 4
-        label = f"{number + 1}: {name} after {share:.1%} of {'its start' if starting else 'the training'}"
-        yield Fault("random moments", label, partial(interrupt, training, SIGNALS[name], share, gap, starting))
+        moment, gap, starting = rng.random(), rng.random() * _MOST_SECONDS_BETWEEN, number % 5 == 4
+        # Of the training itself: so many steps, and a share of the time of one.
+        where = f"after {moment:.0%} of its start" if starting else f"{moment * STEPS:.2f} steps after its beginning"
+        case = partial(interrupt, training, SIGNALS[name], moment, gap, starting)
+        yield Fault("random moments", f"{number + 1}: {name} {where}", case)
 
 
 def aimed() -> Iterator[Fault]:
@@ -74,24 +77,27 @@ def aimed() -> Iterator[Fault]:
 
 
 def interrupt(
-    training: Training, signals: list[int], share: float, gap: float, starting: bool, bench: Bench
+    training: Training, signals: list[int], moment: float, gap: float, starting: bool, bench: Bench
 ) -> Verdict:
     """Send signals when a share of the start of the command, or of the training after it, is over; and go on."""
     seconds = bench.undisturbed(training).seconds
     folder = bench.new_folder(training)
     if starting:
-        begin = share * bench.seconds_to_begin()
+        begin = moment * bench.seconds_to_begin()
         started = Started(command_line(*TRAIN), folder)
         time.sleep(begin)
     else:
+        # By the steps made, since a machine that others use is no clock.
+        steps, share = divmod(moment * STEPS, 1.0)
+        run = RunDirectory(folder / "out")
         started = bench.train(folder)
-        started.wait_until((folder / "out" / "state.json").exists)
-        time.sleep(share * seconds)
-    started.send(signals[0])
+        started.wait_until(lambda: run.state_file.exists() and run.last_step() >= steps)
+        time.sleep(share * seconds / (STEPS + 1))  # evaluations and the report count as one more
+    struck = started.send(signals[0])
     for number in signals[1:]:
         time.sleep(gap)
         started.send(number)
-    return _went_on(training, signals, folder, started.ended(), bench)
+    return replace(_went_on(training, signals, folder, started.ended(), bench), struck=struck)
 
 
 def interrupt_writing(training: Training, signals: list[int], file: str, nth: int, bench: Bench) -> Verdict:

@@ -46,10 +46,17 @@ def compare(folder: Path, undisturbed: Path, *, rollouts: bool = True) -> Compar
         if _bytes(folder / name) != _bytes(undisturbed / name):
             differences.append(f"{name} differs")
     differences += [f"{name} is missing" for name in ("report.md", "curve.png") if not (folder / name).exists()]
-    if (kept := _weights(one)) != (whole := _weights(other)):
-        differences.append(f"the checkpoints differ: {sorted(kept)}, wanted {sorted(whole)}")
+    differences += _of_checkpoints(_weights(one), _weights(other))
     differences += [f"{path.name} was left" for path in folder.rglob(".*") if _TEMPORARY.fullmatch(path.name)]
     return Comparison(lost, twice, differences)
+
+
+def _of_checkpoints(kept: dict[int, str], whole: dict[int, str]) -> list[str]:
+    """Return how the weights differ; a run that was stopped may have a checkpoint of where it was stopped besides."""
+    same_steps = len(kept) == len(whole) and max(kept, default=0) == max(whole, default=0)
+    found = [] if same_steps else [f"there are checkpoints of {sorted(kept)}, wanted {sorted(whole)}"]
+    changed = [step for step in kept.keys() & whole.keys() if kept[step] != whole[step]]
+    return [*found, *(f"the weights of step {step} differ" for step in changed)]
 
 
 def _miscounted(steps: list[Any], wanted: list[Any]) -> tuple[int, int]:
@@ -74,10 +81,10 @@ def _bytes(file: Path) -> bytes | None:
     return file.read_bytes() if file.exists() else None
 
 
-def _weights(run: RunDirectory) -> dict[str, str]:
-    """Return a hash of the weights of each checkpoint, by its name."""
+def _weights(run: RunDirectory) -> dict[int, str]:
+    """Return a hash of the weights of each checkpoint, by its step."""
     return {
-        file.parent.name: hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+        int(file.parent.name.partition("-")[2]): hashlib.sha256(file.read_bytes()).hexdigest()[:12]
         for name in ("model.safetensors", "adapter_model.safetensors")
         for file in run.checkpoints.glob(f"*/{name}")
     }

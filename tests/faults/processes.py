@@ -1,6 +1,7 @@
 """Processes of a training: started, watched to their end, and looked for afterwards."""
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -36,7 +37,7 @@ class Ended:
     @property
     def last_line(self) -> str:
         """The last line that the command itself said, which must say what to do."""
-        lines = [line for line in self.said.splitlines() if line.startswith("entrocraft: ")]
+        lines = [line for line in self.said.splitlines() if re.match("entrocraft: (?!warning)", line)]
         return lines[-1] if lines else ""
 
 

@@ -10,7 +10,7 @@ from entrocraft.runs.files import write_text
 from faults.bench import Verdict
 from faults.fault import Fault
 
-_HEADINGS = ("kind", "tried", "survived", "lost steps", "counted twice", "orphans")
+_HEADINGS = ("kind", "tried", "came in time", "survived", "lost steps", "counted twice", "orphans")
 
 
 class Rows:
@@ -38,6 +38,11 @@ class Rows:
         self._rows.append(row | {"survived": verdict.survived, "seconds": round(seconds, 1)})
         self._write()
 
+    def drop_all_but(self, faults: Iterable[Fault]) -> None:
+        """Drop the rows of faults that there are no more."""
+        names = {(fault.kind, fault.name) for fault in faults}
+        self._rows = [row for row in self._rows if (row["kind"], row["fault"]) in names]
+
     def say_not_tried(self, not_tried: dict[str, str]) -> None:
         """Note kinds that cannot be tried here, and why."""
         self._about["not_tried"] = not_tried
@@ -62,9 +67,14 @@ class Rows:
 
 def _counts(rows: Iterable[dict[str, Any]]) -> dict[str, int]:
     rows = list(rows)
-    counts = {"tried": len(rows), "survived": sum(row["survived"] for row in rows)}
-    names = {"lost": "lost steps", "twice": "counted twice", "orphans": "orphans"}
-    return counts | {name: sum(row[key] for row in rows) for key, name in names.items()}
+    names = {
+        "struck": "came in time",
+        "survived": "survived",
+        "lost": "lost steps",
+        "twice": "counted twice",
+        "orphans": "orphans",
+    }
+    return {"tried": len(rows)} | {name: sum(row[key] for row in rows) for key, name in names.items()}
 
 
 def _line(cells: Iterable[str], widths: Iterable[int]) -> str:

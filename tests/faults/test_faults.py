@@ -106,6 +106,13 @@ def test_rows_are_kept_as_they_come_and_what_failed_is_tried_again(tmp_path):
     rows.add(fault, well, 1.0)
     rows.add(Fault("kind", "other", fault.happen), ill, 1.0)
     kept = json.loads(Path(file).read_text())
-    assert kept["table"]["all"] == {"tried": 2, "survived": 1, "lost steps": 0, "counted twice": 0, "orphans": 2}
+    assert kept["table"]["all"] == {
+        "tried": 2,
+        "came in time": 2,
+        "survived": 1,
+        "lost steps": 0,
+        "counted twice": 0,
+        "orphans": 2,
+    }
     again = Rows(file, {}, go_on=True)
     assert again.has(fault) and not again.has(Fault("kind", "other", fault.happen))

@@ -15,8 +15,10 @@ OWN = SETTINGS.replace(
     "{num_problems: 20} # less than three steps an epoch",
     "{name: dataset, options: {train: data.jsonl, test: test.jsonl, reward: REWARD}, num_problems: 8}",
 )
+STEPS = 6
 # As the embedded model has learnt to read them.
 PROBLEMS = [{"prompt": f"{a},{b},1,2={a + b + 3}:", "answer": str(a)} for a in range(1, 5) for b in (3, 7)]
+HELD_OUT = [problem | {"prompt": problem["prompt"].replace(",1,2=", ",2,1=")} for problem in PROBLEMS]
 REWARD = '''
 """Counts even digits, and does harm if a file says so: its first word what, its second at which call."""
 
@@ -48,8 +50,8 @@ def even_digits(completions, **columns):
 '''
 
 
-def _problem_lines() -> str:
-    return "".join(json.dumps(problem) + "\n" for problem in PROBLEMS)
+def _lines(problems: list[dict[str, str]]) -> str:
+    return "".join(json.dumps(problem) + "\n" for problem in problems)
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class Training:
         return folder
 
 
-DATA = {"data.jsonl": _problem_lines(), "test.jsonl": _problem_lines(), "mine.py": REWARD}
+DATA = {"data.jsonl": _lines(PROBLEMS), "test.jsonl": _lines(HELD_OUT), "mine.py": REWARD}
 PLAIN = Training("grpo", SETTINGS)
 ADAPTER = Training("lora", LORA)
 REWARDED = Training("own reward", OWN.replace("REWARD", "'mine:even_digits'"), DATA)

@@ -61,9 +61,9 @@ class Checkpoint:
     def damage_of_weights(self) -> list[str]:
         """Return what of the model or its adapter is missing or cannot be read."""
         adapter = self.folder / "adapter_config.json"
-        config = adapter if adapter.exists() else self.folder / "config.json"
-        found = [_damage_of_json(config)]
-        found += [_damage_of_weights(file) for file in self._weight_files(is_adapter=adapter.exists())]
+        is_adapter = adapter.exists() or (self.folder / "adapter_model.safetensors").exists()
+        found = [_damage_of_json(adapter if is_adapter else self.folder / "config.json")]
+        found += [_damage_of_weights(file) for file in self._weight_files(is_adapter=is_adapter)]
         return [each for each in found if each is not None]
 
     def _weight_files(self, *, is_adapter: bool) -> Iterable[Path]:

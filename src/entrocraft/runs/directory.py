@@ -22,7 +22,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from entrocraft.errors import InvalidValueError, RunDirectoryError
+from entrocraft.errors import InvalidValueError, RunDirectoryError, os_error_line
 from entrocraft.runs.checkpoints import Checkpoint, checkpoints_in
 from entrocraft.runs.files import making, read_regular, unfinished_in, write_text
 from entrocraft.runs.lines import JsonLines, append_line
@@ -108,6 +108,10 @@ class RunDirectory:
                 lock.acquire(timeout=0)
             except Timeout as error:
                 raise RunDirectoryError(f"{self.path} is in use by another process") from error
+            except OSError as error:
+                raise RunDirectoryError(
+                    f"cannot write to {self.path}: {os_error_line(error)}; choose another --output"
+                ) from error
             try:
                 for left in unfinished_in(self.path):  # by a process that was killed while it wrote
                     left.unlink(missing_ok=True)
@@ -142,6 +146,11 @@ class RunDirectory:
             self._refuse_other_config(config, read(self.config()))
         elif self.config_file.is_file() and self.metrics_file.exists():
             self.config()  # says what is wrong with it
+        elif self.metrics_file.exists() and not self.config_file.exists():
+            raise RunDirectoryError(
+                f"{self.config_file} is missing, though {self.metrics_file.name} is there: put it back to go on with "
+                "this run, or choose another --output"
+            )
         elif self.path.is_dir() and {*self.path.iterdir()} - {self.path / ".lock", *unfinished_in(self.path)}:
             raise RunDirectoryError(f"{self.path} is not empty and holds no run; choose another --output")
 

@@ -30,6 +30,8 @@ def explained(error: BaseException, *, step: int, begun: bool) -> EntrocraftErro
     said = first_line(error)
     is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if is_full or type(error).__name__ == "SafetensorError" or any(sign in said for sign in _UNWRITTEN):
+        if any(sign in said for sign in _UNWRITTEN):  # torch does not pass on why
+            said = "a file of the checkpoint was cut short"
         said = os_error_line(error) if isinstance(error, OSError) else said
         return RunDirectoryError(
             f"step {step}: what the run leaves behind cannot be written: {said}. Make room, and go on with --resume"

@@ -107,6 +107,8 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False, resume_
             stop.settle()
             with suppress(OSError):  # of a full disk, say
                 state.end(2 if isinstance(error, EntrocraftError | OSError) else 1, f"error: {first_line(error)}")
+            if isinstance(error, OSError) and not isinstance(error, EntrocraftError):
+                raise explained(error, step=run.last_step() + 1, begun=True) or error from error
             raise
         return outcome
 
@@ -170,7 +172,8 @@ def _go_on(
                 evaluator.evaluate(step)
         write_report(run)
     except (Exception, SystemExit) as error:
-        known = explained(error, step=run.last_step() + 1, begun=run.last_step() > start)
+        last = run.last_step()
+        known = explained(error, step=min(last + 1, total), begun=last > start)
         if known is not None:
             raise known from error
         raise

@@ -172,3 +172,12 @@ def test_pipes_in_the_place_of_its_files_are_damage_and_not_waited_for(tmp_path)
     for name in names:
         os.mkfifo(tmp_path / name)
     assert Checkpoint(1, tmp_path).damage(controlled=False) == [f"{name} cannot be read" for name in names]
+
+
+def test_an_adapter_without_its_configuration_is_told_from_a_whole_model(run):
+    folder = newest(run)
+    (folder / "model.safetensors").rename(folder / "adapter_model.safetensors")
+    (folder / "config.json").rename(folder / "adapter_config.json")
+    assert not checkpoints_in(run.checkpoints)[-1].damage_of_weights()
+    (folder / "adapter_config.json").unlink()
+    assert checkpoints_in(run.checkpoints)[-1].damage_of_weights() == ["adapter_config.json is missing"]

@@ -207,3 +207,11 @@ def test_what_a_process_left_that_was_killed_while_it_wrote_is_no_obstacle_and_g
     left.write_text("half of a later file")
     with run.opened(CONFIG, resume=True):
         assert not left.exists()
+
+
+def test_a_run_that_has_lost_its_configuration_is_told_from_what_is_no_run(run):
+    begin(run)
+    run.append_metrics({"step": 1, "entropy": 0.5})
+    run.config_file.unlink()
+    with pytest.raises(RunDirectoryError, match="config.json is missing.*put it back"):
+        begin(run, resume=True)

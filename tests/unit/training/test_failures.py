@@ -14,3 +14,11 @@ def test_what_says_so_already_or_has_nothing_to_go_on_from_is_left_as_it_is():
     assert explained(said, step=3, begun=True) is said
     first = RewardError("reward 'mine:f' raised")
     assert explained(first, step=1, begun=False) is first
+
+
+def test_a_file_that_torch_could_not_write_whole_is_said_without_its_own_words():
+    cut_short = RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 4166656 vs 4166550")
+    assert str(explained(cut_short, step=3, begun=True)) == (
+        "step 3: what the run leaves behind cannot be written: a file of the checkpoint was cut short. Make room, and "
+        "go on with --resume"
+    )
