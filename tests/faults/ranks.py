@@ -18,10 +18,10 @@ from faults.bench import Bench, Verdict
 from faults.fault import Fault
 from faults.outcomes import Comparison
 from faults.processes import Ended, Started
+from faults.trainings import STEPS
 
 SCRIPT = "faults.two_ranks"
 LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", SCRIPT]
-STEPS = 6
 WHOM = {"rank 0": 0, "rank 1": 1}
 
 

@@ -16,7 +16,7 @@ from trl import GRPOConfig, GRPOTrainer
 from entrocraft.engines.trl import with_entropy_control
 from entrocraft.models import resolve_model
 from entrocraft.runs.checkpoints import checkpoints_in
-from faults.trainings import PROBLEMS
+from faults.trainings import PROBLEMS, STEPS
 
 
 class Progress(TrainerCallback):
@@ -57,7 +57,7 @@ def main():
         reward_funcs=even_digits,
         args=ConfigOnCpu(
             output_dir=str(folder / "checkpoints"),
-            max_steps=6,
+            max_steps=STEPS,
             save_steps=2,
             per_device_train_batch_size=8,
             num_generations=4,
@@ -84,9 +84,14 @@ def main():
         chosen = next(each for each in there if each.step == int(step[0]))
     else:
         chosen = next((each for each in reversed(there) if not each.damage(controlled=True, ranks=ranks)), None)
-    trainer.train(resume_from_checkpoint=str(chosen.folder) if chosen else None)
+    if chosen is not None and chosen.step == STEPS and not step:
+        # Asked to resume a complete run, transformers would make one step too many.
+        log = json.loads((chosen.folder / "trainer_state.json").read_text())["log_history"]
+    else:
+        trainer.train(resume_from_checkpoint=str(chosen.folder) if chosen else None)
+        log = trainer.state.log_history
     if trainer.accelerator.is_main_process:
-        (folder / "log.json").write_text(json.dumps(trainer.state.log_history))
+        (folder / "log.json").write_text(json.dumps(log))
 
 
 if __name__ == "__main__":
