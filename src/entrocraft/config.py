@@ -210,12 +210,25 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def parse_config(data: Mapping[str, Any]) -> RunConfig:
     """Check plain data and return the configuration; see `load_config` for the errors."""
+    _refuse_keys_that_are_no_text(data)
     try:
         return RunConfig(**data)
     except ValidationError as error:
         raise InvalidValueError(f"config: {explained(error, RunConfig)}") from error
     except TypeError as error:  # a key that is not text
         raise InvalidValueError(f"config: {error}") from error
+
+
+def _refuse_keys_that_are_no_text(value: Any, path: str = "") -> None:
+    """Refuse a key such as 1 or `yes`: in the configuration that a run keeps, it would be another one, the text."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            if not isinstance(key, str):
+                raise InvalidValueError(f"config: {path or 'a key'}: expected text as a key, got {key!r:.80}; quote it")
+            _refuse_keys_that_are_no_text(inner, f"{path}.{key}" if path else key)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            _refuse_keys_that_are_no_text(inner, path)
 
 
 def resolved(data: Mapping[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,8 @@ class _Loader(yaml.SafeLoader):
             if known is not None:
                 return known
             sizes[id(node)] = 0  # under way
+            if node.tag not in _TAGS:
+                raise yaml.YAMLError(f"{node.tag.removeprefix(_PREFIX)} is no plain data{_place(node)}")
             children: list[yaml.Node] = []
             if isinstance(node, yaml.MappingNode):
                 self._refuse_repeated_keys(node)
@@ -78,6 +80,15 @@ class _Loader(yaml.SafeLoader):
                     f"{first.column + 1}, and in line {second.line + 1}, column {second.column + 1}; leave one out"
                 )
             places[key] = key_node
+
+
+_PREFIX = "tag:yaml.org,2002:"
+_TAGS = {_PREFIX + name for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
+# What looks like a date is the text that it is: JSON, in which a run keeps its settings, has no dates.
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_PREFIX}timestamp"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def _place(node: yaml.Node) -> str:

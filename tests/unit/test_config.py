@@ -171,3 +171,16 @@ def test_the_default_curve_needs_no_tuning_to_the_model():
     band = EntropyControl().band()
     assert band.unit == "initial"
     assert band.target(0, 10) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("task: {options: {where: {1: 2}}}", "task.options.where: expected text as a key, got 1; quote it"),
+        ("train: {trl: {yes: 2}}", "train.trl: expected text as a key, got True"),
+        ("control: {aggregation: null}", "unknown aggregation mode 'None'"),
+    ],
+)
+def test_what_would_be_another_setting_once_it_is_kept_is_refused(write, text, message):
+    with pytest.raises(InvalidValueError, match=message):
+        load_config(write(text))

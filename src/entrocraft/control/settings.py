@@ -174,7 +174,8 @@ class EntropyControl:
             ("aggregation", _AGGREGATIONS),
         ):
             value = getattr(self, name)
-            if value is not None and value not in known:
+            left_out = value is None and name != "aggregation"  # which has a default of its own
+            if not left_out and value not in known:
                 raise UnknownNameError.of(f"{name} mode", value, known)
         for name in ("steering", "rollouts"):
             value = getattr(self, name)
