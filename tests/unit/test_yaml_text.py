@@ -81,7 +81,9 @@ def test_what_looks_like_a_date_is_the_text_that_it_is():
     assert read_yaml("day: 2026-01-01\nnone: 2026-13-45") == {"day": "2026-01-01", "none": "2026-13-45"}
 
 
-@pytest.mark.parametrize("text", ["a: !!binary aGk=", "!!set {a, b}", "!!timestamp 2026-01-01", "!!omap [a: 1]", "!x y"])
+@pytest.mark.parametrize(
+    "text", ["a: !!binary aGk=", "!!set {a, b}", "!!timestamp 2026-01-01", "!!omap [a: 1]", "!x y"]
+)
 def test_what_json_has_no_word_for_is_refused(text):
     with pytest.raises(yaml.YAMLError, match="is no plain data"):
         read_yaml(text)
