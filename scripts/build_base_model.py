@@ -131,7 +131,8 @@ def write_card(folder: Path, steps: int, numbers: Sequence[int]) -> None:
     for number, (temperature, top_p) in product(numbers, ((1.0, 1.0), (0.6, 0.95))):
         task = Countdown(num_numbers=number)
         sampling = SamplingConfig(temperature=temperature, top_p=top_p)
-        samples = evaluate(TransformersSampler(model, tokenizer), task, task.problems("test", 200), sampling)
+        problems = task.problems_asked_for("test", None, 200)
+        samples = evaluate(TransformersSampler(model, tokenizer), task, problems, sampling)
         scores = with_intervals(correctness(correct_by_problem(samples), [1, 8, 32]))
         cells = (
             f"{scores[k]:.3f} [{scores[f'{k}/low']:.3f}, {scores[f'{k}/high']:.3f}]"
