@@ -123,12 +123,16 @@ def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explan
     _, r_squared_line = _fit(entropy, line)
 
     kept_nats = {name: gain * values for name, values in kept.items()}
+    rejected_nats = {name: gain * (whole[name] - kept[name]) for name in QUADRANTS}
     changes, drifted = np.diff(entropy), drift * moved
+    terms = [changes, drifted, *kept_nats.values(), *rejected_nats.values()]
+    if not math.isfinite(sum(float(np.abs(term).sum()) for term in terms)):
+        raise MeasurementError("entropies or quadrants are too large to be added up; the run cannot be explained")
     return Explanation(
         steps=[line["step"] for line in lines[:-1]],
         changes=changes.tolist(),
         kept={name: values.tolist() for name, values in kept_nats.items()},
-        rejected={name: (gain * (whole[name] - kept[name])).tolist() for name in QUADRANTS},
+        rejected={name: values.tolist() for name, values in rejected_nats.items()},
         drift=drifted.tolist(),
         unexplained=(changes - drifted - np.sum(list(kept_nats.values()), axis=0)).tolist(),
         gain=float(gain),

@@ -138,3 +138,11 @@ def test_values_that_say_nothing_are_refused():
         explain(same)
     with pytest.raises(MeasurementError, match="cannot be told from the drift"):
         explain([line | {f"kept_quadrants/{name}": 0.0 for name in QUADRANTS} for line in run_lines()])
+
+
+def test_numbers_too_large_to_be_added_up_are_refused():
+    lines = run_lines()
+    for i, line in enumerate(lines):
+        line["entropy"] = 1e308 * (-1) ** i
+    with pytest.raises(MeasurementError, match="too large"):
+        explain(lines)
