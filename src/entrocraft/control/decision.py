@@ -13,11 +13,11 @@ from entrocraft.errors import UnknownNameError
 Normalize = Literal["kept", "all"]
 """What the loss is averaged over: `kept`, what is kept (Eq. 5); `all`, what is left out included."""
 
-KNOBS = ("entropy_coef", "clip_high", "temperature")
+KNOBS = ("entropy_coef", "clip_low", "clip_high", "temperature")
 """Settings of the algorithm that a decision may turn, beside what it says of rollouts, advantages and tokens."""
 
-TURNABLE = frozenset({"rollouts", "tokens", "advantages", *KNOBS})
-"""All that decisions may set; see `Method.turns`."""
+TURNABLE = frozenset({"rollouts", "tokens", "advantages", "surrogate", *KNOBS})
+"""All that decisions and surrogates may set; see `Method.turns`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,9 +36,10 @@ class Decision:
     """(B,) what the update must use; 0 where rejected."""
     knobs: Mapping[str, float] = field(default_factory=dict)
     """Values for some of `KNOBS`: `entropy_coef` is added to the coefficient of the loss's entropy bonus (a penalty, if
-    negative), `clip_high` replaces the upper clip range, `temperature` the sampling temperature."""
+    negative), `clip_low` and `clip_high` replace the clip range `1 - clip_low ... 1 + clip_high` of the ratio,
+    `temperature` the sampling temperature."""
     note: Any = None
-    """Whatever the method's `decide` has to tell its `weigh`."""
+    """Whatever the method's `decide` has to tell its `weigh` and its `surrogate`."""
     normalize: Normalize = "kept"
     """What the loss is averaged over; see `loss_scale`."""
     kept_share: float | None = None

@@ -1,4 +1,4 @@
 """How the knobs that a decision turns get to where a framework computes its loss: beside the batch, in own fields."""
 
-KNOB_FIELDS = {"entropy_coef": "entrocraft_entropy_coef", "clip_high": "entrocraft_clip_high"}
+KNOB_FIELDS = {name: f"entrocraft_{name}" for name in ("entropy_coef", "clip_low", "clip_high")}
 """By knob: the field of a batch, or the setting beside it, that holds its value."""

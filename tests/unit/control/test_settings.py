@@ -172,7 +172,9 @@ def test_a_band_of_a_schedule_of_ones_own_is_taken_as_it_is():
     assert EntropyControl.of(Band(lower=0.3, upper=Sawtooth())).band()(0, 10) == (0.3, 0.3)
 
 
-ALL = frozenset({"rollouts", "tokens", "advantages", "entropy_coef", "clip_high", "temperature"})
+ALL = frozenset(
+    {"rollouts", "tokens", "advantages", "surrogate", "entropy_coef", "clip_low", "clip_high", "temperature"}
+)
 
 
 def engine(without=(), blind_to=()):

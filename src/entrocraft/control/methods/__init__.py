@@ -4,19 +4,26 @@ from collections.abc import Mapping
 from inspect import isclass, signature
 from typing import Any
 
+from entrocraft.control.methods.adaptive_clip import AdaptiveClip
+from entrocraft.control.methods.aent import AEnt
+from entrocraft.control.methods.bapo import Bapo
 from entrocraft.control.methods.base import Method, Total
 from entrocraft.control.methods.budget import Budget
+from entrocraft.control.methods.ce_gppo import CeGppo
 from entrocraft.control.methods.clip_b import ClipB
 from entrocraft.control.methods.clip_cov import ClipCov
+from entrocraft.control.methods.clip_higher import ClipHigher
 from entrocraft.control.methods.ds_grpo import DsGrpo
 from entrocraft.control.methods.entropic import Entropic, EntropicPort, EntropicReleased
-from entrocraft.control.methods.entropy_bonus import EntropyBonus
+from entrocraft.control.methods.entropy_bonus import EntropyBonus, FixedBonus
 from entrocraft.control.methods.grpo_dropout import GrpoDropout
+from entrocraft.control.methods.kl_cov import KlCov
 from entrocraft.control.methods.none import NoControl
 from entrocraft.control.methods.probabilistic import Probabilistic
 from entrocraft.control.methods.repo_r import RepoR
 from entrocraft.control.methods.reward import Reward
 from entrocraft.control.methods.sign import Advantage, Predicted
+from entrocraft.control.methods.siren import Siren
 from entrocraft.control.methods.stare import Stare
 from entrocraft.control.methods.steer_weights import SteerWeights
 from entrocraft.control.methods.token import Token
@@ -24,21 +31,29 @@ from entrocraft.control.methods.ucpo import Ucpo
 from entrocraft.errors import InvalidValueError, UnknownNameError
 
 METHODS: dict[str, type[Method]] = {
+    "adaptive_clip": AdaptiveClip,
     "advantage": Advantage,
+    "aent": AEnt,
+    "bapo": Bapo,
     "budget": Budget,
+    "ce_gppo": CeGppo,
     "clip_b": ClipB,
     "clip_cov": ClipCov,
+    "clip_higher": ClipHigher,
     "ds_grpo": DsGrpo,
     "entropic": Entropic,
     "entropic_port": EntropicPort,
     "entropic_released": EntropicReleased,
     "entropy_bonus": EntropyBonus,
+    "fixed_bonus": FixedBonus,
     "grpo_dropout": GrpoDropout,
+    "kl_cov": KlCov,
     "none": NoControl,
     "predicted": Predicted,
     "probabilistic": Probabilistic,
     "repo_r": RepoR,
     "reward": Reward,
+    "siren": Siren,
     "stare": Stare,
     "steer_weights": SteerWeights,
     "token": Token,
@@ -113,6 +128,11 @@ def check_needs(method: Method, name: str) -> None:
         raise UnknownNameError.of(f"signal that method {name!r} needs", need, SIGNALS)
     for turn in sorted(set(method.turns) - TURNABLE):
         raise UnknownNameError.of(f"setting that method {name!r} turns", turn, TURNABLE)
+    if type(method).surrogate is not Method.surrogate and "surrogate" not in method.turns:
+        raise InvalidValueError(
+            f"method {name!r} has a surrogate, and says that it turns {', '.join(sorted(method.turns)) or 'nothing'}; "
+            "add 'surrogate' to `turns`, for engines to know"
+        )
 
 
 __all__ = ["METHODS", "Method", "Total", "build_method", "check_needs", "method_class", "name_of"]

@@ -10,6 +10,7 @@ from torch import Tensor
 from entrocraft.control.batch import Batch, Tokens
 from entrocraft.control.decision import Decision, Normalize
 from entrocraft.control.goal import Goal
+from entrocraft.control.surrogate import MiniBatch, Surrogate
 from entrocraft.errors import InvalidValueError
 
 Total = Callable[[Tensor], Tensor]
@@ -35,9 +36,13 @@ class Method(ABC):
     """Signals that decisions may depend on, beyond entropy and advantages; see `control.signals.SIGNALS`."""
     turns: frozenset[str] = frozenset({"rollouts"})
     """What decisions set: `rollouts` (which are kept, at their advantages times one factor), `tokens` (a factor on each
-    token's advantage), `advantages` (a new one for each rollout), and the knobs of `control.decision.KNOBS`."""
+    token's advantage), `advantages` (a new one for each rollout), `surrogate` (what `surrogate` returns), and the knobs
+    of `control.decision.KNOBS`."""
     normalize: Normalize = "kept"
     """What the loss is averaged over where something is left out; decisions say the same."""
+    acts_on_ratio: bool = False
+    """True for what makes no difference in the first update on a batch, where the ratio is 1: engines warn of runs that
+    make but one."""
 
     def wants(self, batch: Batch, goal: Goal) -> frozenset[str]:
         """Return which of `needs` this decision depends on; the engine makes them before it asks."""
@@ -56,6 +61,13 @@ class Method(ABC):
 
     def weigh(self, tokens: Tokens, decision: Decision) -> Tensor | None:
         """Return a factor on each token's advantage (B, T) on this rank, 0 to leave it out; None for all alike."""
+        return None
+
+    def surrogate(self, seen: MiniBatch, decision: Decision, total: Total) -> Surrogate | None:
+        """Return what stands in for the loss's own surrogate in this mini-batch; None to leave it as it is.
+
+        Asked each time that the loss is computed, on every rank, by engines that carry `surrogate`.
+        """
         return None
 
     def state_dict(self) -> dict[str, Any]:

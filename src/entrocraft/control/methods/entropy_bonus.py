@@ -63,3 +63,33 @@ class EntropyBonus(Method):
         """Restore what `state_dict` returned; raises `InvalidValueError` if it is another method's."""
         check_state("controller state of an entropy bonus", state, self.state_dict())
         self.coef = float(state["coef"])
+
+
+class FixedBonus(Method):
+    """Add `coef * H` to the objective, always with the same coefficient: the classic remedy.
+
+    The curve is watched and not followed: the method has no target.
+
+    Args:
+        coef: The coefficient, per nat.
+
+    Raises:
+        InvalidValueError: The coefficient is negative.
+
+    Source: A3C, arXiv 1602.01783, by common usage; 0.003 is the coefficient of the paper's scripts.
+
+    Example:
+        >>> import torch
+        >>> batch = Batch(step=1, entropy=0.5, advantages=torch.ones(1))
+        >>> dict(FixedBonus().decide(batch, Goal(lower=0.4, target=0.5, upper=0.6)).knobs)
+        {'entropy_coef': 0.003}
+    """
+
+    turns = frozenset({"entropy_coef"})
+
+    def __init__(self, coef: float = 0.003):
+        self.coef = checked_number("coef", coef)
+
+    def decide(self, batch: Batch, goal: Goal) -> Decision:
+        knobs = {"entropy_coef": self.coef}
+        return Decision.everything(batch, knobs=knobs, metrics=dict(knobs))

@@ -1,5 +1,6 @@
 """What TRL's own arguments rule out: refused before the model loads, with what to set instead."""
 
+import warnings
 from typing import Any
 
 from entrocraft.control import EntropyControl
@@ -10,6 +11,7 @@ from entrocraft.engines.trl.settings import (
     capabilities,
     loss_type_of,
     optimizer_name,
+    ratio_stays_at_one,
     top_entropy_quantile,
 )
 from entrocraft.errors import InvalidValueError
@@ -70,4 +72,15 @@ def check_trainer_args(control: EntropyControl, method: Method, name: str, train
         raise InvalidValueError(
             "RLOOTrainer puts its KL penalty and reward clipping into the advantages, which `estimator` and method "
             "'reward' replace by the raw rewards; set beta=0.0 and reward_clip_range=None, or use GRPOTrainer"
+        )
+
+
+def warn_if_idle(method: Method, name: str, trainer_args: Any) -> None:
+    """Warn of a method that acts on the ratio of new to old probabilities where it is always 1."""
+    if method.acts_on_ratio and ratio_stays_at_one(trainer_args):
+        warnings.warn(
+            f"method {name!r} acts on the ratio of new to old probabilities, which is 1 where each batch of rollouts "
+            "makes one update: this run is plain GRPO. Set steps_per_generation to a multiple of "
+            "gradient_accumulation_steps, such as 4 times it, or num_iterations to more than 1",
+            stacklevel=3,
         )

@@ -4,6 +4,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+_EPSILONS = {"clip_low": "epsilon_low", "clip_high": "epsilon_high"}
+
 
 @contextmanager
 def turned(trainer: Any, knobs: Mapping[str, float]) -> Iterator[None]:
@@ -11,15 +13,14 @@ def turned(trainer: Any, knobs: Mapping[str, float]) -> Iterator[None]:
 
     Args:
         trainer: A GRPOTrainer or RLOOTrainer.
-        knobs: By name: `entropy_coef` comes on top of the coefficient that the user's arguments ask for, `clip_high`
-            takes the place of `epsilon_high`.
+        knobs: By name: `entropy_coef` comes on top of the coefficient that the user's arguments ask for, `clip_low`
+            and `clip_high` take the places of `epsilon_low` and `epsilon_high`.
     """
     values: dict[str, Any] = {}
     if "entropy_coef" in knobs:
         # TRL looks at the flag, settled when the trainer was made, before it looks at the coefficient.
         values |= {"entropy_coef": trainer.entropy_coef + knobs["entropy_coef"], "_entropy_bonus_enabled": True}
-    if "clip_high" in knobs:
-        values["epsilon_high"] = knobs["clip_high"]
+    values |= {_EPSILONS[name]: value for name, value in knobs.items() if name in _EPSILONS}
     own = {name: getattr(trainer, name) for name in values}
     _set(trainer, values)
     try:

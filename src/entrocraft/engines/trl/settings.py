@@ -52,9 +52,17 @@ def capabilities(trainer_args: Any) -> Capabilities:
             "use_adaptive_entropy governs itself; use GRPOTrainer without them, or entropy_bonus=0.0"
         )
     if loss_type not in CLIPPING_LOSSES:
-        why_not["clip_high"] = (
+        why_not["clip_low"] = why_not["clip_high"] = why_not["surrogate"] = (
             f"loss_type={loss_type!r} has no clip range; use one of {', '.join(sorted(CLIPPING_LOSSES - {'rloo'}))}"
         )
+    if "tokens" in why_not:
+        why_not["surrogate"] = (
+            "it is made of single tokens' ratios, all of them; use GRPOTrainer with importance_sampling_level='token' "
+            "and top_entropy_quantile=1.0"
+        )
+    for name in ("delta", "off_policy_mask_threshold", "use_liger_kernel"):
+        if getattr(trainer_args, name, None):
+            why_not["surrogate"] = f"{name} clips or computes the loss in a way of its own; leave it unset"
     return Capabilities.all_but(f"TRL's {'RLOO' if loss_type == 'rloo' else 'GRPO'}Trainer", why_not)
 
 
@@ -88,6 +96,12 @@ def steps_per_decision(trainer_args: Any) -> float:
     """Return how many optimizer steps follow one batch of rollouts; less than 1 if a step takes several batches."""
     passes = trainer_args.steps_per_generation * trainer_args.num_iterations
     return float(passes / trainer_args.gradient_accumulation_steps)
+
+
+def ratio_stays_at_one(trainer_args: Any) -> bool:
+    """Return True if each batch of rollouts makes one update: TRL then takes the policy itself for the old one."""
+    once: bool = trainer_args.steps_per_generation <= trainer_args.gradient_accumulation_steps
+    return once and bool(trainer_args.num_iterations == 1)
 
 
 def optimizer_name(trainer_args: Any) -> str:

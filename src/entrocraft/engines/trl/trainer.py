@@ -15,18 +15,16 @@ from entrocraft.control import EntropyControl
 from entrocraft.control.controller import Controller
 from entrocraft.control.decision import Decision
 from entrocraft.engines.checkpoints import load_state, save_state
-from entrocraft.engines.decider import Decider, Update
-from entrocraft.engines.knobs import KNOB_FIELDS
+from entrocraft.engines.decider import Decider
 from entrocraft.engines.recorder import RolloutRecorder
 from entrocraft.engines.rollouts import Rollouts
-from entrocraft.engines.trl.checks import check_trainer_args, checked_control
-from entrocraft.engines.trl.knobs import turned
+from entrocraft.engines.trl.checks import check_trainer_args, checked_control, warn_if_idle
+from entrocraft.engines.trl.loss import ControlledLoss
 from entrocraft.engines.trl.ranks import AcceleratorRanks
 from entrocraft.engines.trl.recording import record, summed_rewards
-from entrocraft.engines.trl.rows import Batch, keep_rows, loss_mask, num_loss_tokens
+from entrocraft.engines.trl.rows import Batch, loss_mask
 from entrocraft.engines.trl.scorer import PolicyScorer
 from entrocraft.engines.trl.settings import (
-    LOSS_DENOMINATOR,
     ROLLOUT_MEAN_LOSSES,
     loss_type_of,
     optimizer_memory,
@@ -36,9 +34,6 @@ from entrocraft.engines.trl.whole_model import WholeModelPredictor
 from entrocraft.entropy import entropy_sums
 from entrocraft.errors import InvalidValueError
 from entrocraft.runs.checkpoints import Checkpoint
-
-# Carried through TRL's shuffle and split.
-_KEEP, _SCALE = "entrocraft_keep", "entrocraft_scale"
 
 
 class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ignore[misc]
@@ -76,7 +71,6 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         self._rewards_per_func: Tensor | None = None
         self._decision: Decision | None = None
         self._decisions_of_step: list[Decision] = []
-        self._rows_of_step = 0
         self._tag_names = [*self._tag_names, "entrocraft"]
         super().__init__(*args, **kwargs)
         control = self.entropy_control = self._checked(entropy_controller, self.args)  # or TRL's defaults
@@ -94,8 +88,11 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             by_rollout=by_rollout,
             other_terms=any(getattr(self, name, False) for name in names),
         )
-        self._drops = control.drops(self.entropy_controller.method)
-        exact = "change" in self.entropy_controller.method.needs and control.predictor == "exact"
+        method = self.entropy_controller.method
+        warn_if_idle(method, self.entropy_controller.name, self.args)
+        self._drops = control.drops(method)
+        self._loss = ControlledLoss(self, super()._compute_loss, method, self._ranks, drops=self._drops)
+        exact = "change" in method.needs and control.predictor == "exact"
         self._scorer = PolicyScorer(self, super()._get_per_token_logps_and_entropies, exact)
         self._whole_model = None
         if control.sees_whole_model:
@@ -127,6 +124,8 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         )
         if captures:
             self._scorer.capture(log_probs, cast(Tensor, entropies))
+        elif self._loss.live is not None:
+            self._loss.live.see(log_probs, entropies)
         return log_probs, entropies if compute_entropy else None, aux_loss
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:
@@ -172,7 +171,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
             change = None if update.batch is None else update.batch.change
             own = (rollouts.advantages_B, update.kept_tokens_B)
             record(self._recorder, self, batch, *own, rewards=rewards, change=change)
-        return self._with_update(batch, update), update.decision
+        return self._loss.prepared(batch, update), update.decision
 
     def _estimate_advantages(self, estimator: Any) -> Tensor:
         """Return this rank's advantages from one of our estimators instead of the trainer's."""
@@ -180,64 +179,8 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         advantages = estimators.estimate(estimator, rewards.view(-1, self.num_generations)).flatten()
         return self._ranks.local(advantages).float().to(self.accelerator.device)
 
-    # ---- carry out -----------------------------------------------------------------------------------
-
-    @property
-    def _loss_denominator(self) -> str:
-        return LOSS_DENOMINATOR.get(loss_type_of(self), "rows")
-
-    def _with_update(self, batch: Batch, update: Update) -> Batch:
-        """Return the batch with the advantages that were decided, and with what `_compute_loss` needs for the rest."""
-        if update.changes_nothing:
-            return batch  # in band: the trainer's own step, untouched to the bit
-        device = update.keep_B.device
-        batch = batch | {"advantages": update.advantages}
-        knobs = update.decision.turned
-        # TRL's shuffle and split hand tensors without a dimension to every micro-batch.
-        batch |= {KNOB_FIELDS[name]: torch.tensor(value, device=device) for name, value in knobs.items()}
-        if update.decision.keep.all():
-            return batch
-        scale = update.loss_scale(by_tokens=self._loss_denominator != "rows")
-        return batch | {_KEEP: update.keep_B, _SCALE: torch.tensor(scale, device=device)}
-
     def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
-        inputs = dict(inputs)
-        knobs = {name: float(inputs.pop(key)) for name, key in KNOB_FIELDS.items() if key in inputs}
-        with turned(self, knobs):
-            if _KEEP in inputs:
-                return self._loss_of_kept(model, inputs)
-            if self.model.training:
-                self._rows_of_step += len(inputs["completion_ids"])
-            return super()._compute_loss(model, inputs)
-
-    def _loss_of_kept(self, model: Any, inputs: Batch) -> Tensor:
-        """Return the loss over the kept rows of a micro-batch, averaged as was decided."""
-        keep_B, factor = inputs.pop(_KEEP), inputs.pop(_SCALE)
-        rows_per_rank = self.accelerator.gather(keep_B.sum().view(1))
-        self._rows_of_step += int(rows_per_rank.sum())
-
-        # Every loss is homogeneous in the advantage, so scaling it scales the policy gradient and leaves TRL's
-        # entropy bonus and load-balancing term alone.
-        if not self._drops:
-            return super()._compute_loss(model, inputs | {"advantages": inputs["advantages"] * factor})
-
-        # TRL gathers one value per row for its metrics, which needs as many rows on every rank.
-        kept = keep_rows(inputs, keep_B, num_rows=max(int(rows_per_rank.max()), 1))
-        # From the mean over the rows passed on to the mean over all rows of the micro-batch; `factor` goes on
-        # from there to what `normalize` asks for.
-        if self._loss_denominator == "rows":
-            factor = factor * (len(kept["completion_ids"]) / len(keep_B))
-        elif self._loss_denominator == "tokens":
-            factor = factor * (num_loss_tokens(kept) / num_loss_tokens(inputs).clamp(min=1))
-        kept["advantages"] = kept["advantages"] * factor
-        beta = self.beta
-        # The KL term of the kept rows is averaged like their policy term. Zero would switch off the exchange of
-        # its metric on this rank alone; where the factor is zero no row is kept, so any value will do.
-        self.beta = beta * float(factor) or beta
-        try:
-            return super()._compute_loss(model, kept)
-        finally:
-            self.beta = beta
+        return self._loss(model, inputs, self._decision)
 
     # ---- log, skip, save -----------------------------------------------------------------------------
 
@@ -250,7 +193,7 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
     def _before_optimizer_step(self, model: Any) -> None:
         """Log the decisions behind this step; if it had no rollout to learn from, leave the weights alone."""
         decisions, self._decisions_of_step = self._decisions_of_step, []
-        num_rows, self._rows_of_step = self._rows_of_step, 0
+        num_rows = self._loss.take_num_rows()
         # Masked rows still pull towards the reference.
         skip = num_rows == 0 and (self._drops or self.beta == 0.0)
         # TRL logs means: where a step takes several batches of rollouts, those of their decisions.

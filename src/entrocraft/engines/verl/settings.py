@@ -1,5 +1,6 @@
 """The `entrocraft` block of a verl configuration, and what of the rest bears on it; `checks` says what rules it out."""
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,11 +96,20 @@ class VerlSettings:
         if source not in ("measured", "rollout"):
             raise UnknownNameError.of("entrocraft.entropy_source", source, ["measured", "rollout"])
         control = EntropyControl.of(plain).settled(capabilities(config, mode, source == "rollout"))
-        actor = config.actor_rollout_ref.actor
+        actor, method = config.actor_rollout_ref.actor, control.new_method()
+        updates = config.data.train_batch_size / actor.ppo_mini_batch_size * actor.ppo_epochs
+        if method.acts_on_ratio and updates <= 1:
+            warnings.warn(
+                f"method {control.method_name!r} acts on the ratio of new to old probabilities, which is 1 where each "
+                "batch of rollouts makes one update: this run is plain GRPO. Set "
+                "actor_rollout_ref.actor.ppo_mini_batch_size to a part of data.train_batch_size, such as a quarter, or "
+                "ppo_epochs to more than 1",
+                stacklevel=2,
+            )
         return cls(
             mode=mode,
             control=control,
-            method=control.new_method(),
+            method=method,
             entropy_from_rollouts=source == "rollout",
             # SAPO averages in its own way, whatever is asked for.
             aggregation=ROLLOUT_MEAN if loss_mode(actor) == "sapo" else str(actor.loss_agg_mode),
@@ -117,6 +127,7 @@ def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> 
     loss, adv_estimator = loss_mode(config.actor_rollout_ref.actor), config.algorithm.adv_estimator
     why_not = {
         "temperature": "its samplers and its scoring passes each hold a copy of the temperature; choose another method",
+        "surrogate": "its loss is computed by workers that hold no method; choose another method, or train with TRL",
     }
     if loss in RATIO_PER_ROLLOUT:
         why_not["tokens"] = f"loss_mode={loss} weighs a rollout as a whole; use method 'budget', or name no method"
@@ -130,14 +141,15 @@ def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> 
             "rollouts; use another, such as grpo"
         )
     if mode == "separate_async":
-        for knob in ("entropy_coef", "clip_high"):
+        for knob in ("entropy_coef", "clip_low", "clip_high"):
             why_not[knob] = (
                 "separate_async replaces the workers by its own, which take their settings from the configuration, "
                 "once; use another trainer mode, or entropy_bonus=0.0 and actor_rollout_ref.actor.entropy_coeff for a "
                 "bonus throughout"
             )
     elif loss not in CLIPPING:
-        why_not["clip_high"] = f"loss_mode={loss} has no clip range; use one of {', '.join(CLIPPING)}"
+        reason = f"loss_mode={loss} has no clip range; use one of {', '.join(CLIPPING)}"
+        why_not["clip_low"] = why_not["clip_high"] = reason
     if entropy_from_rollouts:
         for signal in ("change", "visitation", "token_entropy"):
             why_not[signal] = (

@@ -21,7 +21,7 @@ from verl.workers.utils.padding import no_padding_2_padding
 from entrocraft.dynamics.whole_model import ascent_step, last_blocks, log_prob_change_by_shift
 from entrocraft.engines.knobs import KNOB_FIELDS
 
-_TURNED = {"entropy_coef": "entropy_coeff", "clip_high": "clip_ratio_high"}
+_TURNED = {"entropy_coef": "entropy_coeff", "clip_low": "clip_ratio_low", "clip_high": "clip_ratio_high"}
 """By knob: the field of verl's configuration that its loss reads."""
 
 EXCESS, RISE = "entropy_excess", "log_prob_rise"

@@ -12,7 +12,7 @@ from support.histories import T, all_one_way, sampled
 from entrocraft import Band
 from entrocraft.advantages import available, estimate_by_group
 from entrocraft.control.controller import Controller, course_and_method
-from entrocraft.control.decision import KNOBS
+from entrocraft.control.decision import TURNABLE
 from entrocraft.control.methods import METHODS
 from entrocraft.control.methods.following import Following
 from entrocraft.control.settings import EntropyControl
@@ -127,7 +127,7 @@ def test_two_ranks_decide_and_weigh_as_one_does(name):
 def test_a_method_says_what_it_needs_and_turns_in_known_words(name):
     method = METHODS[name]()
     assert method.needs <= SIGNALS.keys()
-    assert method.turns <= {"rollouts", "tokens", "advantages", *KNOBS}
+    assert method.turns <= TURNABLE
     assert method.normalize in ("kept", "all")
 
 
