@@ -1,6 +1,7 @@
 """docs/extending.md: each block of code on the page runs, and does what the page says."""
 
 import json
+import math
 import re
 import shlex
 import sys
@@ -13,8 +14,9 @@ from trl import GRPOConfig, RLOOConfig
 
 import entrocraft as ec
 from entrocraft.config import load_config
-from entrocraft.control.decision import KNOBS
+from entrocraft.control.decision import TURNABLE
 from entrocraft.control.signals import SIGNALS
+from entrocraft.control.surrogate import MiniBatch
 from entrocraft.engines.decider import Decider
 from entrocraft.engines.ranks import OneRank
 from entrocraft.engines.rollouts import Rollouts
@@ -91,8 +93,8 @@ def table_under(heading):
 
 def test_no_block_is_left_out():
     assert list(FILES) == [
-        *("mine.py", "half.yaml", "gentle.py", "bonus.py", "sawtooth.py", "estimators.py", "estimated.yaml"),
-        *("rewards.py", "sums.yaml", "squares.py", "loop.py"),
+        *("mine.py", "half.yaml", "gentle.py", "bonus.py", "soft_clip.py", "sawtooth.py", "estimators.py"),
+        *("estimated.yaml", "rewards.py", "sums.yaml", "squares.py", "loop.py"),
     ]
     assert len(FILES) + len(SCRIPTS) + len(COMMANDS) + 1 == len(BLOCKS)
 
@@ -137,6 +139,22 @@ def test_bonus_adds_up_what_is_missing_and_goes_on_where_it_was():
     resumed = Run({"name": "bonus:Bonus", "gain": 0.02}, BELOW)
     resumed.controller.load_state_dict(json.loads(json.dumps(run.controller.state_dict())))
     assert resumed.decided().decision.turned == run.decided().decision.turned
+
+
+def test_soft_clip_weighs_by_how_far_the_ratio_has_gone():
+    (stats, mask_BT), method = sampled(), ec.EntropyControl(method="soft_clip:SoftClip").new_method()
+    columns = {"entropy_BT": stats.entropy_BT, "mask_BT": mask_BT, "advantages_BT": torch.ones(B, T)}
+    for ratio, factor in ((1.0, 1.0), (1.2, 0.402), (1 / 1.2, 0.402)):
+        seen = MiniBatch(
+            log_probs_BT=stats.log_probs_BT + math.log(ratio), old_log_probs_BT=stats.log_probs_BT, **columns
+        )
+        asked = method.surrogate(
+            seen, ec.Decision.everything(ec.Batch(step=1, entropy=0.6, advantages=ADVANTAGES)), sum
+        )
+        assert asked.advantages_BT[mask_BT.bool()].tolist() == pytest.approx([factor] * int(mask_BT.sum()), abs=1e-3)
+    with pytest.raises(InvalidValueError, match="'soft_clip:SoftClip' sets surrogate, which TRL's RLOOTrainer cannot"):
+        args = {"output_dir": "out", "use_cpu": True, "bf16": False, "report_to": "none"}
+        checked_control(ec.EntropyControl(method="soft_clip:SoftClip"), RLOOConfig(**args))
 
 
 def test_a_method_is_refused_where_it_cannot_be_carried_out():
@@ -227,11 +245,10 @@ def test_what_engines_carry_and_offer_is_what_they_say():
         *(capabilities_of_verl(config, mode, False) for mode in ("sync", "separate_async")),
     ]
     rows = table_under("What each engine carries")
-    turns = {"rollouts", "tokens", "advantages", *KNOBS}
-    assert rows.keys() == turns | SIGNALS.keys()
+    assert rows.keys() == TURNABLE | SIGNALS.keys()
     for name, cells in rows.items():
         for cell, engine in zip(cells[-4:], engines, strict=True):
-            is_able = name in (engine.carries if name in turns else engine.offers)
+            is_able = name in (engine.carries if name in TURNABLE else engine.offers)
             assert cell.split(",")[0] == ("yes" if is_able else "no"), f"{name} on {engine.engine}"
             assert is_able or engine.why_not[name]
 

@@ -55,8 +55,24 @@ REFUSED_BY_TRL = {
         ({"method": "entropy_bonus"}, GRPOConfig, {"use_adaptive_entropy": True}),
         ({"method": "entropy_bonus"}, GRPOConfig, {"use_liger_kernel": True}),
     ],
-    "methods that set `clip_high`": [
-        ({"method": turning("clip_high")}, GRPOConfig, {"loss_type": loss}) for loss in ("cispo", "sapo", "vespo")
+    "methods that set `clip_low`, `clip_high` or": [
+        ({"method": turning(name)}, GRPOConfig, {"loss_type": loss})
+        for name in ("clip_low", "clip_high", "surrogate")
+        for loss in ("cispo", "sapo", "vespo")
+    ],
+    "methods that set `surrogate`": [
+        ({"method": "kl_cov"}, RLOOConfig, {}),
+        *(
+            ({"method": name}, GRPOConfig, changes)
+            for name in ("kl_cov", "ce_gppo", "bapo", "siren")
+            for changes in (
+                SEQUENCE,
+                {"top_entropy_quantile": 0.2},
+                {"delta": 4.0},
+                {"off_policy_mask_threshold": 0.1},
+                {"use_liger_kernel": True},
+            )
+        ),
     ],
     "methods that set `temperature`": [
         ({"method": turning("temperature")}, config_class, {}) for config_class in (GRPOConfig, RLOOConfig)
@@ -129,10 +145,14 @@ REFUSED_BY_VERL = {
     "`predictor=whole_model` under `separate_async`": [
         [*WHOLE_MODEL, SEPARATE],
         [method("entropy_bonus"), SEPARATE],
+        [turns("clip_low"), SEPARATE],
         [turns("clip_high"), SEPARATE],
         ["+entrocraft={method: predicted, fallback: escalate, entropy_bonus: 0.01}", SEPARATE],
     ],
-    "methods that set `clip_high`": [[turns("clip_high"), f"{LOSS}=sapo"], [turns("clip_high"), f"{LOSS}=kl_cov"]],
+    "methods that set `clip_low` or": [
+        [turns(knob), f"{LOSS}={loss}"] for knob in ("clip_low", "clip_high") for loss in ("sapo", "kl_cov")
+    ],
+    "methods that set `surrogate`": [[method(name)] for name in ("kl_cov", "ce_gppo", "bapo", "siren")],
     "methods that set `temperature`": [[turns("temperature")]],
     "methods that set tokens (`token`": [
         [method(name), f"{LOSS}={loss}"]

@@ -378,7 +378,7 @@ CISPO = "train.trl={loss_type: cispo, epsilon_high: 5.0}"
     ("arguments", "message"),
     [
         (["control.method=tokne"], "unknown method 'tokne': did you mean 'token'?"),
-        (["control.method=brand_new"], "unknown method 'brand_new': Known: advantage, budget, clip_b"),
+        (["control.method=brand_new"], "unknown method 'brand_new': Known: adaptive_clip, advantage, aent"),
         (
             ["control.method=nowhere:Half"],
             "cannot import nowhere: there is no module 'nowhere' in the working directory",

@@ -173,7 +173,7 @@ def test_a_surrogate_that_cannot_be_used_ends_the_run_with_its_name(make_trainer
 SMALL = """
 task: {num_problems: 40}
 control: {schedule: 0.9, width: 0.02}
-train: {steps: 4, prompts_per_step: 4, rollouts_per_prompt: 4, save_every: 2, trl: {steps_per_generation: 4}}
+train: {steps: 4, prompts_per_step: 4, rollouts_per_prompt: 4, save_every: 4, trl: {steps_per_generation: 4}}
 eval: {num_problems: 2, num_samples: 2, k: [1]}
 """
 NEW = ["adaptive_clip", "aent", "bapo", "ce_gppo", "clip_higher", "fixed_bonus", "kl_cov", "siren"]

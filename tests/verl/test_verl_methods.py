@@ -1,7 +1,10 @@
 """Methods through verl's stock command, on the CPU: the library's and a user's own, knobs that turn, exact signals."""
 
 import math
+import warnings
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +12,7 @@ from agreeing import as_trl_has_it
 from launch import run_verl
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
+from verl.utils import tensordict_utils
 from verl_on_cpu.watching import RECORDED
 
 from entrocraft.dynamics import self_kernel
@@ -202,6 +206,11 @@ def test_visitation_is_made_of_exact_sums_of_squared_probabilities(assets, tmp_p
             ],
             "sets clip_high, which verl's sync trainer cannot: loss_mode=gpg has no clip range",
         ),
+        (["+entrocraft.method=kl_cov"], "sets surrogate, which verl's sync trainer cannot: its loss is computed by"),
+        (
+            ["+entrocraft.method=clip_higher", f"{ACTOR}.policy_loss.loss_mode=gpg"],
+            "which verl's sync trainer cannot: loss_mode=gpg has no clip range",
+        ),
         (
             ["+entrocraft.method=entropic", "algorithm.adv_estimator=gae"],
             "sets advantages, which verl's sync trainer cannot",
@@ -235,3 +244,30 @@ def test_options_reach_a_method_of_ones_own(compose, mine):
         "entropy_coef": 0.1,
         "clip_high": 0.2,
     }
+
+
+@pytest.mark.parametrize("method", ["clip_higher", "adaptive_clip"])
+def test_a_run_with_one_update_per_batch_is_told_that_the_method_does_nothing(compose, method):
+    one, four = (
+        compose(f"+entrocraft.method={method}", "data.train_batch_size=64", f"{ACTOR}.ppo_mini_batch_size={size}")
+        for size in (64, 16)
+    )
+    with pytest.warns(UserWarning, match=f"method '{method}' acts on the ratio .* this run is plain GRPO"):
+        VerlSettings.of(one)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        VerlSettings.of(four)
+
+
+def test_the_clip_range_is_that_of_verls_loss_for_one_update():
+    from entrocraft.engines.knobs import KNOB_FIELDS
+    from entrocraft.engines.verl.worker import turned_loss
+
+    config = SimpleNamespace(entropy_coeff=0.0, clip_ratio_low=0.2, clip_ratio_high=0.2)
+
+    def own(config, model_output, data, dp_group):
+        return config.clip_ratio_low, config.clip_ratio_high
+
+    data = tensordict_utils.get_tensordict({"rows": torch.zeros(1)}, {KNOB_FIELDS["clip_low"]: 0.6})
+    assert turned_loss(partial(own, config=config), {}, data) == (0.6, 0.2)
+    assert (config.clip_ratio_low, config.clip_ratio_high) == (0.2, 0.2)
