@@ -1,6 +1,7 @@
 """Trainings of verl's stock command on the CPU: its driver, or a process of Ray's, is ended."""
 
 import json
+import re
 import signal
 import sys
 import threading
@@ -60,7 +61,8 @@ def end(words: str, number: int, bench: Bench) -> Verdict:
     have, should = Counter(line["step"] for line in lines), Counter(line["step"] for line in wanted)
     differences = [] if _decisions(lines) == _decisions(wanted) else ["the counts of decisions differ"]
     comparison = Comparison((should - have).total(), (have - should).total(), differences)
-    said = next((line for line in reversed(first.text.splitlines()) if "Error" in line), "")
+    problems += [f"left: {command[:100]}" for command in first.left + second.left]
+    said = next((line for line in reversed(first.text.splitlines()) if re.match(r"\S*Error: ", line)), "")
     return bench.judged("verl", said.strip(), first.orphans + second.orphans, comparison, problems)
 
 
@@ -84,7 +86,7 @@ class _Run:
 
     def __init__(self, bench: Bench, folder: Path):
         self._bench, self._folder = bench, folder
-        self.orphans = 0
+        self.orphans, self.left = 0, list[str]()
         self._metrics = folder / "metrics.jsonl"
         self._metrics.unlink(missing_ok=True)
         self._thread = threading.Thread(target=self._run)
@@ -117,7 +119,7 @@ class _Run:
         deadline = time.monotonic() + _GRACE_SECONDS
         while (left := self._family()) and time.monotonic() < deadline:
             time.sleep(0.5)
-        self.orphans = len(left)
+        self.orphans, self.left = len(left), [_command(each) for each in left]
         for each in left:
             each.kill()
 
