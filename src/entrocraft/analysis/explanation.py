@@ -196,5 +196,7 @@ def _fit(entropy: Array, *columns: Array) -> tuple[Array, float]:
 
 def _out_of_band(lines: Sequence[Mapping[str, Any]], direction: int) -> OutOfBand:
     """Return how many steps lay on one side of the band, and what was kept at these."""
-    kept = [line.get("kept_token_fraction", line["kept_fraction"]) for line in lines if line["direction"] == direction]
-    return OutOfBand(num_steps=len(kept), kept_fraction=sum(kept) / len(kept) if kept else None)
+    there = [line for line in lines if line["direction"] == direction]
+    shares = [line.get("kept_token_fraction", line["kept_fraction"]) for line in there]
+    kept = [share for share in shares if share is not None]
+    return OutOfBand(num_steps=len(there), kept_fraction=sum(kept) / len(kept) if kept else None)

@@ -75,7 +75,7 @@ def entropy_section(lines: list[dict[str, Any]]) -> str:
 
 def _verdict(tracking: TrackingSummary, lines: list[dict[str, Any]]) -> str:
     """Return whether the curve was followed, as surely as one step's reading of the entropy allows to say."""
-    steered = [line for line in lines if line["target"] is not None and line["upper"] is not None]
+    steered = [line for line in lines if all(line[name] is not None for name in ("target", "lower", "upper"))]
     half_width = max((steered[-1]["upper"] - steered[-1]["lower"]) / 2, 0.01)
     if tracking.mean_error <= half_width:
         return "The curve was followed: on average entropy stayed within the band."

@@ -146,3 +146,11 @@ def test_numbers_too_large_to_be_added_up_are_refused():
         line["entropy"] = 1e308 * (-1) ** i
     with pytest.raises(MeasurementError, match="too large"):
         explain(lines)
+
+
+def test_steps_that_say_nothing_of_what_was_kept_count_as_out_of_the_band():
+    lines = run_lines()
+    lines[3] |= {"direction": 1.0, "kept_fraction": None}
+    lines[4] |= {"direction": 1.0, "kept_fraction": 0.25}
+    found = explain(lines)
+    assert (found.above.num_steps, found.above.kept_fraction) == (2, 0.25)

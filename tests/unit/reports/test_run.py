@@ -2,7 +2,7 @@ import pytest
 
 from entrocraft.config import parse_config
 from entrocraft.reports.plots.style import Figure, write_picture
-from entrocraft.reports.run import write_report
+from entrocraft.reports.run import entropy_section, write_report
 from entrocraft.runs import RunDirectory
 from entrocraft.runs.tracking import summarise_tracking
 
@@ -38,3 +38,9 @@ def test_a_picture_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left") as error:
         write_picture(Figure(), tmp_path / "new" / "curve.png")
     assert error.value.filename == str(tmp_path / "new" / "curve.png") and not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize("edge", ["target", "lower", "upper"])
+def test_a_last_step_without_an_edge_of_its_band_is_left_out_of_the_verdict(edge):
+    line = {"entropy": 1.0, "target": 0.5, "lower": 0.4, "upper": 0.6, "kept_fraction": 0.5}
+    assert "entropy ran above it" in entropy_section([line] * 9 + [line | {edge: None}])
