@@ -64,7 +64,7 @@ def _whole() -> dict[str, str]:
 
 def _line(step: int) -> dict[str, Any]:
     line: dict[str, Any] = {"step": step, "entropy": 1.0 - 0.03 * step + 0.01 * (step % 3), "target": 0.9, "lower": 0.8}
-    line |= {"upper": 1.0, "direction": step % 3 - 1, "kept_fraction": 0.5, "reward": 0.1 * step, "tokens": 100, "seconds": 1.5}
+    line |= {"upper": 1.0, "direction": step % 3 - 1, "kept_fraction": 0.5, "reward": 0.1 * step, "seconds": 1.5}
     for i, name in enumerate(QUADRANTS):
         line |= {f"quadrants/{name}": 0.01 * (i - 1.5) * step, f"kept_quadrants/{name}": 0.005 * math.sin(i + step)}
     return line
