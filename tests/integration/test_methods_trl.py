@@ -308,6 +308,18 @@ def test_the_knob_clip_high_takes_the_place_of_epsilon_high(make_trainer, traine
 
 
 @pytest.mark.slow
+def test_the_knob_clip_low_takes_the_place_of_epsilon_low(make_trainer):
+    method = {"name": "clip_higher", "clip_low": CLIPPED_AT, "clip_high": 0.3}
+    ours = make_trainer(EntropyControlledGRPOTrainer, config=TWO_UPDATES, entropy_control={"method": method})
+    ours.train()
+    assert (ours.epsilon_low, ours.epsilon_high) == (0.2, 0.2)
+    config = TWO_UPDATES | {"epsilon": CLIPPED_AT, "epsilon_high": 0.3}
+    narrow = make_trainer(GRPOTrainer, config=config)
+    narrow.train()
+    assert same_weights(ours, narrow) and train_logs(ours)[1]["clip_ratio/low_mean"] > 0
+
+
+@pytest.mark.slow
 def test_a_knob_turns_where_rollouts_are_dropped_too(make_trainer):
     ours = make_trainer(
         EntropyControlledGRPOTrainer,
@@ -356,13 +368,14 @@ def test_a_bonus_of_nothing_leaves_trls_own_step_untouched(make_trainer):
 
 def test_knobs_are_turned_for_the_duration_alone():
     class Trainer:
-        entropy_coef, _entropy_bonus_enabled, epsilon_high = 0.01, True, 0.2
+        entropy_coef, _entropy_bonus_enabled, epsilon_low, epsilon_high = 0.01, True, 0.2, 0.2
 
     trainer = Trainer()
     with turned(trainer, {"entropy_coef": -0.03}):
         assert (trainer.entropy_coef, trainer.epsilon_high) == (pytest.approx(-0.02), 0.2)
-        with turned(trainer, {"clip_high": 0.5}):
-            assert trainer.epsilon_high == 0.5
+        with turned(trainer, {"clip_low": 0.4, "clip_high": 0.5}):
+            assert (trainer.epsilon_low, trainer.epsilon_high) == (0.4, 0.5)
+    assert trainer.epsilon_low == 0.2
     assert (trainer.entropy_coef, trainer._entropy_bonus_enabled, trainer.epsilon_high) == (0.01, True, 0.2)
 
 

@@ -14,7 +14,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig
 import entrocraft as ec
 from entrocraft.control.methods import METHODS
 from entrocraft.control.surrogate import Surrogate
-from entrocraft.engines.trl import EntropyControlledGRPOTrainer
+from entrocraft.engines.trl import EntropyControlledGRPOTrainer, with_entropy_control
 from entrocraft.engines.trl.checks import checked_control
 from entrocraft.errors import InvalidValueError
 from entrocraft.runs import RunDirectory
@@ -168,6 +168,17 @@ def test_a_surrogate_that_cannot_be_used_ends_the_run_with_its_name(make_trainer
     with pytest.raises(InvalidValueError, match=r"Broken.surrogate: advantages_BT"):
         trainer.train()
     assert trainer.epsilon_low == trainer.epsilon_high == 0.2
+
+
+@pytest.mark.slow
+def test_a_loss_that_asks_for_no_entropies_ends_the_run(make_trainer):
+    class Elsewhere(GRPOTrainer):
+        def _compute_loss(self, model, inputs):
+            return model(input_ids=inputs["completion_ids"]).logits.sum()
+
+    trainer = make_trainer(with_entropy_control(Elsewhere), entropy_control={"method": "siren"})
+    with pytest.raises(InvalidValueError, match="asks for no entropies, and so not for the surrogate of Siren"):
+        trainer.train()
 
 
 SMALL = """

@@ -34,6 +34,12 @@ def test_predictions_of_the_whole_model_on_two_ranks_are_those_of_one_process(ti
 
 
 @pytest.mark.slow
+def test_a_surrogate_adds_up_over_two_ranks_which_stay_alike(tiny_model, tmp_path):
+    results = on_two_ranks("two_ranks_surrogate.py", tiny_model, tmp_path)
+    assert results == {"exchanges": 4, "alike": True, "added_up": True, "differ": True}
+
+
+@pytest.mark.slow
 def test_dropping_is_masking_on_two_ranks_even_if_one_keeps_nothing(results):
     assert len(results) == 16
     for case, result in results.items():

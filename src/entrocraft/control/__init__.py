@@ -4,6 +4,7 @@ settings      EntropyControl: what a user says
 course        band + pace + guard + first entropy -> the Goal of each decision
 methods/      one module each: Batch and Goal -> Decision
 planning/     how entropy answers to what is kept, and how much to leave out
+surrogate     what a method sees of a mini-batch, and asks of its loss
 controller    a course and a method together
 signals       what a method may ask an engine for
 capabilities  what an engine can carry out, held against what a method asks

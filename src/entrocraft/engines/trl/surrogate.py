@@ -38,6 +38,11 @@ class LiveSurrogate:
         self._inputs, self._decision, self._bonus = dict(inputs), decision, None
         try:
             loss = self._own_loss(model, self._inputs)
+            if self._inputs is not None:
+                raise InvalidValueError(
+                    f"the loss of {type(trainer).__name__} asks for no entropies, and so not for the surrogate of "
+                    f"{type(self._method).__name__}; train with TRL's own GRPOTrainer, or choose another method"
+                )
         finally:
             for name, value in own.items():
                 setattr(trainer, name, value)
