@@ -319,3 +319,9 @@ def test_token_weights_that_are_not_declared_are_refused():
 
     with pytest.raises(InvalidValueError, match="add 'tokens' to `turns`"):
         ruled(decider(Silent()), torch.tensor([1.0, -1.0, 2.0, -2.0]))
+
+
+@pytest.mark.parametrize(("method", "kept"), [("none", False), ("siren", True)])
+def test_a_batch_without_advantages_is_left_out_unless_a_surrogate_may_have_terms_of_its_own(method, kept):
+    update = ruled(decider(lower=0.0, upper=9.0, rule=method), torch.zeros(4))
+    assert update.keep_B.tolist() == [kept] * 4
