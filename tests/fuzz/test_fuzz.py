@@ -13,6 +13,14 @@ _CASES = {"completions": 100, "model_folders": 30, "commands": 20}
 _SLOW = ("completions", "model_folders", "commands", "run_directories", "data_files", "configs")
 
 
+def _prepared(name):
+    """Return a target; what commands import for all forks would take longer than so few of them."""
+    target = target_of(name)
+    if name != "commands":
+        target.prepare()
+    return target
+
+
 @pytest.mark.parametrize(
     ("name", "file"),
     [
@@ -21,13 +29,13 @@ _SLOW = ("completions", "model_folders", "commands", "run_directories", "data_fi
     ],
 )
 def test_what_was_found_stays_mended(name, file):
-    judgement = settled(target_of(name), corpus.load(file))
+    judgement = settled(_prepared(name), corpus.load(file))
     assert not judgement.is_fault, judgement
 
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name in _SLOW)) for name in TARGETS])
 def test_no_case_is_a_fault(name):
-    target = target_of(name)
+    target = _prepared(name)
     for number in range(_CASES.get(name, 300)):
         case = runner.case_of(target, 1, number)
         judgement = settled(target, case)
