@@ -2,63 +2,11 @@
 
 import pytest
 import torch
-from click.testing import CliRunner
-from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, TrainerCallback
+from support.trainers import COMMON, NUM_PROMPTS, NUM_ROLLOUTS, GradientRecorder, digit_prompts, digits_reward
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-import entrocraft as ec
-from entrocraft.cli import main
-from entrocraft.control.course import Course
 from entrocraft.models import resolve_model
-
-NUM_PROMPTS, NUM_ROLLOUTS, NUM_TOKENS = 4, 4, 6
-# Arguments of every trainer in these tests.
-COMMON = {
-    "num_generations": NUM_ROLLOUTS,
-    "max_completion_length": NUM_TOKENS,
-    "beta": 0.0,
-    "logging_steps": 1,
-    "report_to": "none",
-    "save_strategy": "no",
-    "use_cpu": True,
-    "bf16": False,
-    "disable_tqdm": True,
-    "gradient_checkpointing": False,
-}
-
-
-def digits_reward(completions, **kwargs):
-    """A reward with many values, so that groups rarely agree: the share of even digits, roughly."""
-    return [sum(character in "02468(" for character in text) / 3 for text in completions]
-
-
-def digit_prompts():
-    """Return prompts that the tiny policy can read."""
-    return Dataset.from_dict({"prompt": [f"{a},{b},1,2={a}{b}:" for a in "123456" for b in "4567"]})
-
-
-def run_command(*arguments):
-    """Run a command line in process; raise what is neither success nor an exit status."""
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def controller_of(method, band=None):
-    """Return a controller in which a method made by the test decides."""
-    return ec.Controller(Course(band or ec.Band(0.5, width=0.1)), method, type(method).__name__)
-
-
-class GradientRecorder(TrainerCallback):
-    """Keeps a copy of the gradients of each optimizer step, before they are clipped away."""
-
-    def __init__(self):
-        self.steps = []
-
-    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        self.steps.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
 
 
 @pytest.fixture(scope="session")
@@ -118,8 +66,3 @@ def make_trainer(tiny_model, tokenizer, tmp_path):
         return trainer
 
     return make
-
-
-def train_logs(trainer):
-    """Return the log lines of optimizer steps."""
-    return [line for line in trainer.state.log_history if "loss" in line]

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import run_command
+from support.commands import run_command
 
 from entrocraft.runs import RunDirectory
 from entrocraft.runs.metrics import REQUIRED, column_of

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import run_command
+from support.commands import run_command
 from trl import GRPOConfig, RLOOConfig
 
 import entrocraft as ec

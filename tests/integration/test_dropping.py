@@ -1,6 +1,6 @@
 import pytest
 import torch
-from conftest import COMMON
+from support.trainers import COMMON
 from trl import GRPOConfig
 
 from entrocraft.control import EntropyControl

@@ -10,8 +10,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
-from conftest import run_command
 from filelock import FileLock
+from support.commands import run_command
 
 from entrocraft.errors import InvalidValueError
 from entrocraft.evaluation.measures import differences

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import run_command
 from huggingface_hub import HfApi
+from support.commands import run_command
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from entrocraft.models import load_model

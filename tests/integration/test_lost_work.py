@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import run_command
+from support.commands import run_command
 
 from entrocraft.runs import RunDirectory
 from entrocraft.runs.state import read_state

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NUM_ROLLOUTS, controller_of, run_command, train_logs
+from support.commands import run_command
+from support.trainers import NUM_ROLLOUTS, controller_of, train_logs
 from test_trl_engine import HIGH, LOW, assert_same_gradients, by_hand
 from trl import GRPOTrainer, RLOOTrainer
 

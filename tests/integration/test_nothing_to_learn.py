@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import NUM_ROLLOUTS, train_logs
+from support.trainers import NUM_ROLLOUTS, train_logs
 
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer, EntropyControlledRLOOTrainer
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import run_command
+from support.commands import run_command
 
 from entrocraft.errors import InvalidValueError
 from entrocraft.models import load_model, resolve_model

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import run_command
+from support.commands import run_command
 
 import entrocraft as ec
 from entrocraft.cli import main

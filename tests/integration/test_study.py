@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from conftest import run_command
+from support.commands import run_command
 
 STUDY = {
     "title": "tiny",

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NUM_PROMPTS, NUM_ROLLOUTS, controller_of, run_command, train_logs
 from support import published
+from support.commands import run_command
+from support.trainers import NUM_PROMPTS, NUM_ROLLOUTS, controller_of, train_logs
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig
 
 import entrocraft as ec

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 import transformers
-from conftest import run_command
+from support.commands import run_command
 
 RUN = """
 task: {num_problems: 8}

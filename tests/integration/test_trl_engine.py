@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import NUM_PROMPTS, NUM_ROLLOUTS, controller_of, train_logs
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
+from support.trainers import NUM_PROMPTS, NUM_ROLLOUTS, controller_of, train_logs
 from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOTrainer, RLOOConfig, RLOOTrainer
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import controller_of, train_logs
 from peft import LoraConfig, get_peft_model
+from support.trainers import controller_of, train_logs
 from test_trl_engine import HIGH, LOW, assert_same_gradients
 from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer, RLOOTrainer

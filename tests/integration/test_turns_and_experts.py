@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import train_logs
+from support.trainers import train_logs
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer

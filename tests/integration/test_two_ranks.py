@@ -11,7 +11,7 @@ def on_two_ranks(script, tiny_model, output):
     """Run a script on two ranks and return what it wrote."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     path = Path(__file__).with_name(script)
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(path.parent)}
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(path.parents[1])}
     done = subprocess.run(
         [*command, str(path), tiny_model, str(output)], capture_output=True, text=True, timeout=300, env=environment
     )

@@ -7,7 +7,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 import torch
-from conftest import run_command
+from support.commands import run_command
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 

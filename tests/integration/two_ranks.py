@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from conftest import COMMON, GradientRecorder, controller_of, digit_prompts, digits_reward, train_logs
+from support.trainers import COMMON, GradientRecorder, controller_of, digit_prompts, digits_reward, train_logs
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 

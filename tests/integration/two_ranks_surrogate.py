@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from conftest import COMMON, controller_of, digit_prompts, digits_reward
+from support.trainers import COMMON, controller_of, digit_prompts, digits_reward
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from trl import GRPOConfig
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from conftest import COMMON, controller_of, digit_prompts, digits_reward, train_logs
+from support.trainers import COMMON, controller_of, digit_prompts, digits_reward, train_logs
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor

@@ -63,8 +63,9 @@ class GrpoDropout(Following):
         for rows in rows_by_prompt(batch):
             own_G, surprisal_G = advantages[rows], surprisal[rows]
             keep_G = kept(own_G, surprisal_G, threshold)
-            likely_G = torch.exp(-surprisal_G).to(own_G) * keep_G
-            centre = (likely_G * own_G).sum() / likely_G.sum().clamp(min=_ROUNDING)
+            # By a softmax: likelihoods themselves may be too small to be divided by. Not a number if nothing is kept.
+            likely_G = (-surprisal_G).masked_fill(~keep_G, -torch.inf).softmax(0).nan_to_num(0.0).to(own_G)
+            centre = (likely_G * own_G).sum()
             keep[rows], advantages[rows] = keep_G, (own_G - centre) * keep_G
         metrics = {"strength": threshold}
         return Decision(keep=keep, advantages=advantages, normalize=self.normalize, metrics=metrics)

@@ -60,6 +60,13 @@ def test_each_prompt_is_treated_as_the_paper_says(drawn, threshold):
     assert decision.normalize == "kept"
 
 
+def test_unlikely_rollouts_are_centred_like_likely_ones():
+    drawn = [[(False, -28.0, 1), (False, -29.0, 1), (True, -1.0, 1), (True, -1.5, 1)]]
+    decision = GrpoDropout().decide(batch_of(drawn), GOAL)
+    assert decision.keep.tolist() == [True, True, False, False]
+    assert decision.advantages.tolist() == pytest.approx([0.0] * 4, abs=1e-9)
+
+
 def test_what_is_kept_does_not_lower_entropy_by_its_own_measure_where_successes_are_to_blame():
     # Likely successes and unlikely failures; failures stay, whatever they do.
     drawn = [[(True, -1.0, 10), (True, -2.0, 10), (True, -9.0, 10), (False, -5.0, 10), (False, -5.0, 10)]]
