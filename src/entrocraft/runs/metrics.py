@@ -180,7 +180,7 @@ COLUMNS: Mapping[str, Column] = _table(
     Column(
         "strength",
         "",
-        "Rivals with one strength (zeta, weight, threshold, spread, gamma, tau, k): that of this update; docs/control.md.",
+        "Rivals with one strength (zeta, weight, threshold, spread, gamma, tau, k): that of this update.",
         METHOD,
     ),
     Column("entropy_coef", "", "Entropy bonus: its coefficient in the loss of this update.", METHOD),
