@@ -29,8 +29,11 @@ demo: $(VENV)/.demo
 	$(BIN)/entrocraft train recipes/countdown.yaml --output runs/demo/entrocraft --resume
 	$(BIN)/entrocraft plot runs/demo/grpo runs/demo/entrocraft -o runs/demo/comparison.png
 
+# Slow tests of one file stay in one process; verl's, each of which starts a cluster, run one after another.
 test: install
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow -n 2 --dist loadfile --ignore tests/verl
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow tests/verl
 
 test-fast: install
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" -n 2
