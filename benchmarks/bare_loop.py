@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 import transformers
 import trl
+from common import QUIET
 from datasets import Dataset
 from transformers import AutoTokenizer, DynamicCache, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
@@ -143,13 +144,7 @@ def trainer_steps(num_steps, control):
                 learning_rate=LEARNING_RATE,
                 adam_beta2=0.95,
                 lr_scheduler_type="constant",
-                beta=0.0,
-                report_to="none",
-                save_strategy="no",
-                use_cpu=True,
-                bf16=False,
-                gradient_checkpointing=False,
-                disable_tqdm=True,
+                **QUIET,
                 logging_steps=1,
             ),
             train_dataset=Dataset.from_list(task.problems("train", PROMPTS * num_steps)),

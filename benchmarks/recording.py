@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 import transformers
 import trl
+from common import QUIET
 from datasets import Dataset
 from transformers import AutoTokenizer
 from trl import GRPOConfig, GRPOTrainer
@@ -67,13 +68,7 @@ def trained(steps, folder):
             num_generations=8,
             max_completion_length=14,
             learning_rate=1e-6,
-            beta=0.0,
-            report_to="none",
-            save_strategy="no",
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            disable_tqdm=True,
+            **QUIET,
             logging_steps=1000,
         ),
         train_dataset=Dataset.from_list(task.problems("train", 64 * steps)),

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 import transformers
 import trl
+from common import QUIET
 from datasets import Dataset
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 from trl import GRPOConfig, GRPOTrainer
@@ -131,13 +132,7 @@ def run(variant, model_name, source, scratch):
             num_generations=8,
             max_completion_length=12 if embedded else 24,
             learning_rate=1e-6,
-            beta=0.0,
-            report_to="none",
-            save_strategy="no",
-            use_cpu=True,
-            bf16=False,
-            gradient_checkpointing=False,
-            disable_tqdm=True,
+            **QUIET,
             dataloader_pin_memory=False,
             logging_steps=1000,
             **source,

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -58,8 +58,8 @@ def _check(cells: Sequence["Cell"]) -> None:
     import tempfile
 
     from entrocraft.cli.train import import_training
+    from entrocraft.errors import EntrocraftError, InvalidValueError
     from entrocraft.runs import RunDirectory
-    from entrocraft.study.job import check
 
     training = import_training()
     seen: set[tuple[str, str, str, str]] = set()
@@ -67,17 +67,20 @@ def _check(cells: Sequence["Cell"]) -> None:
         for cell in cells:
             for run in cell.runs:
                 what = (cell.arm, cell.schedule, cell.task, run.phase)
-                if what not in seen:
-                    seen.add(what)
-                    check(run, cell.name, lambda config: training.plan_run(config, RunDirectory(Path(nowhere) / "run")))
+                if what in seen:
+                    continue
+                seen.add(what)
+                try:
+                    training.plan_run(run.resolved(), RunDirectory(Path(nowhere) / "run"))
+                except EntrocraftError as error:
+                    raise InvalidValueError(f"{cell.name}: {error}") from error
 
 
 def _describe(cells: Sequence["Cell"]) -> None:
     """Print each run once, with its steps."""
-    runs: dict[str, tuple[Any, str]] = {}
-    for cell in cells:
-        for run in cell.runs:
-            runs.setdefault(run.key, (run, f"{cell.name}{f', phase {run.phase}' if run.phase else ''}"))
+    from entrocraft.study.cells import runs_of
+
+    runs = runs_of(cells)
     total = 0
     for run, name in runs.values():
         train = run.resolved().train

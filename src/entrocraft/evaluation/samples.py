@@ -7,9 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from entrocraft.errors import RunDirectoryError
+from entrocraft.runs.files import take_lock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +50,10 @@ class SampleFile:
         # As they will be read again: tuples are lists in JSON.
         self._folder, self._settings = folder, json.loads(json.dumps(settings))
         self._samples = folder / "samples.jsonl"
-        self._lock = FileLock(folder / ".lock")
 
     def __enter__(self) -> "SampleFile":
         self._folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunDirectoryError(f"{self._folder} is in use by another process") from error
+        self._lock = take_lock(self._folder)
         try:
             self._check_settings()
         except BaseException:

@@ -20,11 +20,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from entrocraft.errors import InvalidValueError, RunDirectoryError, os_error_line
 from entrocraft.runs.checkpoints import Checkpoint, checkpoints_in
-from entrocraft.runs.files import making, read_regular, unfinished_in, write_text
+from entrocraft.runs.files import making, read_regular, take_lock, unfinished_in, write_text
 from entrocraft.runs.lines import JsonLines, append_line
 from entrocraft.runs.metrics import EVALUATION, REQUIRED
 from entrocraft.runs.rollouts import rewind_rollouts
@@ -103,11 +101,8 @@ class RunDirectory:
         lock_file = self.path / ".lock"
         had_lock = lock_file.exists()
         with making(self.path):
-            lock = FileLock(lock_file)
             try:
-                lock.acquire(timeout=0)
-            except Timeout as error:
-                raise RunDirectoryError(f"{self.path} is in use by another process") from error
+                lock = take_lock(self.path)
             except OSError as error:
                 raise RunDirectoryError(
                     f"cannot write to {self.path}: {os_error_line(error)}; choose another --output"

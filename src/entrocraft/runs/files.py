@@ -9,7 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from entrocraft.errors import InvalidValueError
+from filelock import FileLock, Timeout
+
+from entrocraft.errors import InvalidValueError, RunDirectoryError
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\..*)?")
 
@@ -31,6 +33,21 @@ def replacing(file: Path) -> Iterator[Path]:
             if isinstance(error, OSError) and error.filename in (None, str(temporary), temporary):
                 raise _about(error, file) from error
             raise
+
+
+def take_lock(folder: Path, *, timeout: float = 0.0) -> FileLock:
+    """Return the lock of a folder, held by this process until it is released.
+
+    Raises:
+        RunDirectoryError: Another process holds it, and goes on to for `timeout` seconds.
+        OSError: The folder cannot be written to.
+    """
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(timeout=timeout)
+    except Timeout as error:
+        raise RunDirectoryError(f"{folder} is in use by another process") from error
+    return lock
 
 
 def unfinished_in(folder: Path) -> list[Path]:

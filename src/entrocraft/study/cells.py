@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any
@@ -55,6 +55,10 @@ class Cell:
         """All that tells it from the others, in words."""
         return ", ".join([self.label, *([self.task] if self.task else []), f"seed {self.seed}"])
 
+    def name_of(self, run: PlannedRun) -> str:
+        """One of its runs in words."""
+        return f"{self.name}, phase {run.phase}" if run.phase else self.name
+
 
 def cells_of(study: StudyConfig) -> list[Cell]:
     """Return all cells of a study, seed by seed, so that early ones can be compared before all are done.
@@ -77,6 +81,15 @@ def cells_of(study: StudyConfig) -> list[Cell]:
             _check(cell, study)
             cells.append(cell)
     return cells
+
+
+def runs_of(cells: Sequence[Cell]) -> dict[str, tuple[PlannedRun, str]]:
+    """Return each run of the cells once, by its key, with its name in the first cell that has it."""
+    runs: dict[str, tuple[PlannedRun, str]] = {}
+    for cell in cells:
+        for run in cell.runs:
+            runs.setdefault(run.key, (run, cell.name_of(run)))
+    return runs
 
 
 def _schedules_of(study: StudyConfig, arm: str, task: Mapping[str, Any]) -> list[str]:
@@ -122,7 +135,7 @@ def _check(cell: Cell, study: StudyConfig) -> None:
     if not cell.runs:
         raise InvalidValueError(f"arm {cell.arm!r} leaves out every phase")
     for run in cell.runs:
-        where = f"{cell.name}{f', phase {run.phase}' if run.phase else ''}"
+        where = cell.name_of(run)
         try:
             scores = run.resolved().eval
         except EntrocraftError as error:

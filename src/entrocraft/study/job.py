@@ -2,18 +2,17 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
-from filelock import FileLock, Timeout
 
-from entrocraft.config import RunConfig
-from entrocraft.errors import EntrocraftError, InvalidValueError, RunDirectoryError
+from entrocraft.config import TaskConfig
+from entrocraft.errors import RunDirectoryError
 from entrocraft.runs import RunDirectory
-from entrocraft.runs.files import write_text
+from entrocraft.runs.files import take_lock, write_text
 from entrocraft.study.cells import PlannedRun, fingerprint, merged
 from entrocraft.study.child import Child
 from entrocraft.study.rows import row_of
@@ -84,12 +83,7 @@ class Job:
         """Let a training end that an earlier process of this study, killed since, has left at its last step."""
         if not self.place.run.path.is_dir():
             return
-        lock = FileLock(self.place.run.path / ".lock")
-        try:
-            lock.acquire(timeout=_LONGEST_STEP)
-        except Timeout as error:
-            raise RunDirectoryError(f"{self.place.run.path} is in use by another process") from error
-        lock.release()
+        take_lock(self.place.run.path, timeout=_LONGEST_STEP).release()
 
     def config(self) -> dict[str, Any]:
         """Return what is stated of the run, with the model that it starts from."""
@@ -109,9 +103,9 @@ class Job:
         task_file = folder.with_name(f"{folder.name}.yaml")
         task = {} if settings.task is None else {"task": settings.task}
         stated = merged(self.config(), task)
-        write_text(task_file, yaml.safe_dump({"task": {"name": "countdown"}} | stated, sort_keys=False))
+        write_text(task_file, yaml.safe_dump({"task": TaskConfig().model_dump(mode="json")} | stated, sort_keys=False))
         options = {
-            "--num-problems": settings.num_problems or stated.get("eval", {}).get("num_problems"),
+            "--num-problems": settings.num_problems or self.planned.resolved().eval.num_problems,
             "--num-samples": settings.num_samples,
             "--k": ",".join(map(str, settings.k)),
             "--temperature": settings.temperature,
@@ -150,17 +144,3 @@ def _last_model(place: Workplace) -> str:
             f"{place.run.path} has no checkpoint left to go on from; remove its line from rows.jsonl to make it again"
         )
     return str(checkpoint[1].resolve())
-
-
-def check(planned: PlannedRun, name: str, plan: Callable[[RunConfig], object]) -> None:
-    """Refuse a run that training would refuse, naming the cell.
-
-    Args:
-        planned: The run; a model that an earlier run will end with is not there yet and not looked at.
-        name: Name of its cell.
-        plan: Raises what training would.
-    """
-    try:
-        plan(planned.resolved())
-    except EntrocraftError as error:
-        raise InvalidValueError(f"{name}: {error}") from error

@@ -10,10 +10,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from entrocraft.errors import RunDirectoryError
-from entrocraft.study.cells import Cell, PlannedRun
+from entrocraft.runs.files import take_lock
+from entrocraft.study.cells import Cell, runs_of
 from entrocraft.study.job import Job, Workplace
 from entrocraft.study.rows import Row, Rows
 from entrocraft.study.settings import StudyConfig
@@ -49,7 +47,7 @@ class Queue:
         self._study, self._folder, self._jobs, self._say, self._on_row = study, folder, jobs, say, on_row
         self._threads = int(os.environ.get("OMP_NUM_THREADS") or max(1, (os.cpu_count() or 1) // jobs))
         self._rows = Rows(folder / "rows.jsonl")
-        self._planned = {run.key: (run, _name(cell, run)) for cell in cells for run in cell.runs}
+        self._planned = runs_of(cells)
         self.failures: dict[str, str] = {}
         """By the name of a run that failed: what it said last."""
         self.stopped_by: int | None = None
@@ -66,11 +64,7 @@ class Queue:
             RunDirectoryError: Another process is at work on this study, or its rows cannot be read.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self._folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout as error:
-            raise RunDirectoryError(f"{self._folder} is in use by another process") from error
+        lock = take_lock(self._folder)
         try:
             with self._signals():
                 self._work()
@@ -183,12 +177,8 @@ class Queue:
 
 def rows_of(folder: Path, cells: Sequence[Cell]) -> Mapping[str, Row]:
     """Return the rows of a study's folder that belong to its cells, by key."""
-    wanted = {run.key for cell in cells for run in cell.runs}
+    wanted = runs_of(cells).keys()
     return {key: row for key, row in Rows(folder / "rows.jsonl").by_key().items() if key in wanted}
-
-
-def _name(cell: Cell, run: PlannedRun) -> str:
-    return f"{cell.name}, phase {run.phase}" if run.phase else cell.name
 
 
 def _duration(seconds: float) -> str:

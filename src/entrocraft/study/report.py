@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from entrocraft.study.cells import Cell
+from entrocraft.study.cells import Cell, runs_of
 from entrocraft.study.comparison import Estimate, paired_difference
 from entrocraft.study.rows import Row, area, last_entropy, last_quarter
 from entrocraft.study.settings import StudyConfig
@@ -64,7 +64,7 @@ def report(
         rows: The rows that there are, by key.
         pictures: File name of the picture of a section, by its title.
     """
-    wanted = {run.key for cell in cells for run in cell.runs}
+    wanted = runs_of(cells).keys()
     done = len(wanted & rows.keys())
     parts = [f"# {study.title}", study.about.strip(), _how_read(study, done, len(wanted))]
     for section in sections_of(study, cells, rows):
