@@ -14,6 +14,8 @@ import pytest
 import yaml
 from support.commands import run_command
 
+from entrocraft.tasks.countdown import Countdown
+
 STUDY = {
     "title": "tiny",
     "run": {
@@ -76,6 +78,21 @@ def test_a_dry_run_lists_the_runs_and_writes_nothing(study_file, tmp_path):
         "2 runs, 8 steps",
     ]
     assert not (tmp_path / "out").exists()
+
+
+def test_problems_that_arms_share_are_made_once_for_the_check(study_file, monkeypatch):
+    made = []
+    monkeypatch.setattr(Countdown, "problems", _counted(Countdown.problems, made))
+    assert run_command("study", str(study_file), "--dry-run").exit_code == 0
+    assert made == ["train", "test"]  # of two arms
+
+
+def _counted(problems, made):
+    def counting(self, split, *args, **kwargs):
+        made.append(split)
+        return problems(self, split, *args, **kwargs)
+
+    return counting
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,16 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from entrocraft.cli.output import say, say_loading, user_errors_exit_2
 
 if TYPE_CHECKING:
+    from entrocraft.config import RunConfig
     from entrocraft.study import Cell, StudyConfig
+    from entrocraft.tasks import Task
 
 
 @click.command(short_help="Compare methods, schedules, tasks and seeds.")
@@ -62,6 +64,15 @@ def _check(cells: Sequence["Cell"]) -> None:
     from entrocraft.runs import RunDirectory
 
     training = import_training()
+    made: dict[str, Any] = {}
+
+    def problems_of(config: "RunConfig", task: "Task") -> Any:
+        """Make the problems once that many arms share."""
+        key = f"{config.task.model_dump_json()} {config.eval.num_problems} {config.seed}"
+        if key not in made:
+            made[key] = training.problems_of(config, task)
+        return made[key]
+
     seen: set[tuple[str, str, str, str]] = set()
     with tempfile.TemporaryDirectory() as nowhere:
         for cell in cells:
@@ -71,7 +82,7 @@ def _check(cells: Sequence["Cell"]) -> None:
                     continue
                 seen.add(what)
                 try:
-                    training.plan_run(run.resolved(), RunDirectory(Path(nowhere) / "run"))
+                    training.plan_run(run.resolved(), RunDirectory(Path(nowhere) / "run"), problems_of=problems_of)
                 except EntrocraftError as error:
                     raise InvalidValueError(f"{cell.name}: {error}") from error
 

@@ -3,7 +3,7 @@
 import math
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -85,8 +85,26 @@ class Plan:
         return order[:needed]
 
 
-def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
+def problems_of(config: RunConfig, task: Task) -> tuple[list[Problem], list[Problem]]:
+    """Return the problems of a run: those to train on, and those that are held out."""
+    return (
+        _problems(task, "train", config.task.num_problems, most=4000, seed=config.seed),
+        _problems(task, "test", config.eval.num_problems, most=200),
+    )
+
+
+def plan_run(
+    config: RunConfig,
+    run: RunDirectory,
+    *,
+    problems_of: Callable[[RunConfig, Task], tuple[list[Problem], list[Problem]]] = problems_of,
+) -> Plan:
     """Check everything that can be checked before the model loads; write nothing.
+
+    Args:
+        config: Settings of the run.
+        run: Where it is to be.
+        problems_of: Makes its problems. Who plans many runs at once need not make the same ones again.
 
     Raises:
         InvalidValueError: The model is not there, TRL refuses the arguments, or the batch sizes do not fit.
@@ -106,14 +124,7 @@ def plan_run(config: RunConfig, run: RunDirectory) -> Plan:
         with _of_other_types():
             checked_control(config.control, trl_args)
     config.eval.sampling(task, config.train.carried_over())  # refused now, if at all
-    plan = Plan(
-        config,
-        task,
-        trl_args,
-        _problems(task, "train", config.task.num_problems, most=4000, seed=config.seed),
-        _problems(task, "test", config.eval.num_problems, most=200),
-        keep_checkpoints,
-    )
+    plan = Plan(config, task, trl_args, *problems_of(config, task), keep_checkpoints)
     task.scores([""], plan.train_problems[:1])  # a reward that cannot be called is refused now
     with _of_other_types():
         _check_batches(plan)
