@@ -4,8 +4,9 @@ import errno
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,94 @@ _TAIL = 64
 _LARGEST = 2**63
 
 
-class JsonLines:
+class LineFollower:
+    """Reader of a file of lines that grows while it is read: it gives each whole line once and keeps none.
+
+    A file that was rewound or replaced is read anew. Only the last line may be torn, as a killed process leaves it; it
+    is not given until more follows.
+
+    Args:
+        path: The file; it need not exist yet.
+        parse: Makes of a line's bytes what is given; raises `ValueError` for what is no such line.
+    """
+
+    def __init__(self, path: Path, parse: Callable[[bytes], Any]):
+        self.path = path
+        self._parse = parse
+        self.times_begun = -1
+        """How often the file was found to be another one and read from its start again."""
+        self._forget()
+
+    def _forget(self) -> None:
+        self.times_begun += 1
+        self.offset = 0
+        """Bytes that have been read, up to the end of a line."""
+        self.num_lines = 0
+        """Lines that have been read."""
+        self.unfinished = b""
+        """What stands after the last line break."""
+        self._tail = b""
+        self._file: tuple[int, int] | None = None
+
+    def new_lines(self) -> Iterator[tuple[int, Any]]:
+        """Yield what was added: the offset at which each line begins, and what was made of it.
+
+        Raises:
+            RunDirectoryError: A line before the last cannot be read; the message names the file and the line. The next
+                call comes to it again, unless `skip` passes over it.
+            InvalidValueError: It is no file, but a folder, a pipe or a device.
+        """
+        try:
+            with open_regular(self.path) as file:
+                about = os.fstat(file.fileno())
+                if (about.st_dev, about.st_ino) != self._file or not self._continues(file, about.st_size):
+                    if self._file is not None:
+                        self._forget()
+                    self._file = about.st_dev, about.st_ino
+                file.seek(self.offset)
+                rest = file.read()
+        except FileNotFoundError:
+            if self._file is not None:
+                self._forget()
+            return
+        *whole, self.unfinished = rest.split(b"\n")
+        for i, raw in enumerate(whole):
+            try:
+                line = self._parse(raw)
+            except ValueError as error:
+                if i == len(whole) - 1 and not self.unfinished:
+                    return  # the last line of a process that was killed
+                raise RunDirectoryError(
+                    f"{self.path}, line {self.num_lines + 1}: {error}; expected a JSON object with its step. Mend or "
+                    "remove this line"
+                ) from None
+            begin = self.offset
+            self._pass_over(raw)
+            yield begin, line
+
+    def skip(self) -> None:
+        """Pass over the next line, which cannot be read."""
+        with open_regular(self.path) as file:
+            file.seek(self.offset)
+            self._pass_over(file.readline().removesuffix(b"\n"))
+
+    def _pass_over(self, raw: bytes) -> None:
+        self.offset += len(raw) + 1
+        self.num_lines += 1
+        self._tail = (self._tail + raw + b"\n")[-_TAIL:]
+
+    def _continues(self, file: Any, size: int) -> bool:
+        """Return whether what was read last is still there."""
+        if size < self.offset:
+            return False
+        file.seek(self.offset - len(self._tail))
+        return bool(file.read(len(self._tail)) == self._tail)
+
+
+class JsonLines(LineFollower):
     """Reader of a file that has one JSON object a line, each with its `step`, and numbers or null beside it.
 
-    Reading again looks only at what was added. A file that was rewound or replaced is read anew. Only the last line may
-    be torn, as a killed process leaves it; it is not read.
+    Reading again looks only at what was added; see `LineFollower`.
 
     Args:
         path: The file; it need not exist yet.
@@ -38,19 +122,12 @@ class JsonLines:
     """
 
     def __init__(self, path: Path, *, numbers_only: bool = True):
-        self.path = path
-        self._numbers_only = numbers_only
-        self._forget()
+        super().__init__(path, partial(parsed_line, numbers_only=numbers_only))
 
     def _forget(self) -> None:
+        super()._forget()
         self._lines: list[dict[str, Any]] = []
         self._ends: list[int] = []
-        self.offset = 0
-        """Bytes that have been read, up to the end of a line."""
-        self._tail = b""
-        self._file: tuple[int, int] | None = None
-        self.times_begun = getattr(self, "times_begun", -1) + 1
-        """How often the file was found to be another one and read from its start again."""
 
     def read(self) -> list[dict[str, Any]]:
         """Return all whole lines that there are now, which includes a last one that only lacks its line break.
@@ -61,74 +138,13 @@ class JsonLines:
             RunDirectoryError: A line before the last cannot be read; the message names the file and the line.
             InvalidValueError: It is no file, but a folder, a pipe or a device.
         """
-        try:
-            with open_regular(self.path) as file:
-                about = os.fstat(file.fileno())
-                if (about.st_dev, about.st_ino) != self._file or not self._continues(file, about.st_size):
-                    if self._file is not None:
-                        self._forget()
-                    self._file = about.st_dev, about.st_ino
-                file.seek(self.offset)
-                rest = file.read()
-        except FileNotFoundError:
-            if self._file is not None:
-                self._forget()
-            return []
-        last = self._take(rest)
-        return [*self._lines] if last is None else [*self._lines, last]
-
-    def _continues(self, file: Any, size: int) -> bool:
-        """Return whether what was read last is still there."""
-        if size < self.offset:
-            return False
-        file.seek(self.offset - len(self._tail))
-        return bool(file.read(len(self._tail)) == self._tail)
-
-    def _take(self, rest: bytes) -> dict[str, Any] | None:
-        """Keep the whole lines of what was added, and return the last one if it may be whole without its end."""
-        *whole, unfinished = rest.split(b"\n")
-        for i, raw in enumerate(whole):
-            try:
-                line = self._parsed(raw)
-            except ValueError as error:
-                if i == len(whole) - 1 and not unfinished:
-                    return None  # the last line of a process that was killed
-                raise RunDirectoryError(
-                    f"{self.path}, line {len(self._lines) + 1}: {error}; expected a JSON object with its step. Mend or "
-                    "remove this line"
-                ) from None
+        for _, line in self.new_lines():
             self._lines.append(line)
-            self.offset += len(raw) + 1
             self._ends.append(self.offset)
-            self._tail = (self._tail + raw + b"\n")[-_TAIL:]
-        if not unfinished:
-            return None
         try:
-            return self._parsed(unfinished)
+            return [*self._lines, *([self._parse(self.unfinished)] if self.unfinished else [])]
         except ValueError:
-            return None
-
-    def _parsed(self, raw: bytes) -> dict[str, Any]:
-        if not raw.strip():
-            raise ValueError("is blank")
-        try:
-            line = json.loads(raw.decode("utf-8"), object_pairs_hook=_each_once)
-        except UnicodeDecodeError:
-            raise ValueError("is no UTF-8") from None
-        except _GivenTwice:
-            raise ValueError(f"gives a name twice, got {raw[:60]!r}") from None
-        except (ValueError, RecursionError):
-            raise ValueError(f"is no JSON, got {raw[:60]!r}") from None
-        if not isinstance(line, dict):
-            raise ValueError(f"holds no object, got {raw[:60]!r}")
-        step = line.get("step")
-        if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < _LARGEST:
-            raise ValueError(f"has no step that is a whole number, got {step!r:.60}")
-        if self._numbers_only:
-            wrong = next((name for name, value in line.items() if not _is_number_or_null(value)), None)
-            if wrong is not None:
-                raise ValueError(f"holds no number as {wrong!r:.60}, got {line[wrong]!r:.60}")
-        return finite(line)
+            return [*self._lines]
 
     def keep_up_to(self, step: int) -> bytes | None:
         """Return the file's bytes without the lines after `step` and without a torn end; None if nothing would go.
@@ -148,6 +164,38 @@ class JsonLines:
             if line["step"] <= step
         )
         return None if kept == content else kept
+
+
+def parsed_line(raw: bytes, *, numbers_only: bool = True) -> dict[str, Any]:
+    """Return the object that a line holds, with None in place of numbers that are not finite.
+
+    Args:
+        raw: The line, without its break.
+        numbers_only: Whether everything beside `step` must be a number or null.
+
+    Raises:
+        ValueError: It holds none, or none with a step; the message says what is wrong after the line's number.
+    """
+    if not raw.strip():
+        raise ValueError("is blank")
+    try:
+        line = json.loads(raw.decode("utf-8"), object_pairs_hook=_each_once)
+    except UnicodeDecodeError:
+        raise ValueError("is no UTF-8") from None
+    except _GivenTwice:
+        raise ValueError(f"gives a name twice, got {raw[:60]!r}") from None
+    except (ValueError, RecursionError):
+        raise ValueError(f"is no JSON, got {raw[:60]!r}") from None
+    if not isinstance(line, dict):
+        raise ValueError(f"holds no object, got {raw[:60]!r}")
+    step = line.get("step")
+    if isinstance(step, bool) or not isinstance(step, int) or not 0 <= step < _LARGEST:
+        raise ValueError(f"has no step that is a whole number, got {step!r:.60}")
+    if numbers_only:
+        wrong = next((name for name, value in line.items() if not _is_number_or_null(value)), None)
+        if wrong is not None:
+            raise ValueError(f"holds no number as {wrong!r:.60}, got {line[wrong]!r:.60}")
+    return finite(line)
 
 
 class _GivenTwice(ValueError):

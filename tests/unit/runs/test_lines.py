@@ -94,7 +94,7 @@ def test_columns_that_a_step_lacks_are_none(run):
 def test_reading_again_reads_only_what_is_new(tmp_path, monkeypatch):
     file, taken = tmp_path / "metrics.jsonl", []
     reader = JsonLines(file)
-    monkeypatch.setattr(reader, "_parsed", lambda raw, parse=reader._parsed: taken.append(raw) or parse(raw))
+    monkeypatch.setattr(reader, "_parse", lambda raw, parse=reader._parse: taken.append(raw) or parse(raw))
     for step in range(1, 101):
         append_line(file, {"step": step})
         assert len(reader.read()) == step
