@@ -74,8 +74,8 @@ def row_of(key: str, name: str, run: RunDirectory, scorings: Mapping[str, Path],
         "key": key,
         "name": name,
         "seconds": round(seconds, 1),
-        "seconds_per_step": _rounded(statistics.median(line["seconds"] for line in lines)),
-        "tokens_per_step": _rounded(statistics.fmean(line["tokens"] for line in lines)),
+        "seconds_per_step": _rounded(_seconds_per_step(lines)),
+        "tokens_per_step": _rounded(sum(line["tokens"] or 0 for line in lines) / len(lines)),
         "tracking": None if tracking is None else {name: _rounded(value) for name, value in asdict(tracking).items()},
         "block": block,
         **{name: _means([line.get(name) for line in lines], block) for name in _SERIES},
@@ -83,6 +83,19 @@ def row_of(key: str, name: str, run: RunDirectory, scorings: Mapping[str, Path],
         "scores": {measure: [_rounded(line.get(name)) for line in evaluations] for name, measure in measures.items()},
         "scorings": {scoring: _scores_in(file) for scoring, file in scorings.items()},
     }
+
+
+def _seconds_per_step(lines: Sequence[Mapping[str, Any]]) -> float:
+    """Return the median time of a step; of steps that share the rollouts of one generation, their mean is a value.
+
+    The median leaves out what evaluations take, whose time is in the line after them.
+    """
+    sharing: list[list[float]] = []
+    for line in lines:
+        if line["tokens"] is not None or not sharing:
+            sharing.append([])
+        sharing[-1].append(line["seconds"])
+    return statistics.median(statistics.fmean(each) for each in sharing)
 
 
 def _scores_in(file: Path) -> dict[str, Any]:

@@ -73,3 +73,15 @@ def test_a_row_holds_what_a_run_recorded(tmp_path):
     assert found["scorings"] == {"cold": {"mean@4": 0.75}}
     assert found["seconds"] == 301.3
     assert found["tracking"] is None
+
+
+def test_steps_that_share_a_generation_cost_their_mean(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    nothing = dict.fromkeys(("entropy", "lower", "upper", "direction", "kept_fraction", "target", "reward"))
+    # Two steps a generation, of 5 s and 1 s; the fifth line holds an evaluation's 20 s, too.
+    for step, (tokens, seconds) in enumerate([(80, 5.0), (None, 1.0), (100, 5.0), (None, 1.0), (120, 25.0)], start=1):
+        run.append_metrics(nothing | {"step": step, "tokens": tokens, "seconds": seconds})
+    row = row_of("key", "name", run, {}, seconds=1.0)
+    assert row["seconds_per_step"] == 3.0
+    assert row["tokens_per_step"] == 60.0
