@@ -62,7 +62,7 @@ def row_of(key: str, name: str, run: RunDirectory, scorings: Mapping[str, Path],
         name: What it is, in words.
         run: The run's directory.
         scorings: Files of scores by the name of the scoring; see `reports.evaluation`.
-        seconds: Wall-clock time that the run took, with starts and scorings.
+        seconds: Wall-clock time since the run was started for the last time, with scorings.
     """
     lines = run.step_metrics()
     evaluations = run.eval_metrics()
@@ -73,7 +73,8 @@ def row_of(key: str, name: str, run: RunDirectory, scorings: Mapping[str, Path],
         "step": run.last_step(),
         "key": key,
         "name": name,
-        "seconds": round(seconds, 1),
+        # Of a run that was stopped and went on, no less than its steps took.
+        "seconds": round(max(seconds, sum(line["seconds"] for line in lines)), 1),
         "seconds_per_step": _rounded(_seconds_per_step(lines)),
         "tokens_per_step": _rounded(sum(line["tokens"] or 0 for line in lines) / len(lines)),
         "tracking": None if tracking is None else {name: _rounded(value) for name, value in asdict(tracking).items()},

@@ -83,5 +83,6 @@ def test_steps_that_share_a_generation_cost_their_mean(tmp_path):
     for step, (tokens, seconds) in enumerate([(80, 5.0), (None, 1.0), (100, 5.0), (None, 1.0), (120, 25.0)], start=1):
         run.append_metrics(nothing | {"step": step, "tokens": tokens, "seconds": seconds})
     row = row_of("key", "name", run, {}, seconds=1.0)
+    assert row["seconds"] == 37.0  # though it was started for the last time a second ago
     assert row["seconds_per_step"] == 3.0
     assert row["tokens_per_step"] == 60.0
