@@ -20,7 +20,7 @@ FLOORS = (
     {"controllers", "engines", "models"},
     {"analysis", "config", "evaluation"},
     {"reports", "study"},
-    {"training"},
+    {"app", "training"},
     {"cli"},
 )
 """Rooms from the ground up: a room may import what is on floors below its own, and itself."""

@@ -10,6 +10,7 @@ import click
 
 from entrocraft import __version__
 from entrocraft.cli.analysis import diagnose, explain
+from entrocraft.cli.app import app
 from entrocraft.cli.curves import plot, schedule, steer
 from entrocraft.cli.evaluate import evaluate
 from entrocraft.cli.export import export
@@ -31,5 +32,5 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"entrocraft: warning: {message}", err=True)
 
 
-for _command in (train, study, evaluate, diagnose, explain, export, steer, plot, schedule, listing, verl):
+for _command in (train, app, study, evaluate, diagnose, explain, export, steer, plot, schedule, listing, verl):
     main.add_command(_command)

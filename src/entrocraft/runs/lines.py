@@ -8,12 +8,13 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from entrocraft.errors import RunDirectoryError
 from entrocraft.runs.files import open_regular
 
 _TAIL = 64
+_CHUNK = 1 << 20
 _LARGEST = 2**63
 
 
@@ -62,25 +63,29 @@ class LineFollower:
                         self._forget()
                     self._file = about.st_dev, about.st_ino
                 file.seek(self.offset)
-                rest = file.read()
+                yield from self._lines_of(file)
         except FileNotFoundError:
             if self._file is not None:
                 self._forget()
-            return
-        *whole, self.unfinished = rest.split(b"\n")
-        for i, raw in enumerate(whole):
-            try:
-                line = self._parse(raw)
-            except ValueError as error:
-                if i == len(whole) - 1 and not self.unfinished:
-                    return  # the last line of a process that was killed
-                raise RunDirectoryError(
-                    f"{self.path}, line {self.num_lines + 1}: {error}; expected a JSON object with its step. Mend or "
-                    "remove this line"
-                ) from None
-            begin = self.offset
-            self._pass_over(raw)
-            yield begin, line
+
+    def _lines_of(self, file: BinaryIO) -> Iterator[tuple[int, Any]]:
+        """Yield the lines from here to the end of a file, which may be larger than memory."""
+        self.unfinished = b""
+        while chunk := file.read(_CHUNK):
+            *whole, self.unfinished = (self.unfinished + chunk).split(b"\n")
+            for i, raw in enumerate(whole):
+                try:
+                    line = self._parse(raw)
+                except ValueError as error:
+                    if i == len(whole) - 1 and not self.unfinished and not file.read(1):
+                        return  # the last line of a process that was killed
+                    raise RunDirectoryError(
+                        f"{self.path}, line {self.num_lines + 1}: {error}; expected a JSON object with its step. Mend "
+                        "or remove this line"
+                    ) from None
+                begin = self.offset
+                self._pass_over(raw)
+                yield begin, line
 
     def skip(self) -> None:
         """Pass over the next line, which cannot be read."""
@@ -93,12 +98,12 @@ class LineFollower:
         self.num_lines += 1
         self._tail = (self._tail + raw + b"\n")[-_TAIL:]
 
-    def _continues(self, file: Any, size: int) -> bool:
+    def _continues(self, file: BinaryIO, size: int) -> bool:
         """Return whether what was read last is still there."""
         if size < self.offset:
             return False
         file.seek(self.offset - len(self._tail))
-        return bool(file.read(len(self._tail)) == self._tail)
+        return file.read(len(self._tail)) == self._tail
 
 
 class JsonLines(LineFollower):

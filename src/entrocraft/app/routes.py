@@ -1,0 +1,140 @@
+"""What may be asked of the server, and by which address; all of it stands behind the gate."""
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from entrocraft.app.answers import answer, mistake
+from entrocraft.app.drawing import CURVE_FIELDS, drawn
+from entrocraft.app.errors import NotFoundError
+from entrocraft.app.gate import Refusal
+from entrocraft.app.hello import hello
+from entrocraft.app.overview import overview
+from entrocraft.app.requests import Request as Fields
+from entrocraft.app.requests import parsed_body
+from entrocraft.app.series import DEFAULT_KEYS, series
+from entrocraft.app.state import App
+from entrocraft.app.steps import step_of
+from entrocraft.errors import EntrocraftError, InvalidValueError
+
+STATIC = Path(__file__).parent / "static"
+_KINDS = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain",
+}
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Routes:
+    """The handlers of all routes.
+
+    Args:
+        app: What they ask.
+    """
+
+    def __init__(self, app: App):
+        self._app = app
+        self._static = {
+            file.relative_to(STATIC).as_posix(): file
+            for file in STATIC.rglob("*")
+            if file.suffix in _KINDS and file.is_file()
+        }
+
+    def application(self, **options: Any) -> Starlette:
+        """Return the application, without the gate."""
+        routes = [
+            Route("/", self.page, methods=["GET"]),
+            Route("/static/{file:path}", self.static, methods=["GET"]),
+            Route("/api/hello", self.hello, methods=["GET"]),
+            Route("/api/curve", self.curve, methods=["POST"]),
+            Route("/api/runs", self.runs, methods=["GET"]),
+            Route("/api/runs/{run}", self.run, methods=["GET"]),
+            Route("/api/runs/{run}/series", self.series, methods=["GET"]),
+            Route("/api/runs/{run}/steps/{step}", self.step, methods=["GET"]),
+        ]
+        handled: dict[Any, Any] = dict.fromkeys((EntrocraftError, HTTPException, Refusal, Exception), mistake)
+        return Starlette(routes=routes, exception_handlers=handled, **options)
+
+    async def page(self, request: Request) -> Response:
+        return self._file("index.html")
+
+    async def static(self, request: Request) -> Response:
+        return self._file(request.path_params["file"])
+
+    def _file(self, name: str) -> Response:
+        """Return one of the files that were there at the start: its name is looked up, never joined to a path."""
+        file = self._static.get(name)
+        if file is None:
+            raise HTTPException(404)
+        return FileResponse(file, media_type=_KINDS[file.suffix], headers={"Cache-Control": "no-cache"})
+
+    async def hello(self, request: Request) -> Response:
+        return answer(await run_in_threadpool(hello, self._app))
+
+    async def curve(self, request: Request) -> Response:
+        fields = Fields(await body_of(request), CURVE_FIELDS)
+        return answer(await run_in_threadpool(drawn, fields, self._app.recipes))
+
+    async def runs(self, request: Request) -> Response:
+        return answer({"runs": await run_in_threadpool(self._app.library.summaries)})
+
+    async def run(self, request: Request) -> Response:
+        name = request.path_params["run"]
+        return answer(await run_in_threadpool(overview, name, self._app.library.run(name)))
+
+    async def series(self, request: Request) -> Response:
+        run = self._app.library.run(request.path_params["run"])
+        query = request.query_params
+        keys = [key for key in query.get("keys", "").split(",") if key] or DEFAULT_KEYS
+
+        def read() -> dict[str, Any]:
+            with run.lock:
+                run.update()
+                first, last = (number_in(request, name, None) for name in ("from", "to"))
+                return series(run.book, keys, first, last, number_in(request, "points", 1500))
+
+        return answer(await run_in_threadpool(read))
+
+    async def step(self, request: Request) -> Response:
+        run = self._app.library.run(request.path_params["run"])
+        text = request.path_params["step"]
+        if not text.isdecimal() or len(text) > 18:
+            raise NotFoundError(f"there is no step {text!r:.40}")
+        return answer(await run_in_threadpool(step_of, run, int(text), number_in(request, "page", 0)))
+
+
+async def body_of(request: Request) -> dict[str, Any]:
+    """Return the JSON object that a request brings.
+
+    Raises:
+        HTTPException: It brings none.
+    """
+    try:
+        return parsed_body(await request.body())
+    except ValueError as error:
+        raise HTTPException(400, str(error)) from error
+
+
+def number_in(request: Request, name: str, default: Any) -> Any:
+    """Return a whole number of the address; the default if it is not there.
+
+    Raises:
+        InvalidValueError: It is no such number.
+    """
+    text = request.query_params.get(name, "")
+    if not text:
+        return default
+    if not text.isdecimal() or len(text) > 18:
+        raise InvalidValueError(f"{name}: expected a whole number, got {text!r:.40}")
+    return int(text)

@@ -1,0 +1,56 @@
+"""`entrocraft app`: the page in the browser."""
+
+from pathlib import Path
+
+import click
+
+from entrocraft.cli.output import say, user_errors_exit_2
+from entrocraft.errors import InvalidValueError
+
+
+@click.command(short_help="Draw, watch and compare in the browser.")
+@click.argument("paths", metavar="[RECIPE.yaml|RUN]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any that is free.")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("runs"), help="Where runs go. [default: runs]")
+@click.option("--allow-host", multiple=True, metavar="NAME", help="Further name of this server; may be given again.")
+@click.option("--no-browser", is_flag=True, help="Print the address only.")
+@click.option("--no-token", is_flag=True, help="Let every user of this machine in.")
+@click.option("--url", is_flag=True, help="Print the address of the page that runs on the port, and end.")
+@user_errors_exit_2
+def app(
+    paths: tuple[Path, ...],
+    host: str,
+    port: int,
+    folder: Path,
+    allow_host: tuple[str, ...],
+    no_browser: bool,
+    no_token: bool,
+    url: bool,
+) -> None:
+    """Show the page on which curves are drawn, runs started and watched, compared and explained.
+
+    RECIPE.yaml may be started from the page, beside the recipes that come with the package. RUN is a run, a study or a
+    folder of them, shown beside those of `--folder`. The address holds a token, which the browser keeps as a cookie.
+    """
+    try:
+        from entrocraft.app.server import Server, Settings, address_of
+    except ImportError as error:
+        raise InvalidValueError(f"the page needs a server: pip install 'entrocraft[app]' ({error})") from error
+
+    if url:
+        click.echo(address_of(port))
+        return
+    missing = next((path for path in paths if not path.exists()), None)
+    if missing is not None:
+        raise InvalidValueError(f"{missing} is not there: expected a recipe, a run, or a folder of runs")
+    settings = Settings(
+        host=host,
+        port=port,
+        allow_hosts=allow_host,
+        has_token=not no_token,
+        folder=folder,
+        recipes=[path for path in paths if path.is_file()],
+        runs=[path for path in paths if path.is_dir()],
+    )
+    Server(settings).run(say, open_browser=not no_browser)
