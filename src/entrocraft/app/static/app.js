@@ -1,0 +1,84 @@
+// The page: its frame, and which view is in it.
+
+import { html, render, useEffect, useState } from "./vendor/vendor.js";
+import { get } from "./api.js";
+import { Compare } from "./compare.js";
+import { Draw } from "./draw.js";
+import { Explain } from "./explain.js";
+import { Run } from "./run.js";
+import { address, setTheme, update, useStore, VIEWS } from "./store.js";
+import { watch } from "./stream.js";
+import { Empty, Icon } from "./ui.js";
+
+const TITLES = { draw: "Draw", run: "Run", compare: "Compare", explain: "Explain" };
+const PAGES = { draw: Draw, run: Run, compare: Compare, explain: Explain };
+const THEMES = ["system", "light", "dark"];
+
+function Logo() {
+  return html`<a class="brand" href=${address("draw")}>
+    <img src="static/icon.svg" width="26" height="26" alt="" />entrocraft</a>`;
+}
+
+function ThemeButton() {
+  const { theme } = useStore((state) => state.look);
+  const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
+  const label = `Look: ${theme === "system" ? "as the system" : theme}. Change to ${next === "system" ? "as the system" : next}`;
+  return html`<button type="button" class="square" aria-label=${label} title=${label} onClick=${() => setTheme(next)}><${Icon} name=${theme} /></button>`;
+}
+
+function Training() {
+  const run = useStore((state) => state.runs.find(({ state: now }) => now === "running"));
+  if (!run) return null;
+  return html`<a class="pill" href=${address("run", run.name)}><span class="dot live"></span><b>${run.name}</b><span class="number">${run.step} / ${run.steps}</span></a>`;
+}
+
+function Connection() {
+  const connection = useStore((state) => state.connection);
+  return html`<div role="status">${connection === "lost" &&
+    html`<p class="banner">The connection to the server is lost. The page tries again; training goes on without it.</p>`}</div>`;
+}
+
+function Header({ hello }) {
+  const { view } = useStore((state) => state.place);
+  return html`
+    <header class="top">
+      <${Logo} />
+      <nav class="tabs" aria-label="Views">${VIEWS.map((each) => html`
+        <a key=${each} href=${address(each)} aria-current=${each === view ? "page" : undefined}><${Icon} name=${each} size="21" />${TITLES[each]}</a>`)}</nav>
+      <span class="grow"></span>
+      <span class="pill folder" title="The folder that is read">${hello.folder}</span>
+      <${Training} />
+      <${ThemeButton} />
+    </header>`;
+}
+
+function Page() {
+  const hello = useStore((state) => state.hello);
+  const { view } = useStore((state) => state.place);
+  const [problem, setProblem] = useState(null);
+  useEffect(() => {
+    Promise.all([get("hello"), get("runs")])
+      .then(([answer, { runs }]) => {
+        update({ hello: answer, runs });
+        watch([]);
+      })
+      .catch(setProblem);
+  }, []);
+  useEffect(() => {
+    document.title = `${TITLES[view]} · entrocraft`;
+  }, [view]);
+  if (problem?.status === 401) {
+    return html`<main><${Empty} title="This page needs its key">Open the address that <code>entrocraft app</code> printed, with its token;
+      <code>entrocraft app --url</code> prints it again.<//></main>`;
+  }
+  if (problem) return html`<main><${Empty} title="Nothing to show">${problem.message}<//></main>`;
+  if (!hello) return html`<main aria-busy="true"></main>`;
+  const View = PAGES[view];
+  return html`
+    <a class="skip" href=${address(view)} onClick=${(event) => { event.preventDefault(); document.getElementById("stage").focus(); }}>Skip to the content</a>
+    <${Header} hello=${hello} />
+    <${Connection} />
+    <main id="stage" tabindex="-1"><h1 class="unseen">${TITLES[view]}</h1><${View} hello=${hello} /></main>`;
+}
+
+render(html`<${Page} />`, document.getElementById("page"));

@@ -1,0 +1,205 @@
+// The view "Compare": runs and studies over each other, and what may be said of them.
+
+import { html, useEffect, useMemo, useState } from "./vendor/vendor.js";
+import { get, runPath } from "./api.js";
+import { Chart, rangeOf } from "./chart.js";
+import { fixed, percent, smooth } from "./format.js";
+import { address, go, useNarrow, useStore } from "./store.js";
+import { listen, watch } from "./stream.js";
+import { Card, Choice, CopyButton, Empty, Key, Problem, StateChip } from "./ui.js";
+
+const COLOURS = 8;
+const MOST_SHOWN = 8;
+const REFRESH_MS = 3000;
+const tone = (index) => `c${(index % COLOURS) + 1}`;
+
+/** What the server says of these runs; asked for again while they train. */
+function useComparison(names) {
+  const [told, setTold] = useState({ comparison: null, problem: null });
+  const key = names.join(",");
+  useEffect(() => {
+    if (!key) return setTold({ comparison: null, problem: null });
+    let wanted = true;
+    let timer = null;
+    const ask = () => {
+      timer = null;
+      get(`compare?${new URLSearchParams({ runs: key })}`)
+        .then((comparison) => wanted && setTold({ comparison, problem: null }))
+        .catch((error) => wanted && setTold({ comparison: null, problem: error.message }));
+    };
+    ask();
+    watch(names);
+    const stop = listen((event, { run }) => {
+      if (names.includes(run) && event !== "rollouts") timer ??= setTimeout(ask, REFRESH_MS);
+    });
+    return () => {
+      wanted = false;
+      clearTimeout(timer);
+      stop();
+    };
+  }, [key]);
+  return told;
+}
+
+function RunList({ runs, chosen, colours }) {
+  const choose = (name) => (event) => {
+    const next = event.target.checked ? [...chosen, name].slice(-MOST_SHOWN) : chosen.filter((each) => each !== name);
+    go("compare", ...(next.length ? [next.join(",")] : ["-"]));
+  };
+  const about = (run) => run.problem ?? (run.kind === "study" ? "study" : [run.method, run.engine === "verl" && "verl", run.steps && `${run.step} of ${run.steps} steps`].filter(Boolean).join(", "));
+  return html`
+    <${Card} title="Runs" aside=${html`<span class="grow"></span><span class="small muted">${chosen.length} of ${runs.length} shown</span>`}>
+      <ul class="runs">${runs.map((run) => html`
+        <li key=${run.name}><label>
+          <input type="checkbox" checked=${chosen.includes(run.name)} disabled=${run.state === "broken"} onChange=${choose(run.name)} />
+          <i class="swatch tone-${colours.get(run.name) ?? "none"}"></i>
+          <span class="named"><b>${run.name}</b><span class="small ${run.problem ? "bad-ink" : "muted"}">${about(run)}</span></span>
+          <${StateChip} run=${run} /></label></li>`)}</ul>
+    <//>`;
+}
+
+const line = (run, index, values, more = {}) => ({ id: run.name, label: run.name, color: tone(index), values, ...more });
+
+/** One table per run: its line, and the corridor of its interval. */
+function withInterval(run, index, x, { value, low, high }, more) {
+  const lines = [line(run, index, value, more)];
+  if (low && high) {
+    lines.unshift(
+      { id: `${run.name} high`, color: tone(index), width: 0, values: high, fillTo: `${run.name} low`, fill: `${tone(index)}-fill` },
+      { id: `${run.name} low`, color: tone(index), width: 0, values: low },
+    );
+  }
+  return { x, lines };
+}
+
+const columnsOf = (rows) => ({ value: rows.map((row) => row.value), low: rows.map((row) => row.low), high: rows.map((row) => row.high) });
+
+function EntropyChart({ runs }) {
+  const narrow = useNarrow();
+  const tables = useMemo(() => runs.flatMap((run, index) => {
+    const table = withInterval(run, index, run.entropy.step, run.entropy, { width: 2.2 });
+    const target = run.target?.value?.some((value) => value !== null) && {
+      x: run.target.step,
+      lines: [{ id: `${run.name} target`, color: tone(index), width: 1.2, dash: [5, 4], alpha: 0.75, values: run.target.value }],
+    };
+    return target ? [target, table] : [table];
+  }), [runs]);
+  const values = tables.flatMap((table) => table.lines.flatMap((each) => each.values));
+  const last = Math.max(1, ...runs.map(({ entropy }) => entropy.step.at(-1) ?? 0));
+  return html`<${Chart} label=${`Entropy of ${runs.map(({ name }) => name).join(", ")} over steps`} tables=${tables} x=${[-0.018 * last, 1.018 * last]}
+    y=${rangeOf(values, { least: 0.06, floor: 0 })} height=${narrow ? 250 : 310} />`;
+}
+
+function RewardChart({ runs }) {
+  const tables = useMemo(() => runs.filter(({ reward }) => reward?.step.length).map((run) => {
+    const index = runs.indexOf(run);
+    return { x: run.reward.step, lines: [
+      { id: `${run.name} raw`, color: tone(index), width: 1, alpha: 0.22, values: run.reward.value },
+      line(run, index, smooth(run.reward.value, 0.9)),
+    ] };
+  }), [runs]);
+  if (!tables.length) return html`<p class="muted">No reward is recorded.</p>`;
+  const last = Math.max(1, ...tables.map(({ x }) => x.at(-1)));
+  const values = tables.flatMap((table) => table.lines.flatMap((each) => each.values));
+  return html`<${Chart} label="Training reward over steps, smoothed" tables=${tables} x=${[-0.018 * last, 1.018 * last]} y=${rangeOf(values, { least: 0.05 })} height=${226} />`;
+}
+
+function ScoreChart({ runs, measure }) {
+  const tables = useMemo(() => runs.filter((run) => run.scores?.[measure]?.length).map((run) => {
+    const rows = run.scores[measure];
+    return withInterval(run, runs.indexOf(run), rows.map(({ step }) => step), columnsOf(rows), { points: true });
+  }), [runs, measure]);
+  if (!tables.length) return html`<p class="muted">These runs have not been evaluated.</p>`;
+  const last = Math.max(1, ...tables.map(({ x }) => x.at(-1)));
+  const values = tables.flatMap((table) => table.lines.flatMap((each) => each.values));
+  return html`<${Chart} label=${`${measure} on held-out problems over steps, with 95 % intervals`} tables=${tables} x=${[-0.05 * last, 1.05 * last]}
+    y=${rangeOf(values, { least: 0.1 })} height=${226} />`;
+}
+
+function PassChart({ runs }) {
+  const scored = runs.filter((run) => run.pass_at_k?.length > 1);
+  const ks = [...new Set(scored.flatMap((run) => run.pass_at_k.map(({ k }) => k)))].sort((a, b) => a - b);
+  const before = scored.find((run) => run.pass_at_k_before?.length)?.pass_at_k_before;
+  const tables = useMemo(() => {
+    const at = (rows) => ks.map((k) => rows.find((row) => row.k === k) ?? { value: null, low: null, high: null });
+    const x = ks.map((_, index) => index);
+    const all = scored.map((run) => withInterval(run, runs.indexOf(run), x, columnsOf(at(run.pass_at_k)), { points: true }));
+    if (before) all.unshift({ x, lines: [{ id: "before", label: "before training", color: "ink-3", width: 1.5, dash: [4, 4], values: at(before).map(({ value }) => value) }] });
+    return all;
+  }, [runs]);
+  if (!scored.length) return html`<p class="muted">No pass@k is recorded: these runs were not evaluated with several samples.</p>`;
+  return html`<${Chart} label="pass@k on held-out problems at the end, with 95 % intervals" tables=${tables} x=${[-0.2, ks.length - 0.8]} y=${[0, 1.02]} height=${226}
+    ticks=${ks.map((k) => `k = ${k}`)} xName=${(index) => `k = ${ks[Math.round(index)]}`} />`;
+}
+
+function cell(value, unit) {
+  if (value === null || value === undefined) return "–";
+  if (typeof value === "string") return value;
+  if (typeof value === "object") return html`${fixed(value.value)} <span class="faint">± ${fixed((value.high - value.low) / 2)}</span>`;
+  return unit === "share" ? percent(value) : Number.isInteger(value) ? String(value) : fixed(value);
+}
+
+const plain = (value, unit) => (typeof value === "object" && value ? `${fixed(value.value)} ± ${fixed((value.high - value.low) / 2)}` : cell(value, unit));
+
+function markdown({ runs, columns }) {
+  const row = (cells) => `| ${cells.join(" | ")} |`;
+  return [
+    row(["run", ...columns.map(({ title }) => title)]),
+    row(["---", ...columns.map(() => "---:")]),
+    ...runs.map((run) => row([run.name, ...columns.map(({ name, unit }) => plain(run.row?.[name], unit))])),
+  ].join("\n");
+}
+
+const ResultTable = ({ comparison: { runs, columns, best } }) => html`
+  <div class="scroll-x" tabindex="0" role="region" aria-label="Table of results">
+    <table>
+      <thead><tr><th scope="col">run</th>${columns.map(({ name, title }) => html`<th key=${name} scope="col">${title}</th>`)}</tr></thead>
+      <tbody>${runs.map((run, index) => html`
+        <tr key=${run.name}><th scope="row"><i class="swatch tone-${tone(index)}"></i>${run.name}</th>
+          ${columns.map(({ name, unit }) => html`<td key=${name} class=${best?.[name] === run.name ? "best" : ""}>${cell(run.row?.[name], unit)}</td>`)}</tr>`)}</tbody>
+    </table>
+  </div>`;
+
+function Charts({ comparison }) {
+  const { runs } = comparison;
+  const measures = [...new Set(runs.flatMap((run) => Object.keys(run.scores ?? {})))];
+  const [wanted, setMeasure] = useState(null);
+  const measure = measures.includes(wanted) ? wanted : measures[0];
+  const legend = html`<span class="grow"></span>${runs.map((run, index) => html`<${Key} key=${run.name} tone=${tone(index)}>${run.name}<//>`)}<${Key} tone="none" mark="dash">targets<//>`;
+  const choice = measures.length > 1 && html`<span class="grow"></span><${Choice} label="Measure" options=${measures.map((each) => [each, each])} value=${measure} onChoose=${setMeasure} />`;
+  return html`
+    <${Card} title="Entropy" aside=${legend}><${EntropyChart} runs=${runs} /><//>
+    <${Card} title="At the end" aside=${html`<span class="grow"></span><span class="small muted">± are 95 % intervals; bold only where they do not overlap</span>`}><${ResultTable} comparison=${comparison} /><//>
+    <div class="split">
+      <${Card} title="Score on held-out problems" aside=${choice}><${ScoreChart} runs=${runs} measure=${measure} /><//>
+      <${Card} title="pass@k at the end"><${PassChart} runs=${runs} /><//>
+    </div>
+    <${Card} title="Training reward" aside=${html`<span class="grow"></span><span class="small muted">smoothed</span>`}><${RewardChart} runs=${runs} /><//>`;
+}
+
+export function Compare() {
+  const runs = useStore((state) => state.runs);
+  const { parts } = useStore((state) => state.place);
+  const newest = runs.filter(({ state, kind }) => state !== "broken" && kind !== "study").toSorted((a, b) => b.changed - a.changed).slice(0, 2);
+  const chosen = parts[0] ? parts[0].split(",").filter((name) => runs.some((run) => run.name === name)) : newest.map(({ name }) => name);
+  const { comparison, problem } = useComparison(chosen);
+  const colours = new Map(comparison?.runs.map((run, index) => [run.name, tone(index)]));
+  if (!runs.length) return html`<${Empty} title="Nothing to compare yet">Two runs in this folder can be laid over each other here.<br /><a class="button strong" href=${address("draw")}>Draw a curve</a><//>`;
+  return html`
+    <div class="view">
+      <div class="column">
+        ${problem && html`<${Card} title="Entropy"><${Problem}>${problem}<//><//>`}
+        ${!chosen.length && html`<${Card} title="Entropy"><p class="muted">Choose runs to lay over each other.</p><//>`}
+        ${comparison && chosen.length > 0 && html`<${Charts} comparison=${comparison} />`}
+      </div>
+      <div class="column side">
+        <${RunList} ...${{ runs, chosen, colours }} />
+        ${comparison?.words.length > 0 && html`
+          <${Card} title="In words">
+            <div class="note">${comparison.words.map((sentence) => html`<p key=${sentence}>${sentence}</p>`)}</div>
+            <div class="row"><${CopyButton} text=${() => markdown(comparison)}>Copy as Markdown<//></div>
+            <p class="small muted files">Reports: ${chosen.map((name, i) => html`${i ? ", " : ""}<a href=${`api/${runPath(name, "/files/report.md")}`}>${name}</a>`)}</p>
+          <//>`}
+      </div>
+    </div>`;
+}

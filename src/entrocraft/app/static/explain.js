@@ -1,0 +1,170 @@
+// The view "Explain": what each rollout of a step would do to entropy, what was kept, and why.
+
+import { html, useEffect, useMemo, useState } from "./vendor/vendor.js";
+import { get, runPath } from "./api.js";
+import { Chart, rangeOf, stepRange } from "./chart.js";
+import { Group, Mark, ModelText, TONES } from "./completions.js";
+import { fixed, percent, signed, visible } from "./format.js";
+import { useRun, useStep } from "./follow.js";
+import { RunSelect, useChosenRun } from "./run.js";
+import { Scatter } from "./scatter.js";
+import { address, slide } from "./store.js";
+import { Card, Chip, Empty, IconButton, Key, Problem } from "./ui.js";
+
+const MILLI = 1000;
+const QUADRANTS = {
+  positive_confident: "better, confident", positive_rare: "better, rare",
+  negative_confident: "worse, confident", negative_rare: "worse, rare",
+};
+
+const verdictOf = (tokens, kept) => (kept >= tokens ? "kept" : kept > 0 ? "in part" : "left out");
+
+/** The columns of a step's rollouts as one object each. */
+function rolloutsOf({ rollouts }) {
+  if (!rollouts) return [];
+  return rollouts.reward.map((reward, index) => ({
+    index, reward, group: rollouts.group[index], advantage: rollouts.advantage[index] ?? 0,
+    change: rollouts.change?.[index] == null ? null : MILLI * rollouts.change[index],
+    tokens: rollouts.tokens[index], kept: rollouts.kept?.[index] ?? rollouts.tokens[index],
+    verdict: verdictOf(rollouts.tokens[index], rollouts.kept?.[index] ?? rollouts.tokens[index]),
+  }));
+}
+
+function StepStrip({ name, info, series, number, metrics }) {
+  const { step, columns } = series;
+  const tables = useMemo(() => {
+    const lines = [{ id: "entropy", label: "measured", color: "measured", values: columns.entropy }];
+    if (columns.target?.some((value) => value !== null)) {
+      lines.unshift(
+        { id: "upper", color: "band-edge", width: 1, values: columns.upper, fillTo: "lower", fill: "band-fill" },
+        { id: "lower", color: "band-edge", width: 1, values: columns.lower },
+        { id: "target", label: "target", color: "band", width: 1.3, values: columns.target },
+      );
+    }
+    return [{ x: step, lines }];
+  }, [series]);
+  const last = step.at(-1);
+  const to = (wanted) => slide("explain", name, String(Math.min(last, Math.max(step[0], wanted))));
+  const { entropy, target, lower, upper, kept_token_fraction: kept } = metrics;
+  const side = entropy > upper ? "above the band" : entropy < lower ? "below the band" : "in the band";
+  const y = rangeOf(tables[0].lines.flatMap(({ values }) => values), { least: 0.05 });
+  return html`
+    <${Card} class="o1" title=${`Step ${number}`} aside=${html`
+      <span class="muted small number">entropy ${fixed(entropy)}${target != null && `, target ${fixed(target)}: ${side}`}${kept != null && `; ${percent(kept)} of the tokens kept`}</span>
+      <span class="grow"></span>
+      <${IconButton} icon="before" label="Step before" disabled=${number <= step[0]} onClick=${() => to(number - 1)} />
+      <${IconButton} icon="next" label="Next step" disabled=${number >= last} onClick=${() => to(number + 1)} />`}>
+      <${Chart} small label=${`Entropy over ${info.steps} steps; step ${number} is chosen`} tables=${tables} x=${stepRange(info.steps)} y=${y} height=${128}
+        over=${(place) => html`<i class="cut" style=${{ left: `${place.x(number)}px` }}></i>
+          ${entropy != null && html`<i class="cut-dot" style=${{ left: `${place.x(number)}px`, top: `${place.y(entropy)}px` }}></i>`}`} />
+      <div class="step-slider"><input type="range" aria-label="Step" min="0" max=${info.steps} value=${number} onInput=${(event) => to(event.target.valueAsNumber)} /></div>
+    <//>`;
+}
+
+function Quadrants({ quadrants }) {
+  const most = Math.max(1e-12, ...quadrants.flatMap(({ all, kept }) => [Math.abs(all ?? 0), Math.abs(kept ?? 0)]));
+  const Bar = ({ value, class: more }) => {
+    const width = `${(48 * Math.abs(value ?? 0)) / most}%`;
+    return html`<i class="${more} ${value < 0 ? "lowers" : "raises"}" style=${value < 0 ? { right: "50%", width } : { left: "50%", width }}></i>`;
+  };
+  return html`
+    <ul class="quadrants">${quadrants.map(({ name, all, kept }) => html`
+      <li key=${name}><span>${QUADRANTS[name] ?? name}</span><span class="bars" aria-hidden="true"><${Bar} value=${all} class="all" /><${Bar} value=${kept} class="kept" /></span>
+        <span class="number">${signed(MILLI * (kept ?? 0), 1)} <span class="faint">of ${signed(MILLI * (all ?? 0), 1)}</span></span></li>`)}</ul>
+    <p class="small faint">10⁻³ nats per token and unit of step, predicted: what was kept, of what all would do.</p>`;
+}
+
+/** Tokens tinted by what learning from each would do to entropy. */
+function Tokens({ texts, changes }) {
+  const most = Math.max(1e-12, ...changes.map((change) => Math.abs(change ?? 0)));
+  return html`<p class="tokens mono">${texts.map((text, i) => html`<span key=${i} class=${changes[i] < 0 ? "lowers" : "raises"}
+    style=${{ "--strength": `${Math.round((70 * Math.abs(changes[i] ?? 0)) / most)}%` }} title=${`${signed(MILLI * changes[i], 2)} · 10⁻³`}>${visible(text)}</span>`)}</p>
+    <div class="row"><${Key} tone="measured" mark="dot">raises entropy<//><${Key} tone="rival" mark="dot">lowers it<//></div>`;
+}
+
+function Chosen({ rollout, text, group, count, onChoose }) {
+  const step = (by) => onChoose((rollout.index + by + count) % count);
+  const { index, reward, advantage, change, tokens, kept, verdict } = rollout;
+  const words = verdict === "in part" ? `${kept} of ${tokens} tokens kept` : verdict;
+  return html`
+    <${Card} title="Chosen rollout" class="o4" aside=${html`<span class="muted small">${index + 1} of ${count}</span><span class="grow"></span>
+      <${IconButton} icon="before" label="Rollout before" onClick=${() => step(-1)} /><${IconButton} icon="next" label="Next rollout" onClick=${() => step(1)} />`}>
+      <div class="stack" aria-live="polite">
+        ${group && html`<div class="small muted">Prompt <${ModelText} text=${group.prompt} /></div>`}
+        ${text?.token_texts && text.token_changes
+          ? html`<${Tokens} texts=${text.token_texts} changes=${text.token_changes} />`
+          : text ? html`<p class="said"><${Mark} reward=${reward} /><${ModelText} text=${text.text} /></p>`
+          : html`<p class="small muted">Its text is not recorded: each step keeps the texts of a few prompts, in turn.</p>`}
+        <div class="row"><${Chip}>reward ${fixed(reward, 2)}<//><${Chip}>advantage ${signed(advantage, 2)}<//>
+          ${change !== null && html`<${Chip}>predicted ${signed(change, 2)} · 10⁻³<//>`}<${Chip}>${tokens} tokens<//><${Chip} tone=${TONES[verdict]}>${words}<//></div>
+      </div>
+    <//>`;
+}
+
+function WholeRun({ name }) {
+  const [told, setTold] = useState(null);
+  useEffect(() => {
+    setTold(null);
+    let wanted = true;
+    get(runPath(name, "/explanation"))
+      .then(({ text }) => wanted && setTold(text))
+      .catch((error) => wanted && setTold(error.message));
+    return () => {
+      wanted = false;
+    };
+  }, [name]);
+  return told && html`<${Card} title="The whole run" class="o6"><p class="pre small">${told}</p><//>`;
+}
+
+function Step({ name, info, series, number }) {
+  const [page, setPage] = useState(0);
+  const [chosen, setChosen] = useState(null);
+  const { step, problem } = useStep(name, number, page);
+  const rollouts = useMemo(() => (step ? rolloutsOf(step) : []), [step]);
+  useEffect(() => setPage(0), [name, number]);
+  const withText = useMemo(() => new Map(step?.groups.flatMap((group) => group.rollouts.map((text) => [text.index, { group, text }]))), [step]);
+  const first = [...withText.keys()][0] ?? 0;
+  const rollout = rollouts[chosen ?? first] ?? rollouts[0];
+  const out = rollouts.filter(({ verdict }) => verdict === "left out").length;
+  const near = info.rollout_steps.toSorted((a, b) => Math.abs(a - number) - Math.abs(b - number))[0];
+  return html`
+    <div class="view">
+      <div class="column">
+        <${StepStrip} ...${{ name, info, series, number }} metrics=${step?.metrics ?? {}} />
+        ${problem && html`<${Problem}>${problem}<//>`}
+        <${Card} class="o2" title="Rollouts of this step" aside=${html`<span class="grow"></span><${Key} tone="good" mark="dot">better than its group<//><${Key} tone="bad" mark="dot">worse<//><${Key} tone="none" mark="ring">left out<//>`}>
+          ${rollouts.length > 0
+            ? html`<${Scatter} rollouts=${rollouts} chosen=${rollout?.index} onChoose=${setChosen}
+                label=${`${rollouts.length} rollouts by advantage and predicted change of entropy; ${out} are left out`} />
+              ${rollouts.every(({ change }) => change === null) && html`<p class="small muted">This method predicts no change of entropy, so all stand on the line.</p>`}`
+            : html`<p class="muted">The rollouts of this step are not recorded.${near && html` Nearest: <a href=${address("explain", name, near)}>step ${near}</a>.`}</p>`}
+        <//>
+        ${step?.groups.length > 0 && html`
+          <${Card} class="o5" tight title="By prompt" aside=${step.pages > 1 && html`<span class="grow"></span><span class="muted small">page ${page + 1} of ${step.pages}</span>
+            <${IconButton} icon="before" label="Page before" disabled=${page === 0} onClick=${() => setPage(page - 1)} />
+            <${IconButton} icon="next" label="Next page" disabled=${page + 1 >= step.pages} onClick=${() => setPage(page + 1)} />`}>
+            <ul class="groups two" tabindex="0" aria-label="Rollouts by prompt">${step.groups.map((group) => html`<${Group} key=${group.group} group=${group} chosen=${rollout?.index} onChoose=${setChosen} />`)}</ul>
+          <//>`}
+      </div>
+      <div class="column side">
+        ${step?.quadrants?.length > 0 && html`
+          <${Card} title="Which tokens move entropy" class="o3"><div class="stack"><${Quadrants} quadrants=${step.quadrants} />
+            ${step.sentence && html`<p class="note">${step.sentence}</p>`}</div><//>`}
+        ${rollout && html`<${Chosen} rollout=${rollout} count=${rollouts.length} onChoose=${setChosen} ...${withText.get(rollout.index) ?? {}} />`}
+        <${WholeRun} name=${name} />
+      </div>
+    </div>`;
+}
+
+export function Explain() {
+  const { runs, name, rest } = useChosenRun();
+  const { info, series, problem } = useRun(name);
+  if (!name) return html`<${Empty} title="Nothing to explain yet">Once a run has made a step, this shows what each of its rollouts does to entropy.<br /><a class="button strong" href=${address("draw")}>Draw a curve</a><//>`;
+  if (problem && !info) return html`<${Card} title=${name}><${RunSelect} runs=${runs} name=${name} view="explain" /><${Problem}>${problem}<//><//>`;
+  if (!info) return html`<div aria-busy="true"></div>`;
+  const made = series?.step.length > 0;
+  const number = Number(rest[0]) || info.rollout_steps.at(-1) || series?.step.at(-1);
+  return html`
+    <div class="above"><${RunSelect} runs=${runs} name=${name} view="explain" /><span class="muted small">${info.method}, ${info.step} of ${info.steps} steps</span></div>
+    ${made ? html`<${Step} key=${name} ...${{ name, info, series, number }} />` : html`<${Card} title="Explain"><p class="muted">This run has made no step yet.</p><//>`}`;
+}

@@ -1,0 +1,132 @@
+// The form that starts a training: recipe, method with its options, estimator, steps, seed and name.
+
+import { html, useState } from "./vendor/vendor.js";
+import { post } from "./api.js";
+import { spoken as spokenCurve } from "./curve.js";
+import { whole } from "./format.js";
+import { address, go } from "./store.js";
+import { Card, Field, NumberInput, Problem, Select } from "./ui.js";
+
+/** The first name of the form recipe-01 that no run has. */
+function freeName(recipe, runs) {
+  const taken = new Set(runs.map(({ name }) => name));
+  for (let number = 1; ; number += 1) {
+    const name = `${recipe}-${String(number).padStart(2, "0")}`;
+    if (!taken.has(name)) return name;
+  }
+}
+
+const ofRecipe = (recipe, hello) => ({
+  recipe: recipe?.name ?? "",
+  method: recipe?.method ?? hello.methods[0].name,
+  estimator: recipe?.estimator ?? hello.estimators[0].name,
+  steps: recipe?.budget.steps ?? 100,
+  seed: recipe?.config?.seed ?? 0,
+  options: {},
+  name: null,
+});
+
+/** What the form says: values, what they mean, and how to change them. */
+export function useSettings(hello, runs) {
+  const [values, setValues] = useState(() => ofRecipe(hello.recipes[0], hello));
+  const recipe = hello.recipes.find(({ name }) => name === values.recipe);
+  const method = hello.methods.find(({ name }) => name === values.method) ?? { name: values.method, options: [], has_target: true };
+  const set = (changes) =>
+    setValues((now) => (changes.recipe ? ofRecipe(hello.recipes.find(({ name }) => name === changes.recipe), hello) : { ...now, ...changes }));
+  const { steps, seed, estimator, options } = values;
+  return {
+    values, recipe, method, set,
+    name: values.name ?? freeName(values.recipe || "run", runs),
+    spoken: () => ({ steps, seed, estimator, method: method.name, method_options: options }),
+  };
+}
+
+function Option({ option, value, onValue }) {
+  const { name, summary } = option;
+  const given = value ?? option.default;
+  if (typeof option.default === "boolean") {
+    return html`<label class="check"><input type="checkbox" checked=${given} onChange=${(event) => onValue(event.target.checked)} />
+      <span>${name} <span class="faint">${summary}</span></span></label>`;
+  }
+  return html`
+    <${Field} label=${name} hint=${summary}>${(id) =>
+      typeof option.default === "number"
+        ? html`<${NumberInput} id=${id} value=${given} step="any" onNumber=${onValue} />`
+        : html`<input id=${id} type="text" value=${given ?? ""} placeholder="default" onChange=${(event) => onValue(event.target.value || undefined)} />`}
+    <//>`;
+}
+
+function Options({ settings }) {
+  const { method, values, set } = settings;
+  if (!method.options.length) return null;
+  const choose = (name) => (value) => {
+    const { [name]: _, ...others } = values.options;
+    set({ options: value === undefined ? others : { ...others, [name]: value } });
+  };
+  return html`
+    <details>
+      <summary>Options of ${method.name}</summary>
+      <div class="stack">${method.options.map((option) => html`
+        <${Option} key=${method.name + option.name} option=${option} value=${values.options[option.name]} onValue=${choose(option.name)} />`)}</div>
+    </details>`;
+}
+
+export function StartForm({ hello, runs, settings, curve }) {
+  const { values, recipe, method, set, name } = settings;
+  const [said, setSaid] = useState(null);
+  const [busy, setBusy] = useState(false);
+  const training = runs.find(({ live }) => live);
+  const named = (list) => list.map((each) => [each.name, each.title ?? each.name]);
+
+  const send = async (check) => {
+    setBusy(true);
+    setSaid(null);
+    const body = { recipe: values.recipe, name, curve: method.has_target ? spokenCurve(curve) : null, settings: settings.spoken() };
+    try {
+      const answer = await post(check ? "runs?check=1" : "runs", body);
+      if (check) setSaid({ message: answer.message });
+      else {
+        set({ name: null });
+        go("run", answer.name);
+      }
+    } catch (error) {
+      setSaid({ problem: error.message });
+    }
+    setBusy(false);
+  };
+  const submit = (event) => {
+    event.preventDefault();
+    send(false);
+  };
+  const { prompts, rollouts } = recipe?.budget ?? {};
+  return html`
+    <${Card} title="Run" class="o3">
+      <form class="stack" onSubmit=${submit}>
+        <${Select} label="Recipe" options=${hello.recipes.map((each) => [each.name, each.title])} value=${values.recipe} onChoose=${(each) => set({ recipe: each })} />
+        <div class="pair">
+          <${Select} label="Method" options=${named(hello.methods)} value=${values.method} onChoose=${(each) => set({ method: each, options: {} })} />
+          <${Select} label="Estimator" options=${named(hello.estimators)} value=${values.estimator} onChoose=${(each) => set({ estimator: each })} />
+        </div>
+        ${method.summary && html`<p class="small muted">${method.summary}</p>`}
+        <${Options} settings=${settings} />
+        <div class="pair">
+          <${Field} label="Steps">${(id) => html`<${NumberInput} id=${id} value=${values.steps} min="1" max=${hello.limits.steps} step="1" onNumber=${(steps) => set({ steps: Math.max(1, Math.round(steps)) })} />`}<//>
+          <${Field} label="Seed">${(id) => html`<${NumberInput} id=${id} value=${values.seed} min="0" step="1" onNumber=${(seed) => set({ seed: Math.max(0, Math.round(seed)) })} />`}<//>
+        </div>
+        <${Field} label="Name">${(id) => html`<input id=${id} type="text" value=${name} pattern=${hello.limits.name} autocomplete="off" spellcheck="false" required
+          onInput=${(event) => set({ name: event.target.value })} />`}<//>
+        <p class="small muted">${prompts && `${whole(values.steps * prompts * rollouts)} rollouts in ${whole(values.steps)} steps of ${prompts} prompts × ${rollouts}. `}Written to <span class="mono">${hello.folder}/${name}</span>.</p>
+        <div class="row">
+          <button type="submit" class="button strong grow" disabled=${busy || !hello.can_train || Boolean(training)}>Start training</button>
+          <button type="button" class="button" disabled=${busy || !hello.can_train} onClick=${() => send(true)}>Check only</button>
+        </div>
+        <div aria-live="polite">
+          ${!hello.can_train && html`<p class="small muted">${hello.why_not}</p>`}
+          ${training && html`<p class="small muted"><a href=${address("run", training.name)}>${training.name}</a> is training; one run trains at a time.</p>`}
+          ${busy && html`<p class="small muted">One moment…</p>`}
+          ${said?.message && html`<p class="note pre">${said.message}</p>`}
+        </div>
+        ${said?.problem && html`<${Problem}>${said.problem}<//>`}
+      </form>
+    <//>`;
+}
