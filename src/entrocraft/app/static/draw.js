@@ -157,7 +157,11 @@ export function Draw({ hello }) {
   const [ghostName, setGhostName] = useState(undefined);
   const shownGhost = ghostName ?? behind.toSorted((a, b) => b.changed - a.changed)[0]?.name ?? "";
   const ghost = useGhost(shownGhost, curve.unit);
-  const shownStart = start && curve.unit === "initial" ? { value: 1, low: start.low / start.value, high: start.high / start.value } : start;
+  const one = start && (curve.unit === "initial" ? start.value : 1);
+  const shownStart = start && {
+    value: start.value / one, low: start.low / one, high: start.high / one,
+    text: `starts at ${fixed(start.value)} ± ${fixed((start.high - start.low) / 2)} nats`,
+  };
   const editor = { history, steps, selected, onSelect: setSelected };
   return html`
     <div class="view" aria-label="Draw the curve">

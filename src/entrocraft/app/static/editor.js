@@ -31,7 +31,8 @@ export function Toolbar({ history, kinds, answer, steps, selected, onSelect }) {
       <${Icon} name="plus" size="15" />Add knot</button>`;
 }
 
-/** `ghost`: {name, step, values} of a run to draw against; `start`: the entropy that the model starts with. */
+/** `ghost`: {name, step, values} of a run to draw against; `start`: {value, low, high, text} of the entropy that the
+ * model starts with, in the curve's unit. */
 export function Editor({ history, answer, steps, ghost, start, selected, onSelect }) {
   const curve = history.now;
   const narrow = useNarrow();
@@ -68,7 +69,7 @@ export function Editor({ history, answer, steps, ghost, start, selected, onSelec
       over=${(place) => html`
         ${start && html`<div class="whisker" style=${{ left: `${place.x(0)}px`, top: `${place.y(start.high)}px`, height: `${place.y(start.low) - place.y(start.high)}px` }}></div>
           <div class="flag" style=${{ left: `${place.x(0) - 6}px`, top: "0px" }}>
-            starts at ${fixed(start.value)} ± ${fixed((start.high - start.low) / 2)}</div>`}
+            ${start.text}</div>`}
         <${Knots} ...${{ place, answer, steps, selected, onSelect, onChange }} lines=${linesOf(curve)} unit=${curve.unit} width=${curve.width}
           onWidth=${hasEdges(curve) ? null : onWidth} onDrag=${setDragging} onUndo=${history.undo} onRedo=${history.redo} />`} />`;
 }

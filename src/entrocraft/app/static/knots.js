@@ -1,6 +1,6 @@
 // Knots laid over a chart: HTML sliders that mouse, touch and keyboard move.
 
-import { html, useRef } from "./vendor/vendor.js";
+import { html, useEffect, useRef } from "./vendor/vendor.js";
 import { allowed, gapAfter, PACES, replaced, valueAt, without } from "./curve.js";
 import { fixed, percent } from "./format.js";
 
@@ -9,6 +9,14 @@ const PAGES = { PageUp: 1, PageDown: -1 };
 
 function Knot({ place, at, value, name, text, tone, locked, selected, onSelect, onMove, onDrag, onKey }) {
   const drag = useRef(null);
+  const button = useRef(null);
+  const shownBefore = useRef(false);
+  useEffect(() => {
+    const { activeElement: focused } = document;
+    const follows = focused === document.body || focused?.classList.contains("knot");
+    if (selected && shownBefore.current && follows) button.current?.focus({ preventScroll: true });
+    shownBefore.current = true;
+  }, [selected]);
   const style = { left: `${place.x(at)}px`, top: `${place.y(value)}px` };
   if (locked) return html`<i class="knot locked tone-${tone}" style=${style}></i>`;
   const press = (event) => {
@@ -32,7 +40,7 @@ function Knot({ place, at, value, name, text, tone, locked, selected, onSelect, 
     onDrag(false);
   };
   return html`
-    <button type="button" class="knot tone-${tone}" role="slider" aria-orientation="vertical" aria-label=${name}
+    <button ref=${button} type="button" class="knot tone-${tone}" role="slider" aria-orientation="vertical" aria-label=${name}
       aria-valuemin="0" aria-valuenow=${value} aria-valuemax=${Math.max(value, place.valueAt(0)).toFixed(3)} aria-valuetext=${text}
       data-selected=${selected ? "" : undefined} style=${style} onFocus=${onSelect} onKeyDown=${onKey}
       onPointerDown=${press} onPointerMove=${move} onPointerUp=${release} onPointerCancel=${release}></button>`;

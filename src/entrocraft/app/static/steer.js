@@ -21,7 +21,7 @@ function proposalFor(info) {
   return {
     text: null, family: "drawn", lower: null, upper: null,
     knots: [...(now > 1 / steps ? started : []), [now > 1 / steps ? now : 0, target(now)], ...free].map(whole),
-    kind: info.kind === "step" || !info.kind ? "linear" : info.kind,
+    kind: coming.length >= LEAST_FREE && info.kind ? info.kind : "monotone",
     unit: "nats",
     width: Number(((info.width ?? 0) * factor || curve.upper[0] - curve.lower[0]).toFixed(4)),
   };
