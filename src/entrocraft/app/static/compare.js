@@ -46,7 +46,7 @@ function RunList({ runs, chosen, colours }) {
     const next = event.target.checked ? [...chosen, name].slice(-MOST_SHOWN) : chosen.filter((each) => each !== name);
     go("compare", ...(next.length ? [next.join(",")] : ["-"]));
   };
-  const about = (run) => run.problem ?? (run.kind === "study" ? "study" : [run.method, run.engine === "verl" && "verl", run.steps && `${run.step} of ${run.steps} steps`].filter(Boolean).join(", "));
+  const about = (run) => run.problem ?? (run.kind === "study" ? "study" : [run.method ?? "no control", run.engine === "verl" && "verl", run.steps && `${run.step} of ${run.steps} steps`].filter(Boolean).join(", "));
   return html`
     <${Card} title="Runs" aside=${html`<span class="grow"></span><span class="small muted">${chosen.length} of ${runs.length} shown</span>`}>
       <ul class="runs">${runs.map((run) => html`

@@ -165,6 +165,6 @@ export function Explain() {
   const made = series?.step.length > 0;
   const number = Number(rest[0]) || info.rollout_steps.at(-1) || series?.step.at(-1);
   return html`
-    <div class="above"><${RunSelect} runs=${runs} name=${name} view="explain" /><span class="muted small">${info.method}, ${info.step} of ${info.steps} steps</span></div>
+    <div class="above"><${RunSelect} runs=${runs} name=${name} view="explain" /><span class="muted small">${info.method ?? "no control"}, ${info.step} of ${info.steps} steps</span></div>
     ${made ? html`<${Step} key=${name} ...${{ name, info, series, number }} />` : html`<${Card} title="Explain"><p class="muted">This run has made no step yet.</p><//>`}`;
 }

@@ -16,10 +16,16 @@ function freeName(recipe, runs) {
   }
 }
 
+/** What the library's own documentation says, without its marks of code. */
+const said = (summary) => summary?.replaceAll("`", "");
+
+/** A number if it is one: an option without a default may be either. */
+const numberOrText = (text) => (text.trim() && Number.isFinite(Number(text)) ? Number(text) : text);
+
 const ofRecipe = (recipe, hello) => ({
   recipe: recipe?.name ?? "",
-  method: recipe?.method ?? hello.methods[0].name,
-  estimator: recipe?.estimator ?? hello.estimators[0].name,
+  method: recipe?.method ?? "token",
+  estimator: recipe?.estimator ?? "grpo",
   steps: recipe?.budget.steps ?? 100,
   seed: recipe?.config?.seed ?? 0,
   options: {},
@@ -46,13 +52,13 @@ function Option({ option, value, onValue }) {
   const given = value ?? option.default;
   if (typeof option.default === "boolean") {
     return html`<label class="check"><input type="checkbox" checked=${given} onChange=${(event) => onValue(event.target.checked)} />
-      <span>${name} <span class="faint">${summary}</span></span></label>`;
+      <span>${name} <span class="faint">${said(summary)}</span></span></label>`;
   }
   return html`
-    <${Field} label=${name} hint=${summary}>${(id) =>
+    <${Field} label=${name} hint=${said(summary)}>${(id) =>
       typeof option.default === "number"
         ? html`<${NumberInput} id=${id} value=${given} step="any" onNumber=${onValue} />`
-        : html`<input id=${id} type="text" value=${given ?? ""} placeholder="default" onChange=${(event) => onValue(event.target.value || undefined)} />`}
+        : html`<input id=${id} type="text" value=${given ?? ""} placeholder="default" onChange=${(event) => onValue(event.target.value ? numberOrText(event.target.value) : undefined)} />`}
     <//>`;
 }
 
@@ -73,24 +79,24 @@ function Options({ settings }) {
 
 export function StartForm({ hello, runs, settings, curve }) {
   const { values, recipe, method, set, name } = settings;
-  const [said, setSaid] = useState(null);
+  const [answer, setAnswer] = useState(null);
   const [busy, setBusy] = useState(false);
   const training = runs.find(({ live }) => live);
-  const named = (list) => list.map((each) => [each.name, each.title ?? each.name]);
+  const named = (list) => list.map((each) => [each.name, each.name]);
 
   const send = async (check) => {
     setBusy(true);
-    setSaid(null);
+    setAnswer(null);
     const body = { recipe: values.recipe, name, curve: method.has_target ? spokenCurve(curve) : null, settings: settings.spoken() };
     try {
-      const answer = await post(check ? "runs?check=1" : "runs", body);
-      if (check) setSaid({ message: answer.message });
+      const told = await post(check ? "runs?check=1" : "runs", body);
+      if (check) setAnswer({ message: told.message });
       else {
         set({ name: null });
-        go("run", answer.name);
+        go("run", told.name);
       }
     } catch (error) {
-      setSaid({ problem: error.message });
+      setAnswer({ problem: error.message });
     }
     setBusy(false);
   };
@@ -102,12 +108,13 @@ export function StartForm({ hello, runs, settings, curve }) {
   return html`
     <${Card} title="Run" class="o3">
       <form class="stack" onSubmit=${submit}>
-        <${Select} label="Recipe" options=${hello.recipes.map((each) => [each.name, each.title])} value=${values.recipe} onChoose=${(each) => set({ recipe: each })} />
+        <${Select} label="Recipe" options=${hello.recipes.map((each) => [each.name, each.name])} value=${values.recipe} onChoose=${(each) => set({ recipe: each })} />
+        ${recipe?.title && html`<p class="small muted about">${recipe.title}</p>`}
         <div class="pair">
           <${Select} label="Method" options=${named(hello.methods)} value=${values.method} onChoose=${(each) => set({ method: each, options: {} })} />
           <${Select} label="Estimator" options=${named(hello.estimators)} value=${values.estimator} onChoose=${(each) => set({ estimator: each })} />
         </div>
-        ${method.summary && html`<p class="small muted">${method.summary}</p>`}
+        ${method.summary && html`<p class="small muted about">${said(method.summary)}</p>`}
         <${Options} settings=${settings} />
         <div class="pair">
           <${Field} label="Steps">${(id) => html`<${NumberInput} id=${id} value=${values.steps} min="1" max=${hello.limits.steps} step="1" onNumber=${(steps) => set({ steps: Math.max(1, Math.round(steps)) })} />`}<//>
@@ -124,9 +131,9 @@ export function StartForm({ hello, runs, settings, curve }) {
           ${!hello.can_train && html`<p class="small muted">${hello.why_not}</p>`}
           ${training && html`<p class="small muted"><a href=${address("run", training.name)}>${training.name}</a> is training; one run trains at a time.</p>`}
           ${busy && html`<p class="small muted">One moment…</p>`}
-          ${said?.message && html`<p class="note pre">${said.message}</p>`}
+          ${answer?.message && html`<p class="note pre">${answer.message}</p>`}
         </div>
-        ${said?.problem && html`<${Problem}>${said.problem}<//>`}
+        ${answer?.problem && html`<${Problem}>${answer.problem}<//>`}
       </form>
     <//>`;
 }
