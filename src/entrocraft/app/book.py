@@ -4,12 +4,11 @@ import math
 import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from entrocraft.errors import RunDirectoryError
+from entrocraft.errors import EntrocraftError, RunDirectoryError, os_error_line
 from entrocraft.runs.lines import LineFollower, parsed_line
 from entrocraft.runs.metrics import EVALUATION, TRACKERS
 
@@ -30,18 +29,6 @@ _OF_VERL = {
 _SCORE_OF_VERL = re.compile(r"val-core/.*/(?:mean@(?P<mean>\d+)|best@(?P<best>\d+)/mean)")
 
 
-@dataclass
-class News:
-    """What an update has added to a book."""
-
-    begun_anew: bool = False
-    """Whether the file was rewound or replaced: all that was there before is gone."""
-    first_row: int = 0
-    """Row of the first new step."""
-    evaluations: list[dict[str, Any]] = field(default_factory=list)
-    """New lines of evaluations."""
-
-
 class Book:
     """The lines of a metrics file, those of optimizer steps as columns of numbers in which NaN stands for null.
 
@@ -53,7 +40,8 @@ class Book:
 
     def __init__(self, path: Path):
         self._follower = LineFollower(path, partial(parsed_line, numbers_only=False))
-        self._times_begun = 0
+        self.generation = 0
+        """How often the file was found to be another one: rows of another generation are not these rows."""
         self._clear()
 
     def _clear(self) -> None:
@@ -74,36 +62,34 @@ class Book:
         """The last optimizer step; 0 if there is none."""
         return int(self.columns["step"][-1]) if len(self) else 0
 
-    def update(self) -> News:
-        """Take in what was added to the file, passing over what is damaged, and return what is new."""
-        news = News(first_row=len(self))
+    def update(self) -> None:
+        """Take in what was added to the file, passing over what is damaged."""
         while len(self.problems) <= MOST_DAMAGED:
             try:
                 for _, line in self._follower.new_lines():
-                    self._heed_new_file(news)
-                    self._take(line, news)
-                self._heed_new_file(news)
-                return news
+                    self._heed_new_file()
+                    self._take(line)
+                self._heed_new_file()
+                return
             except RunDirectoryError as error:
-                self._heed_new_file(news)
+                self._heed_new_file()
                 self.problems.append(_told_of(error, self._follower))
                 self._follower.skip()
-            except OSError as error:
-                self.problems[:] = [f"{self._follower.path.name} cannot be read: {error.strerror}"]
-                return news
-        return news
+            except (EntrocraftError, OSError) as error:
+                why = os_error_line(error) if isinstance(error, OSError) else str(error)
+                self.problems[:] = [f"{self._follower.path.name} cannot be read: {why}"]
+                return
 
-    def _heed_new_file(self, news: News) -> None:
-        if self._follower.times_begun != self._times_begun:
-            self._times_begun = self._follower.times_begun
+    def _heed_new_file(self) -> None:
+        """Begin anew if the file was rewound or replaced."""
+        if self._follower.times_begun != self.generation:
+            self.generation = self._follower.times_begun
             self._clear()
-            news.begun_anew, news.first_row, news.evaluations = True, 0, []
 
-    def _take(self, line: dict[str, Any], news: News) -> None:
+    def _take(self, line: dict[str, Any]) -> None:
         for kind in self._ours(line):
             if any(name.startswith(EVALUATION) for name in kind):
                 self.evaluations.append(kind)
-                news.evaluations.append(kind)
             elif "entropy" in kind:
                 self._add_row(kind)
 

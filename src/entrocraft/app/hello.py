@@ -9,12 +9,11 @@ from entrocraft import __version__
 from entrocraft.advantages import ESTIMATORS
 from entrocraft.app.curves import KINDS, MOST_KNOTS, MOST_STEPS
 from entrocraft.app.families import families
+from entrocraft.app.launch import NAME
 from entrocraft.app.methods import methods
 from entrocraft.app.recipes import Recipe
 from entrocraft.app.state import App
 
-NAME = "[a-z0-9][a-z0-9._-]{0,63}"
-"""What a new run may be called, as a regular expression."""
 _Z = 1.96
 
 

@@ -40,6 +40,7 @@ class Library:
         self.folder = folder
         self._others = others
         self._runs: dict[Path, RecordedRun] = {}
+        self._expected: dict[str, Path] = {}
         self._lock = threading.Lock()
 
     def places(self) -> dict[str, Place]:
@@ -55,7 +56,19 @@ class Library:
                 seen.add(path.resolve())
                 name = _free_name(_NOT_IN_NAMES.sub("_", "~".join(parts)), found)
                 found[name] = Place(name, path, each)
+        for name, path in self._expected.items():
+            found.setdefault(name, Place(name, path, "run"))
         return found
+
+    def expect(self, name: str) -> RecordedRun:
+        """Return a run of this folder that is about to be, and list it from now on."""
+        path = self.folder / name
+        self._expected[name] = path
+        return self.recorded(path)
+
+    def forget(self, name: str) -> None:
+        """List a run no longer because it was expected, but if it is there."""
+        self._expected.pop(name, None)
 
     def place(self, name: str) -> Place:
         """Return what is called by a name.

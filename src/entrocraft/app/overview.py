@@ -1,5 +1,6 @@
 """One run as the page opens it: settings, curve, evaluations, and what happened so far."""
 
+from collections.abc import Mapping
 from statistics import fmean
 from typing import Any
 
@@ -33,10 +34,7 @@ def overview(name: str, run: RecordedRun) -> dict[str, Any]:
             "nats_per_unit": run.nats_per_unit,
             "noise": _noise(run),
             **_curve(run),
-            "evaluations": [
-                {key.removeprefix(EVALUATION).replace("/", "_"): value for key, value in line.items()}
-                for line in run.book.evaluations
-            ],
+            "evaluations": [evaluation_of(line) for line in run.book.evaluations],
             "steerable": run.why_not_steerable() is None,
             "why_not_steerable": run.why_not_steerable(),
             "problem": run.problem or run.rollouts.problem,
@@ -45,6 +43,11 @@ def overview(name: str, run: RecordedRun) -> dict[str, Any]:
             "events": _happenings(run),
             "rollout_steps": run.rollouts.steps,
         }
+
+
+def evaluation_of(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an evaluation under the names of its measures: `pass@8`, and its interval `pass@8_low`, `pass@8_high`."""
+    return {key.removeprefix(EVALUATION).replace("/", "_"): value for key, value in line.items()}
 
 
 def _seconds(run: RecordedRun) -> dict[str, float | None]:

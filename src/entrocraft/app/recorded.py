@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from entrocraft.app.book import Book, News
+from entrocraft.app.book import Book
 from entrocraft.app.curves import CURVE_SETTINGS
 from entrocraft.app.methods import follows
 from entrocraft.app.recipes import control_section
@@ -23,7 +23,7 @@ from entrocraft.runs.files import read_regular
 from entrocraft.runs.state import COMPLETED, read_state
 from entrocraft.schedules import Band
 
-State = Literal["running", "done", "stopped", "failed", "broken"]
+State = Literal["queued", "running", "done", "stopped", "failed", "broken"]
 
 _QUIET = 120.0
 """Seconds without a line after which a run of verl, which leaves no state, counts as ended."""
@@ -53,14 +53,16 @@ class RecordedRun:
         self.rollouts = RolloutIndex(_rollouts_file(path))
         self.lock = threading.RLock()
         """Held while book and index are read or brought up to date."""
+        self.expected: Standing | None = None
+        """How a run stands that has no directory yet, as whoever starts it says."""
         self._config: dict[str, Any] | None = None
         self._read_config: tuple[int, int] | None = None
 
-    def update(self) -> News:
+    def update(self) -> None:
         """Take in what was added to the run's files."""
         with self.lock:
             self.rollouts.update()
-            return self.book.update()
+            self.book.update()
 
     # ---- settings -----------------------------------------------------------------------------------
 
@@ -129,6 +131,8 @@ class RecordedRun:
 
     def standing(self) -> Standing:
         """Return whether the run goes on."""
+        if self.config is None and self.expected is not None:
+            return self.expected
         if self.config is None and not self.book.is_of_verl:
             try:
                 self.directory.config()

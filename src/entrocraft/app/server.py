@@ -1,19 +1,23 @@
 """The server: one address with a token, one process, and nothing left behind when it ends."""
 
+import asyncio
 import os
 import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
+from entrocraft.app.events import Events
 from entrocraft.app.gate import LOCAL_HOSTS, Gate
+from entrocraft.app.launch import Launcher
 from entrocraft.app.library import Library
 from entrocraft.app.recipes import recipes_from
 from entrocraft.app.routes import Routes
@@ -59,9 +63,12 @@ class Server:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._app = App(Library(settings.folder, settings.runs), recipes_from(settings.recipes))
+        library = Library(settings.folder, settings.runs)
+        launcher = Launcher(library)
+        self._app = App(library, recipes_from(settings.recipes), launcher, Events(library, launcher))
         self._socket = _bound(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
+        self._say: Callable[[str], None] = print
         self._token = secrets.token_urlsafe(24) if settings.has_token else None
 
     @property
@@ -76,11 +83,24 @@ class Server:
         """The application, behind its gate."""
         own = () if self._settings.host in _WILDCARDS else (self._settings.host,)
         return Gate(
-            Routes(self._app).application(),
+            Routes(self._app).application(lifespan=self._lifespan),
             self._token,
             (*LOCAL_HOSTS, *own, *self._settings.allow_hosts),
             f"entrocraft-{self.port}",
         )
+
+    @asynccontextmanager
+    async def _lifespan(self, application: object) -> AsyncIterator[None]:
+        work = asyncio.create_task(self._app.events.work())
+        try:
+            yield
+        finally:
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+            if self._app.launcher.live is not None:
+                self._say(f"{self._app.launcher.live} stops after this step; Ctrl-C again leaves it to that by itself")
+            await run_in_threadpool(self._app.launcher.close)
 
     def run(self, say: Callable[[str], None], *, open_browser: bool) -> None:
         """Serve until a signal ends it.
@@ -89,6 +109,7 @@ class Server:
             say: Prints a line.
             open_browser: Whether to show the page at once.
         """
+        self._say = say
         config = uvicorn.Config(
             self.application,
             http="h11",

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from entrocraft.app.events import Events
+from entrocraft.app.launch import Launcher
 from entrocraft.app.library import Library
 from entrocraft.app.recipes import Recipe
 
@@ -13,3 +15,5 @@ class App:
 
     library: Library
     recipes: Mapping[str, Recipe]
+    launcher: Launcher
+    events: Events

@@ -1,11 +1,12 @@
 """`entrocraft app`: the page in the browser."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
 
 from entrocraft.cli.output import say, user_errors_exit_2
-from entrocraft.errors import InvalidValueError
+from entrocraft.errors import InvalidValueError, MissingDependencyError
 
 
 @click.command(short_help="Draw, watch and compare in the browser.")
@@ -33,10 +34,10 @@ def app(
     RECIPE.yaml may be started from the page, beside the recipes that come with the package. RUN is a run, a study or a
     folder of them, shown beside those of `--folder`. The address holds a token, which the browser keeps as a cookie.
     """
-    try:
-        from entrocraft.app.server import Server, Settings, address_of
-    except ImportError as error:
-        raise InvalidValueError(f"the page needs a server: pip install 'entrocraft[app]' ({error})") from error
+    lacking = next((name for name in ("starlette", "uvicorn", "sse_starlette") if find_spec(name) is None), None)
+    if lacking is not None:
+        raise MissingDependencyError(f"the page needs {lacking}: pip install 'entrocraft[app]'")
+    from entrocraft.app.server import Server, Settings, address_of
 
     if url:
         click.echo(address_of(port))

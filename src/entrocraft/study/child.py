@@ -33,6 +33,11 @@ class Child:
             )
 
     @property
+    def pid(self) -> int:
+        """Number of the process, which leads a group of its own."""
+        return self._process.pid
+
+    @property
     def exit_status(self) -> int | None:
         """The exit status; None while it is at work, and negative if a signal ended it."""
         return self._process.poll()
@@ -42,8 +47,9 @@ class Child:
         self._send(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End it at once."""
-        self._send(signal.SIGKILL)
+        """End it at once, with all that it has started."""
+        if self.exit_status is None:
+            os.killpg(self.pid, signal.SIGKILL)
 
     def wait(self, timeout: float) -> int | None:
         """Wait for its end, `timeout` seconds at most; return the exit status, None if it is still at work."""
