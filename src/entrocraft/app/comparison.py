@@ -1,7 +1,6 @@
 """Runs and studies side by side: curves, scores with intervals, a table, and words that do not flatter."""
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 from typing import Any
 
 from entrocraft.app.library import Library, Place
@@ -73,11 +72,17 @@ def _line_of_run(name: str, run: RecordedRun) -> Line:
         "name": name,
         "kind": "run",
         "method": run.method,
-        **{key: {"step": step, "value": columns[key]} for key in columns},
+        **{key: {"step": step, "value": columns[key]} if _any(columns[key]) else None for key in columns},
         "scores": scores,
         "pass_at_k": pass_at_k(scores),
+        "pass_at_k_before": pass_at_k(scores, before=True),
         "row": row | {measure: points[-1] for measure, points in scores.items()},
     }
+
+
+def _any(values: Sequence[float | None]) -> bool:
+    """Return whether anything was measured."""
+    return any(value is not None for value in values)
 
 
 def _scores_of(run: RecordedRun) -> dict[str, list[dict[str, Any]]]:
@@ -93,13 +98,18 @@ def _scores_of(run: RecordedRun) -> dict[str, list[dict[str, Any]]]:
     return scores
 
 
-def pass_at_k(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[dict[str, Any]]:
-    """Return the last pass@k for each k, in the order of k."""
+def pass_at_k(
+    scores: Mapping[str, Sequence[Mapping[str, Any]]], *, before: bool = False
+) -> list[dict[str, Any]] | None:
+    """Return the last pass@k for each k, in the order of k; or that from before the first step, if it was measured."""
     found = []
+    place = 0 if before else -1
+    if before and any(points[0]["step"] != 0 for points in scores.values()):
+        return None
     for measure, points in scores.items():
         name, _, k = measure.partition("@")
         if name == "pass" and k.isdecimal():
-            found.append({"k": int(k)} | {key: points[-1][key] for key in ("value", "low", "high")})
+            found.append({"k": int(k)} | {key: points[place][key] for key in ("value", "low", "high")})
     return sorted(found, key=lambda each: each["k"])
 
 
@@ -149,6 +159,7 @@ def _line_of_arm(name: str, rows: Sequence[Mapping[str, Any]]) -> Line:
         "upper": None,
         "scores": scores,
         "pass_at_k": pass_at_k(scores),
+        "pass_at_k_before": pass_at_k(scores, before=True),
         "row": row | {measure: points[-1] for measure, points in scores.items()},
     }
 
@@ -169,9 +180,9 @@ def best_by(lines: Sequence[Line], measure: str) -> str | None:
 
 
 def _compared(score: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """Return `higher` or `lower` where intervals do not touch, `level` where they do, `unsure` without intervals."""
+    """Return `higher` or `lower` where intervals do not touch, `level` where they do; without them nothing is said."""
     if score["value"] is None or other["value"] is None or None in (*_ends(score), *_ends(other)):
-        return "unsure"
+        return "without an interval"
     if score["low"] > other["high"]:
         return "higher"
     return "lower" if score["high"] < other["low"] else "level"
@@ -182,32 +193,35 @@ def _ends(score: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def words_about(lines: Sequence[Line], measures: Sequence[str]) -> list[str]:
-    """Return what the last scores say of each pair of lines, the unfavourable too, and what limits the comparison."""
+    """Return what the last scores say, the unfavourable too: of each line against its beginning and the first line."""
     shown = [measure for measure in measures if measure != "pass@1"]  # which is mean@n by definition
     words = []
-    for first, second in combinations(lines, 2):
-        parts = [part for measure in shown if (part := _of_measure(first, second, measure)) is not None]
-        if parts:
-            words.append(f"{second['name']} against {first['name']}: {', '.join(parts)}.")
+    for line in lines:
+        scores = line["scores"]
+        begun = {measure: scores[measure][0] for measure in shown if len(scores.get(measure, ())) > 1}
+        parts = [_said(measure, score, scores[measure][-1]) for measure, score in begun.items()]
+        words += _sentence(f"{line['name']} against its beginning", parts)
+    for line in lines[1:]:
+        both = [measure for measure in shown if measure in lines[0]["scores"] and measure in line["scores"]]
+        parts = [_said(measure, lines[0]["scores"][measure][-1], line["scores"][measure][-1]) for measure in both]
+        words += _sentence(f"{line['name']} against {lines[0]['name']}", parts)
     if words:
         words.append(
             "Level means that the 95 % intervals overlap: there may be a difference that is too small to be seen here. "
             "Intervals of a run are over problems, those of a study over seeds; one run is one seed."
         )
-    words += [f"{line['name']} was not evaluated." for line in lines if not line["scores"]]
-    return words
+    return words + [f"{line['name']} was not evaluated." for line in lines if not line["scores"]]
 
 
-def _of_measure(first: Line, second: Line, measure: str) -> str | None:
-    if not first["scores"].get(measure) or not second["scores"].get(measure):
-        return None
-    before, after = first["scores"][measure][-1], second["scores"][measure][-1]
+def _sentence(about: str, parts: Sequence[str | None]) -> list[str]:
+    known = [part for part in parts if part is not None]
+    return [f"{about}: {', '.join(known)}."] if known else []
+
+
+def _said(measure: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> str | None:
+    """Return how a score compares with another; None if one was not measured."""
     if before["value"] is None or after["value"] is None:
         return None
     difference = after["value"] - before["value"]
-    verdict = _compared(after, before)
-    if verdict == "unsure":
-        verdict = "without an interval"
     shown = f"{difference:+.3f}" if abs(difference) >= _LEVEL else "±0.000"
-    steps = "" if before["step"] == after["step"] else f", at step {after['step']} against {before['step']}"
-    return f"{measure} {verdict} ({shown}{steps})"
+    return f"{measure} {_compared(after, before)} ({shown}, steps {before['step']} and {after['step']})"

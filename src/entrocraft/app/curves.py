@@ -103,6 +103,15 @@ def _said_in(text: str) -> dict[str, Any]:
     return said
 
 
+def band_in(control: Mapping[str, Any]) -> Band:
+    """Return the band of a control section.
+
+    Raises:
+        EntrocraftError: It says none that can be used.
+    """
+    return EntropyControl(**{name: control[name] for name in CURVE_SETTINGS if control.get(name) is not None}).band()
+
+
 CURVE_SETTINGS = ("schedule", "width", "lower", "upper")
 """Settings of entropy control that make the band; they need no method, and so no torch."""
 
@@ -144,14 +153,19 @@ def columns_of(band: Band, steps: int, points: int, factor: float = 1.0) -> dict
 
 
 def knots_in(band: Band) -> dict[str, Any]:
-    """Return a band as something to drag: knots of its middle, and its width at the start."""
+    """Return a band as something to drag: knots of its middle and a width, or knots of either edge."""
     if band.schedule is not None:
         knots, kind, exact = knots_of(band.schedule)
-    else:
-        (lower, kind, _), (upper, upper_kind, _) = (knots_of(cast(Schedule, edge)) for edge in (band.lower, band.upper))
-        places = sorted({at for at, _ in (*lower, *upper)})
-        knots, exact = [(at, band.target(at, 1.0)) for at in places], False
-        kind = kind if kind == upper_kind else "monotone"
-    low, high = band(0, 1)
-    width = band.width if band.width is not None else high - low
-    return {"knots": knots, "kind": kind, "exact": exact, "unit": band.unit, "width": width}
+        return {"knots": knots, "kind": kind, "exact": exact, "unit": band.unit, "width": band.width}
+    (lower, kind, exact), (upper, upper_kind, upper_exact) = (
+        knots_of(cast(Schedule, e)) for e in (band.lower, band.upper)
+    )
+    return {
+        "knots": None,
+        "lower_knots": lower,
+        "upper_knots": upper,
+        "kind": kind,
+        "exact": exact and upper_exact and kind == upper_kind,
+        "unit": band.unit,
+        "width": None,
+    }

@@ -22,7 +22,7 @@ from entrocraft.app.launch import Launcher
 from entrocraft.app.library import Library
 from entrocraft.app.overview import evaluation_of, seconds_left
 from entrocraft.app.recorded import RecordedRun
-from entrocraft.app.series import DEFAULT_KEYS
+from entrocraft.app.series import default_keys
 from entrocraft.app.steps import groups_of
 from entrocraft.errors import EntrocraftError
 
@@ -280,7 +280,7 @@ def _new_rows(run: RecordedRun, watched: _Watched) -> Iterator[Event]:
         return
     watched.rows = count
     rows = range(first, count)
-    columns = {key: run.book.values(key, rows) for key in DEFAULT_KEYS}
+    columns = {key: run.book.values(key, rows) for key in default_keys(run.book)}
     yield "steps", {"step": run.book.values("step", rows), "columns": columns}
     before = run.book.row(first - 1) if first else None
     for each in happenings(run.book.rows(first), before):

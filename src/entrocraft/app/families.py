@@ -26,7 +26,6 @@ def families() -> list[dict[str, Any]]:
         knots, kind, exact = knots_of(schedule)
         places = [i / (_POINTS - 1) for i in range(_POINTS)]
         points = [(at, schedule.at(at)) for at in places]
-        found.append(
-            {"name": name, "title": title, "text": text, "knots": knots, "kind": kind, "exact": exact, "points": points}
-        )
+        picture = {"name": name, "title": title, "text": text, "points": points}
+        found.append(picture | {"knots": knots, "kind": kind, "exact": exact, "unit": schedule.unit})
     return found

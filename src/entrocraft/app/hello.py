@@ -1,7 +1,6 @@
 """What the page asks first: what there is to choose from."""
 
 import inspect
-from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
@@ -11,7 +10,6 @@ from entrocraft.app.curves import KINDS, MOST_KNOTS, MOST_STEPS
 from entrocraft.app.families import families
 from entrocraft.app.launch import NAME
 from entrocraft.app.methods import methods
-from entrocraft.app.recipes import Recipe
 from entrocraft.app.state import App
 
 _Z = 1.96
@@ -46,7 +44,7 @@ def entropy_start(app: App) -> dict[str, Any] | None:
     runs = [app.library.recorded(place.path) for place in app.library.places().values() if place.kind == "run"]
     for name, recipe in app.recipes.items():
         for run in sorted(runs, key=lambda each: -each.changed):
-            if not _is_of(run.config, recipe):
+            if not recipe.asks_as(run.config):
                 continue
             run.update()
             first = run.book.first_measured("entropy", "entropy_stderr")
@@ -60,13 +58,3 @@ def entropy_start(app: App) -> dict[str, Any] | None:
                     "source": run.directory.path.name,
                 }
     return None
-
-
-def _is_of(config: Mapping[str, Any] | None, recipe: Recipe) -> bool:
-    """Return whether a run asks the same model the same problems at the same temperature."""
-    if config is None:
-        return False
-    own = recipe.config
-    train = config.get("train") or {}
-    same_task = (config.get("task") or {}).get("name") == own.task.name
-    return same_task and config.get("model") == own.model and train.get("temperature") == own.train.temperature

@@ -11,12 +11,12 @@ import tempfile
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from entrocraft.app.errors import ConflictError, NotFoundError
+from entrocraft.app.errors import ConflictError
 from entrocraft.app.library import Library
-from entrocraft.app.recorded import RecordedRun, Standing
+from entrocraft.app.recorded import Standing, State
 from entrocraft.errors import InvalidValueError
 from entrocraft.study.child import Child
 
@@ -35,6 +35,8 @@ class Training:
     name: str
     command: Sequence[str]
     child: Child | None = None
+    begun: float = field(default_factory=time.time)
+    """When its process was started, or it began to wait; in seconds since 1970."""
     stop_at_once_since: float | None = None
     """When it was asked to stop without ending its step."""
     num_signals: int = 0
@@ -95,38 +97,39 @@ class Launcher:
         training = Training(name, command)
         if self._current is not None:
             self._waiting = training
-            self._expect(training, Standing("queued", f"it waits for {self._current.name}"))
+            self._expect(training, "queued", f"it waits for {self._current.name}")
         else:
             self._begin(training)
 
     def _begin(self, training: Training) -> None:
         output = ["--output", str(self._library.folder / training.name)]
         threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+        training.begun = time.time()
         training.child = Child([*training.command, *output], self.log_of(training.name), threads)
         with suppress(OSError, AttributeError):  # the page stays quick; there is no such thing on Windows
             os.setpriority(os.PRIO_PROCESS, training.child.pid, _NICENESS)
         self._current = training
-        self._expect(training, Standing("running", "it loads the model and its first problems"))
+        self._expect(training, "running", "it loads the model and its first problems")
 
-    def _expect(self, training: Training, standing: Standing | None) -> None:
-        self._run_of(training).expected = standing
-
-    def _run_of(self, training: Training) -> RecordedRun:
-        return self._library.expect(training.name)
+    def _expect(self, training: Training, state: State, why: str) -> None:
+        """Say how a run stands, unless the process that was started for it tells itself."""
+        standing = Standing(state, why, since=training.begun)
+        self._library.expect(training.name).expected = standing
 
     def stop(self, name: str, *, now: bool) -> None:
         """Ask a training to stop after its step, or at once.
 
         Raises:
-            NotFoundError: It is not one that this server has started and that is at work.
+            ConflictError: It is not one that this server has started and that is at work.
         """
         if self._waiting is not None and self._waiting.name == name:
-            self._expect(self._waiting, Standing("stopped", "it was taken back before it began"))
+            self._expect(self._waiting, "stopped", "it was taken back before it began")
+            self._library.forget_if_there(name)
             self._waiting = None
             return
         training = self._current
         if training is None or training.name != name or training.child is None:
-            raise NotFoundError(f"{name} is not at work here; what was started elsewhere is stopped there, by Ctrl-C")
+            raise ConflictError(f"{name} is not at work here; what was started elsewhere is stopped there, by Ctrl-C")
         if training.num_signals == 0:
             training.num_signals = 1
             training.child.stop()
@@ -143,10 +146,8 @@ class Launcher:
             self._press(training, training.child)
             return
         self._current = None
-        if self._run_of(training).config is None:  # it never came to have a directory
-            self._expect(training, _ended(status, training.child))
-        else:
-            self._library.forget(training.name)
+        self._expect(training, *_ended(status, training.child))
+        self._library.forget_if_there(training.name)
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
             self._begin(waiting)
@@ -174,11 +175,12 @@ class Launcher:
             return []
         return [line for line in text.splitlines() if line.strip()][-_LAST_LINES:]
 
-    def check(self, command: Sequence[str]) -> Child:
+    def check(self, name: str | None, command: Sequence[str]) -> Child:
         """Start a dry run of a command, which trains nothing and writes nothing but its log."""
         file = tempfile.NamedTemporaryFile(prefix="entrocraft-check-", suffix=".log", delete=False)  # noqa: SIM115
         file.close()
-        return Child([*command, "--dry-run"], Path(file.name), threads=1)
+        output = [] if name is None else ["--output", str(self._library.folder / name)]
+        return Child([*command, "--dry-run", *output], Path(file.name), threads=1)
 
     def close(self) -> None:
         """Stop what is at work after its step, and return once it has ended."""
@@ -190,8 +192,8 @@ class Launcher:
             pass
 
 
-def _ended(status: int, child: Child) -> Standing:
-    """Return how a training stands that ended before its run began."""
-    if status == 0 or status > 128 or status < 0:
-        return Standing("stopped", "it was stopped before its first step")
-    return Standing("failed", child.last_words().removeprefix("entrocraft: error: "))
+def _ended(status: int, child: Child) -> tuple[State, str]:
+    """Return how a training stands that ended without a word of its own, before its first step."""
+    if status > 128 or status < 0:
+        return "stopped", "it was stopped before its first step"
+    return "failed", child.last_words().removeprefix("entrocraft: error: ")

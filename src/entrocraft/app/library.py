@@ -2,12 +2,13 @@
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from entrocraft.app.errors import NotFoundError
+from entrocraft.app.recipes import Recipe
 from entrocraft.app.recorded import RecordedRun
 from entrocraft.app.studies import study_summary
 from entrocraft.errors import EntrocraftError
@@ -34,10 +35,12 @@ class Library:
     Args:
         folder: Where new runs go; its runs are listed.
         others: Runs, or folders of runs, that are listed, too.
+        recipes: What runs may have been made by, by name.
     """
 
-    def __init__(self, folder: Path, others: Sequence[Path] = ()):
+    def __init__(self, folder: Path, others: Sequence[Path] = (), recipes: Mapping[str, Recipe] | None = None):
         self.folder = folder
+        self._recipes = recipes or {}
         self._others = others
         self._runs: dict[Path, RecordedRun] = {}
         self._expected: dict[str, Path] = {}
@@ -66,9 +69,10 @@ class Library:
         self._expected[name] = path
         return self.recorded(path)
 
-    def forget(self, name: str) -> None:
-        """List a run no longer because it was expected, but if it is there."""
-        self._expected.pop(name, None)
+    def forget_if_there(self, name: str) -> None:
+        """List a run that was expected only as long as its directory is there, if it is."""
+        if self.recorded(self._expected[name]).config is not None:
+            del self._expected[name]
 
     def place(self, name: str) -> Place:
         """Return what is called by a name.
@@ -108,6 +112,10 @@ class Library:
             found.append({"name": place.name, "kind": place.kind} | summary)
         return sorted(found, key=lambda each: -each["changed"])
 
+    def recipe_of(self, run: RecordedRun) -> str | None:
+        """Return the name of the first recipe that a run may have been made by."""
+        return next((name for name, recipe in self._recipes.items() if recipe.made(run.config)), None)
+
     def _summary(self, path: Path) -> dict[str, Any]:
         run = self.recorded(path)
         run.update()
@@ -118,6 +126,7 @@ class Library:
             "step": run.book.last_step,
             "steps": run.total_steps,
             "curve": run.control is not None,
+            "recipe": self.recipe_of(run),
             "method": run.method,
             "engine": run.engine,
             "problem": run.problem,
@@ -174,5 +183,5 @@ def _free_name(name: str, taken: dict[str, Place]) -> str:
 
 
 def _broken(why: str) -> dict[str, Any]:
-    unknown = dict.fromkeys(("steps", "method", "engine"))
+    unknown = dict.fromkeys(("steps", "recipe", "method", "engine"))
     return {"state": "broken", "why": why, "problem": why, "step": 0, "curve": False, "changed": 0.0} | unknown

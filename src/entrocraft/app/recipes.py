@@ -6,10 +6,28 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from entrocraft.app.curves import band_in, knots_in
+from entrocraft.app.shapes import as_text
 from entrocraft.config import RunConfig, parse_config
 from entrocraft.control.settings import DEFAULT_SCHEDULE, DEFAULT_WIDTH
 from entrocraft.errors import InvalidValueError
 from entrocraft.yaml_text import read_yaml_file
+
+_ASKED = ("model", "task.name", "task.options", "train.temperature")
+_TRAINED = tuple(
+    f"train.{name}"
+    for name in (
+        "algorithm",
+        "prompts_per_step",
+        "rollouts_per_prompt",
+        "learning_rate",
+        "lora",
+        "micro_batch_size",
+        "trl",
+    )
+)
+_DEFAULT_METHODS = {"rloo": "budget"}
+"""By algorithm, what `EntropyControl.settled` chooses where it is not the usual."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,38 @@ class Recipe:
     control: dict[str, Any] | None
     """The control section; None for training without control."""
 
+    @property
+    def method(self) -> str:
+        """Name of the method; `none` for training without control."""
+        return "none" if self.control is None else method_in(self.control, self.config.train.algorithm)
+
+    @property
+    def estimator(self) -> str:
+        """Name of the advantage estimator: the one that is named, or the trainer's own."""
+        return estimator_in(self.control, self.config.train.algorithm)
+
+    def asks_as(self, config: Mapping[str, Any] | None) -> bool:
+        """Return whether a run asked the same model the same kind of problems at the same temperature."""
+        return config is not None and _at(config, _ASKED) == _at(self.config.to_dict(), _ASKED)
+
+    def made(self, config: Mapping[str, Any] | None) -> bool:
+        """Return whether a run was this recipe's, but for its curve, method, seed and length."""
+        return (
+            self.asks_as(config)
+            and config is not None
+            and _at(config, _TRAINED) == _at(self.config.to_dict(), _TRAINED)
+        )
+
+    def _curve(self) -> dict[str, Any] | None:
+        """Return the recipe's own curve in the words of a request."""
+        if self.control is None:
+            return None
+        band = band_in(self.control)
+        shown = knots_in(band)
+        if band.schedule is not None:
+            return shown | {"text": as_text(band.schedule)}
+        return {"lower": shown["lower_knots"], "upper": shown["upper_knots"], "kind": shown["kind"], "unit": band.unit}
+
     def about(self) -> dict[str, Any]:
         """Return what the page shows of it."""
         train = self.config.train
@@ -37,6 +87,9 @@ class Recipe:
             "name": self.name,
             "title": self.title,
             "config": self.config.to_dict() | {"control": control},
+            "curve": self._curve(),
+            "method": self.method,
+            "estimator": self.estimator,
             "budget": {
                 "prompts": train.prompts_per_step,
                 "rollouts": train.rollouts_per_prompt,
@@ -64,6 +117,35 @@ def control_section(value: Any) -> dict[str, Any] | None:
     if value is None:
         return None
     return dict(value) if isinstance(value, Mapping) and "type" not in value else {"schedule": value}
+
+
+def _at(config: Mapping[str, Any], paths: Sequence[str]) -> list[Any]:
+    """Return the values at some paths, such as `train.steps`; None where there is none."""
+    found = []
+    for path in paths:
+        value: Any = config
+        for name in path.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        found.append(value)
+    return found
+
+
+def method_in(control: Mapping[str, Any], algorithm: str) -> str:
+    """Return the name of the method that a control section asks for, or gets."""
+    name = _name_in(control.get("method"))
+    if name in (None, "rejection"):  # what version 0.1 called all methods that have a rule
+        name = control.get("rule")
+    return name if isinstance(name, str) else _DEFAULT_METHODS.get(algorithm, "token")
+
+
+def estimator_in(control: Mapping[str, Any] | None, algorithm: str) -> str:
+    """Return the name of the estimator that a control section asks for, or the trainer's own."""
+    return _name_in((control or {}).get("estimator")) or algorithm
+
+
+def _name_in(value: Any) -> str | None:
+    name = value.get("name") if isinstance(value, Mapping) else value
+    return name if isinstance(name, str) else None
 
 
 def recipes_from(given: Sequence[Path]) -> dict[str, Recipe]:

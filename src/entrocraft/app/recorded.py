@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from entrocraft.app.book import Book
-from entrocraft.app.curves import CURVE_SETTINGS
+from entrocraft.app.curves import band_in
 from entrocraft.app.methods import follows
-from entrocraft.app.recipes import control_section
+from entrocraft.app.recipes import control_section, estimator_in, method_in
 from entrocraft.app.rollouts import RolloutIndex
-from entrocraft.control import EntropyControl
 from entrocraft.control.steering import parse_steering
 from entrocraft.control.version_0_1 import settings_from_0_1
 from entrocraft.errors import EntrocraftError
@@ -28,8 +27,6 @@ State = Literal["queued", "running", "done", "stopped", "failed", "broken"]
 _QUIET = 120.0
 """Seconds without a line after which a run of verl, which leaves no state, counts as ended."""
 _MOST_STEERING = 65_536
-_DEFAULT_METHODS = {"rloo": "budget"}
-"""By algorithm, what `EntropyControl.settled` chooses where it is not the usual."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +35,8 @@ class Standing:
 
     state: State
     why: str | None = None
+    since: float = 0.0
+    """From when this is so, in seconds since 1970: what a process wrote that began earlier counts no more."""
 
 
 class RecordedRun:
@@ -54,7 +53,7 @@ class RecordedRun:
         self.lock = threading.RLock()
         """Held while book and index are read or brought up to date."""
         self.expected: Standing | None = None
-        """How a run stands that has no directory yet, as whoever starts it says."""
+        """How the run stands by who starts it, until the process that was started says so itself."""
         self._config: dict[str, Any] | None = None
         self._read_config: tuple[int, int] | None = None
 
@@ -87,6 +86,10 @@ class RecordedRun:
         return (self.config or {}).get("train") or {}
 
     @property
+    def _algorithm(self) -> str:
+        return str(self._train.get("algorithm", "grpo"))
+
+    @property
     def control(self) -> dict[str, Any] | None:
         """Settings of entropy control; None if nothing controls it, or nobody knows."""
         section = None if self.config is None else control_section(self.config.get("control"))
@@ -103,11 +106,7 @@ class RecordedRun:
         """Name of the method; None without control, or if nobody knows."""
         if self.control is None:
             return None
-        method = self.control.get("method")
-        name = method.get("name") if isinstance(method, Mapping) else method
-        if name in (None, "rejection"):  # what version 0.1 called all methods that have a rule
-            name = self.control.get("rule")
-        return name if isinstance(name, str) else _DEFAULT_METHODS.get(self._train.get("algorithm", ""), "token")
+        return method_in(self.control, self._algorithm)
 
     @property
     def method_options(self) -> dict[str, Any]:
@@ -118,9 +117,7 @@ class RecordedRun:
     @property
     def estimator(self) -> str:
         """Name of the advantage estimator: the one that was asked for, or the trainer's own."""
-        estimator = (self.control or {}).get("estimator")
-        name = estimator.get("name") if isinstance(estimator, Mapping) else estimator
-        return name if isinstance(name, str) else str(self._train.get("algorithm", "grpo"))
+        return estimator_in(self.control, self._algorithm)
 
     @property
     def engine(self) -> str:
@@ -131,7 +128,8 @@ class RecordedRun:
 
     def standing(self) -> Standing:
         """Return whether the run goes on."""
-        if self.config is None and self.expected is not None:
+        state = read_state(self.directory.state_file)
+        if self.expected is not None and (state is None or state.started < self.expected.since):
             return self.expected
         if self.config is None and not self.book.is_of_verl:
             try:
@@ -140,7 +138,6 @@ class RecordedRun:
                 return Standing("broken", str(error).rpartition(": ")[2] or str(error))
             except OSError as error:
                 return Standing("broken", f"config.json cannot be read: {error.strerror}")
-        state = read_state(self.directory.state_file)
         if state is None:
             return self._standing_without_state()
         if state.status == "running":
@@ -198,9 +195,8 @@ class RecordedRun:
         """Return the band of the configuration; None without control or if it cannot be read."""
         if self.control is None:
             return None
-        said = {name: self.control[name] for name in CURVE_SETTINGS if self.control.get(name) is not None}
         try:
-            return EntropyControl(**said).band()
+            return band_in(self.control)
         except EntrocraftError:
             return None
 

@@ -24,7 +24,7 @@ from entrocraft.app.hello import hello
 from entrocraft.app.overview import overview
 from entrocraft.app.requests import Request as Fields
 from entrocraft.app.requests import parsed_body
-from entrocraft.app.series import DEFAULT_KEYS, series
+from entrocraft.app.series import default_keys, series
 from entrocraft.app.state import App
 from entrocraft.app.steps import step_of
 from entrocraft.errors import EntrocraftError, InvalidValueError
@@ -103,21 +103,21 @@ class Routes:
         name = request.path_params["run"]
         run = self._app.library.run(name)
         seen = await run_in_threadpool(self._app.events.watch, name)
-        return answer(
-            await run_in_threadpool(overview, name, run) | {"live": name == self._app.launcher.live, "id": seen}
-        )
+        about = await run_in_threadpool(overview, name, run)
+        live, recipe = name == self._app.launcher.live, self._app.library.recipe_of(run)
+        return answer(about | {"live": live, "recipe": recipe, "id": seen})
 
     async def series(self, request: Request) -> Response:
         name, query = request.path_params["run"], request.query_params
         run = self._app.library.run(name)
         seen = await run_in_threadpool(self._app.events.watch, name)
-        keys = [key for key in query.get("keys", "").split(",") if key] or DEFAULT_KEYS
+        keys = [key for key in query.get("keys", "").split(",") if key]
 
         def read() -> dict[str, Any]:
             with run.lock:
                 run.update()
                 first, last = (number_in(request, name, None) for name in ("from", "to"))
-                return series(run.book, keys, first, last, number_in(request, "points", 1500))
+                return series(run.book, keys or default_keys(run.book), first, last, number_in(request, "points", 1500))
 
         return answer(await run_in_threadpool(read) | {"id": seen})
 
@@ -142,7 +142,7 @@ class Routes:
         return answer(await run_in_threadpool(compare, self._app.library, names))
 
     async def events(self, request: Request) -> Response:
-        seen = request.headers.get("last-event-id") or request.query_params.get("after")
+        seen = request.headers.get("last-event-id") or request.query_params.get("last")
         stream = self._app.events.stream(set(names_in(request)), seen)
         return EventSourceResponse(stream, ping=_PING, sep="\n", headers={"Cache-Control": "no-store"})
 

@@ -9,15 +9,19 @@ import numpy as np
 from entrocraft.app.book import DISTANCE, Book
 from entrocraft.errors import InvalidValueError
 
-DEFAULT_KEYS = ("entropy", "target", "lower", "upper", "reward", "kept_token_fraction", DISTANCE)
-"""What the page's charts show."""
 MOST_POINTS = 10_000
 _MOST_KEYS = 64
 
 
+def default_keys(book: Book) -> list[str]:
+    """Return the columns that the page's charts show; runs without control know of rollouts only."""
+    kept = "kept_token_fraction" if "kept_token_fraction" in book.columns else "kept_fraction"
+    return ["entropy", "target", "lower", "upper", "reward", kept, DISTANCE]
+
+
 def series(
     book: Book,
-    keys: Sequence[str] = DEFAULT_KEYS,
+    keys: Sequence[str],
     first: int | None = None,
     last: int | None = None,
     points: int = 1500,

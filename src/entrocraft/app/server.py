@@ -63,9 +63,10 @@ class Server:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        library = Library(settings.folder, settings.runs)
+        recipes = recipes_from(settings.recipes)
+        library = Library(settings.folder, settings.runs, recipes)
         launcher = Launcher(library)
-        self._app = App(library, recipes_from(settings.recipes), launcher, Events(library, launcher))
+        self._app = App(library, recipes, launcher, Events(library, launcher))
         self._socket = _bound(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
         self._say: Callable[[str], None] = print

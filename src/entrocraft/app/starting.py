@@ -11,7 +11,7 @@ import yaml
 
 from entrocraft.advantages import ESTIMATORS
 from entrocraft.app.curves import CURVE_SETTINGS, MOST_STEPS
-from entrocraft.app.methods import methods, options_of
+from entrocraft.app.methods import follows, methods, options_of
 from entrocraft.app.recipes import Recipe
 from entrocraft.app.requests import Request
 from entrocraft.app.shapes import as_text
@@ -42,16 +42,38 @@ def control_of(recipe: Recipe | None, band: Band, settings: Request) -> dict[str
     Raises:
         EntrocraftError: A method, option or estimator is none that this library has.
     """
+    return _curve_settings(band) | _control_beside_curve(recipe, settings)
+
+
+def control_without_curve(recipe: Recipe, settings: Request) -> dict[str, Any] | None:
+    """Return the control section of a training that follows no curve; None for the plain algorithm.
+
+    A method that has no target may be chosen all the same, and so may an estimator.
+
+    Raises:
+        EntrocraftError: The method follows a curve; or as of `control_of`.
+    """
+    control = _control_beside_curve(recipe, settings)
+    method = settings.get("method", "none")
+    if method == "none" and "estimator" not in control:
+        return None
+    if follows(method, control["method"] if isinstance(control.get("method"), dict) else {}):
+        raise InvalidValueError(f"method {method} follows a curve: draw one, or choose method none")
+    return control | {"method": control.get("method", "none")}
+
+
+def _control_beside_curve(recipe: Recipe | None, settings: Request) -> dict[str, Any]:
+    """Return all of the control section but the curve; what the recipe has already is left as it is there."""
     control = {name: value for name, value in ((recipe and recipe.control) or {}).items() if name not in CURVE_SETTINGS}
     method = settings.one_of("method", [each["name"] for each in methods()], None)
-    if method is not None:
+    options = {} if method is None else _options(method, settings)
+    if method is not None and (options or recipe is None or method != recipe.method):
         control = {name: value for name, value in control.items() if name not in _OF_THE_METHOD}
-        options = _options(method, settings)
         control["method"] = {"name": method} | options if options else method
     estimator = settings.one_of("estimator", sorted(ESTIMATORS), None)
-    if estimator is not None:
+    if estimator is not None and (recipe is None or estimator != recipe.estimator):
         control["estimator"] = estimator
-    return _curve_settings(band) | control
+    return control
 
 
 def _curve_settings(band: Band) -> dict[str, Any]:
@@ -88,10 +110,6 @@ def command_of(recipe: Path, control: Mapping[str, Any] | None, settings: Reques
         overrides.append(f"train.steps={settings.whole_number('steps', 1, least=1, most=MOST_STEPS)}")
     if settings.get("seed") is not None:
         overrides.append(f"seed={settings.whole_number('seed', 0, least=0, most=_MOST_SEED)}")
-    if control is None:
-        for name in ("method", "estimator"):
-            if settings.get(name) not in (None, "none"):
-                raise InvalidValueError(f"{name} is for training with a curve; leave it out, or draw one")
     return ["train", str(recipe), *overrides]
 
 

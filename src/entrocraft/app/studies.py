@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from entrocraft.runs.state import read_state
@@ -24,6 +25,7 @@ def study_summary(path: Path) -> dict[str, Any]:
         "step": len(rows),
         "steps": max(len(rows), len([file for file in begun if "-" not in file.stem])),
         "curve": any(row.get("tracking") for row in rows.values()),
+        "recipe": None,
         "method": None,
         "engine": "trl",
         "problem": None,
@@ -48,16 +50,21 @@ def arms_of(path: Path) -> dict[str, list[Row]]:
     return arms
 
 
-def mean_over_seeds(rows: Sequence[Row], name: str) -> dict[str, list[Any]]:
-    """Return the mean of a recorded curve over seeds, as far as all of them go, by step."""
+def mean_over_seeds(rows: Sequence[Row], name: str) -> dict[str, list[Any]] | None:
+    """Return the mean of a recorded curve over seeds, and the lowest and highest of them, as far as all of them go.
+
+    None if nothing was measured. Rows hold means over blocks of steps, which stand at their middles.
+    """
     curves = [row.get(name) or [] for row in rows]
-    length = min(len(curve) for curve in curves)
     block = max(1, int(rows[0].get("block") or 1))
-    values = []
-    for i in range(length):
+    found: dict[str, list[Any]] = {"step": [], "value": [], "low": [], "high": []}
+    for i in range(min(len(curve) for curve in curves)):
         known = [curve[i] for curve in curves if curve[i] is not None]
-        values.append(sum(known) / len(known) if known else None)
-    return {"step": [block * i + (block + 1) // 2 for i in range(length)], "value": values}
+        found["step"].append(block * i + (block + 1) // 2)
+        found["value"].append(fmean(known) if known else None)
+        found["low"].append(min(known, default=None))
+        found["high"].append(max(known, default=None))
+    return found if any(value is not None for value in found["value"]) else None
 
 
 def estimate_at_each(rows: Sequence[Row], measure: str) -> list[dict[str, Any]]:

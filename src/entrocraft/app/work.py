@@ -7,7 +7,7 @@ from entrocraft.app.curves import drawing_from
 from entrocraft.app.drawing import CURVE_FIELDS, recipe_called
 from entrocraft.app.errors import ConflictError
 from entrocraft.app.requests import Request
-from entrocraft.app.starting import SETTINGS, command_of, control_of
+from entrocraft.app.starting import SETTINGS, command_of, control_of, control_without_curve
 from entrocraft.app.state import App
 from entrocraft.control.steering import format_steering, parse_steering
 from entrocraft.errors import InvalidValueError
@@ -20,15 +20,16 @@ _SECONDS_TO_CHECK = 180.0
 def command_from(app: App, request: Request) -> list[str]:
     """Return the command that trains what a request asks for, but for its output.
 
-    Without a curve it trains by the plain algorithm.
+    Without a curve it trains by the plain algorithm, or by a method that has no target.
 
     Raises:
         EntrocraftError: A name or setting is none that there is, or the curve cannot be used.
     """
     recipe = recipe_called(request.get("recipe"), app.recipes)
     settings = request.part("settings", SETTINGS)
-    control = None
-    if request.get("curve") is not None:
+    if request.get("curve") is None:
+        control = control_without_curve(recipe, settings)
+    else:
         control = control_of(recipe, drawing_from(request.part("curve", CURVE_FIELDS)).band, settings)
     return command_of(recipe.path, control, settings)
 
@@ -50,9 +51,10 @@ async def check(app: App, request: Request) -> dict[str, Any]:
     Raises:
         EntrocraftError: The request cannot be carried out; the message is the dry run's.
     """
-    if request.get("name") is not None:
-        app.launcher.refuse_unless_free(request.get("name"))
-    child = app.launcher.check(command_from(app, request))
+    name = request.get("name")
+    if name is not None:
+        name = app.launcher.refuse_unless_free(name)
+    child = app.launcher.check(name, command_from(app, request))
     try:
         for _ in range(int(_SECONDS_TO_CHECK / 0.1)):
             if child.exit_status is not None:
