@@ -56,9 +56,11 @@ SMOLLM2_RULES = {
     "predicted": {"method": "predicted"},
     "aligned": {"method": "aligned"},
     "budget, visitation": {"method": "budget", "visitation": True},
+    "token, visitation": {"method": "token", "visitation": True},
     "budget, aligned": {"method": "budget", "predictor": "whole_model"},
 }
-FULL_WEIGHTS_ONLY = {"budget, visitation"}
+FULL_WEIGHTS_ONLY = {"budget, visitation", "token, visitation"}
+PLAN = ("filtered_entropy", "drift", "gain_0", "gain_1", "effect_0", "effect_1", "wanted_effect", "saturated")
 # Half the width of a 95 % interval for the mean of n values, in standard errors (Student).
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
 
@@ -88,7 +90,8 @@ def main():
     parser.add_argument("bed", choices=["countdown", "smollm2", "summary"])
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", help="[default: 0 1 2 on countdown, 0 1 on smollm2]")
-    parser.add_argument("--rules", nargs="+", help="Only these rules. [default: all]")
+    parser.add_argument("--rules", nargs="+", help="Only these rules, and no frozen policy. [default: all, and it]")
+    parser.add_argument("--steps", type=int, default=30, help="Steps on smollm2.")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="Begin no cell after so many.")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
@@ -98,9 +101,9 @@ def main():
             Cells(args.output / "countdown.jsonl"), args.seeds or [0, 1, 2], chosen(RULES, args.rules), deadline
         )
     elif args.bed == "smollm2":
-        run_smollm2(
-            Cells(args.output / "smollm2.jsonl"), args.seeds or [0, 1], chosen(SMOLLM2_RULES, args.rules), deadline
-        )
+        rules = chosen(SMOLLM2_RULES, args.rules)
+        frozen = args.rules is None
+        run_smollm2(Cells(args.output / "smollm2.jsonl"), args.seeds or [0, 1], rules, deadline, args.steps, frozen)
     else:
         summarise(args.output)
 
@@ -159,22 +162,22 @@ def columns_of(lines):
     }
 
 
-def run_smollm2(cells, seeds, rules, deadline):
+def run_smollm2(cells, seeds, rules, deadline, steps, frozen):
     """Train every cell on SmolLM2-135M-Instruct, which learns to answer additions with just the number."""
     for seed in seeds:
         key = {"rule": "frozen", "weights": None, "seed": seed}
-        if cells.missing(**key) and time.monotonic() < deadline:
-            cells.add(key | train_smollm2({"method": "none"}, "full", seed, learning_rate=1e-12))
+        if frozen and cells.missing(**key) and time.monotonic() < deadline:
+            cells.add(key | train_smollm2({"method": "none"}, "full", seed, steps, learning_rate=1e-12))
         for weights in ("full", "lora"):
             for rule, settings in rules.items():
                 key = {"rule": rule, "weights": weights, "seed": seed}
                 wanted = weights == "full" or rule not in FULL_WEIGHTS_ONLY
                 if wanted and cells.missing(**key) and time.monotonic() < deadline:
-                    cells.add(key | train_smollm2(settings, weights, seed))
+                    cells.add(key | train_smollm2(settings, weights, seed, steps))
 
 
-def train_smollm2(settings, weights, seed, learning_rate=None):
-    """Return what one run did, step by step: 30 steps of 8 prompts x 8 rollouts x 12 tokens."""
+def train_smollm2(settings, weights, seed, steps, learning_rate=None):
+    """Return what one run did, step by step: steps of 8 prompts x 8 rollouts x 12 tokens."""
     from datasets import Dataset
     from peft import LoraConfig
     from trl import GRPOConfig
@@ -194,7 +197,7 @@ def train_smollm2(settings, weights, seed, learning_rate=None):
             peft_config=lora if weights == "lora" else None,
             args=GRPOConfig(
                 output_dir=folder,
-                max_steps=30,
+                max_steps=steps,
                 per_device_train_batch_size=16,
                 gradient_accumulation_steps=4,
                 num_generations=8,
@@ -217,13 +220,20 @@ def train_smollm2(settings, weights, seed, learning_rate=None):
         trainer.train()
     lines = [line for line in trainer.state.log_history if "entrocraft/entropy" in line]
     names = ("entropy", "target", "kept_fraction", "kept_token_fraction", "direction")
-    return columns_of(
+    columns = columns_of(
         [
             {name: line[f"entrocraft/{name}"] for name in names}
             | {"reward": line["reward"], "seconds": line["step_time"]}
             for line in lines
         ]
     )
+    # What a method that plans has learnt, after each update: how its predictions were borne out can be read off.
+    learnt = {
+        name: [round(line[f"entrocraft/{name}"], 5) for line in lines]
+        for name in PLAN
+        if f"entrocraft/{name}" in lines[0]
+    }
+    return columns | learnt
 
 
 def scored(row, curve=None):

@@ -229,8 +229,8 @@ def test_a_model_that_cannot_be_loaded_leaves_no_run_behind(cli):
         (["train", "run.yaml", "control={method: aligned, predictor: exact}"], "brings its own predictor"),
         (["train", "run.yaml", "control={rule: aligned, visitation: true}"], "sees visitation already"),
         (
-            ["train", "run.yaml", "control={method: token, visitation: true}"],
-            "unknown option of method 'token' 'visitation'",
+            ["train", "run.yaml", "control={method: advantage, visitation: true}"],
+            "unknown option of method 'advantage' 'visitation'",
         ),
         (["train", "run.yaml", "control={rule: aligned, aligned_share: 0}"], "whole_model_share must lie in (0, 1]"),
         (["train", "run.yaml", "control={method: budget, min_kept: 2}"], "min_kept must lie in (0, 1]"),

@@ -18,8 +18,8 @@ from entrocraft.engines.trl.scorer import PolicyScorer, completion_logits
 class ComparingScorer(PolicyScorer):
     """Counts the passes, and holds the scores that are used against those of a pass."""
 
-    def __init__(self, *args):
-        super().__init__(*args)
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
         self.pairs, self.passes = [], 0
 
     def passed(self, batch):
@@ -53,16 +53,19 @@ def compared(make_trainer, monkeypatch):
     return train
 
 
+@pytest.mark.parametrize("visitation", [False, True])
 @pytest.mark.parametrize("predictor", ["estimate", "exact"])
 @pytest.mark.parametrize("config", [{}, {"temperature": 0.7, "top_k": 5, "top_p": 0.8}, {"num_generations": 2}])
-def test_what_is_recorded_is_what_a_pass_gives_and_is_checked_at_powers_of_two(compared, config, predictor):
-    control = EntropyControl(schedule=0.5, method="predicted", predictor=predictor)
+def test_what_is_recorded_is_what_a_pass_gives_and_is_checked_at_powers_of_two(compared, config, predictor, visitation):
+    control = EntropyControl(schedule=0.5, method="predicted", predictor=predictor, visitation=visitation)
     scorer = compared(config=config | {"max_steps": 3}, entropy_control=control)
     scorer.assert_equal()
     assert len(scorer.pairs) == 3
     assert scorer.passes == 2
     assert "generate" not in vars(scorer._trainer.model)
-    assert (scorer.pairs[0][0]["sensitivity_BT"] is None) == (predictor == "estimate")
+    used = scorer.pairs[0][0]
+    assert (used["sensitivity_BT"] is None) == (predictor == "estimate")
+    assert (used["self_kernel_BT"] is None) == (predictor == "estimate" and not visitation)
 
 
 def test_rows_of_unequal_length_are_told_apart_from_their_padding(compared, tiny_model, tokenizer):
@@ -175,7 +178,7 @@ def test_logits_of_the_prompt_are_left_out_where_the_model_can(tiny_model, can_l
 def test_entropies_agree_to_five_thousandths_of_a_nat_or_half_a_percent(entropy, difference, agree):
     log_probs_BT, entropy_BT, mask_BT = torch.full((2, 3), -1.0), torch.full((2, 3), entropy), torch.ones(2, 3)
     recorded, passed = TokenStats(log_probs_BT, entropy_BT - difference), TokenStats(log_probs_BT, entropy_BT)
-    assert SamplingRecord(1.0, exact=False).agrees(recorded, passed, mask_BT) is agree
+    assert SamplingRecord(1.0, sensitivity=False, self_kernel=False).agrees(recorded, passed, mask_BT) is agree
 
 
 def test_half_precision_agrees_well_enough_to_be_trusted(compared):

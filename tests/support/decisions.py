@@ -51,7 +51,7 @@ def build(rule, normalize, fallback, visitation):
     options = {} if rule == "reward" else {"fallback": fallback}
     if options.get("fallback") == "escalate":
         options["entropy_bonus"] = 0.01
-    if visitation and rule in ("predicted", "probabilistic", "budget"):
+    if visitation and rule in ("predicted", "probabilistic", "budget", "token"):
         options["visitation"] = True
     return ec.RejectionController(BAND, rule=rule, normalize=normalize, **options)
 

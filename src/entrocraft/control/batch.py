@@ -140,6 +140,8 @@ class Tokens:
     """1 where the loss counts a token."""
     change_BT: Tensor | None = None
     """Signal `change`: what each token's part in the update is predicted to change entropy by; 0 where the mask is."""
+    visitation_BT: Tensor | None = None
+    """Signal `visitation`: the same, by visiting other contexts; 0 where the mask is."""
     covariance_BT: Tensor | None = None
     """Signal `covariance`: `(log p - mean)(A - mean)`, with the means over all counted tokens of all ranks."""
     first_row: int = 0

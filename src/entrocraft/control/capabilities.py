@@ -54,7 +54,7 @@ def default_method(capabilities: Capabilities | None = None, options: Collection
 
     Example:
         >>> default_method(), default_method(options=["visitation"])
-        ('token', 'budget')
+        ('token', 'token')
     """
     candidates = [name for name in PREFERRED if capabilities is None or _fits(METHODS[name](), capabilities)] or [
         *PREFERRED

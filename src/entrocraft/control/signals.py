@@ -36,8 +36,9 @@ SIGNALS: dict[str, Signal] = {
         by_hand="compute it with predicted_entropy_change, or use method 'advantage'",
     ),
     "visitation": Signal(
-        "predicted entropy change by visiting other contexts",
+        "predicted entropy change of each rollout and token by visiting other contexts",
         batch_field="visitation",
+        token_field="visitation_BT",
         by_hand="compute it with dynamics.visitation_entropy_change, or set visitation=False",
     ),
     "sequence_log_probs": Signal(

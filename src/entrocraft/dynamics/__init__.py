@@ -30,7 +30,12 @@ from entrocraft.dynamics.estimates import estimated_entropy_sensitivity, estimat
 from entrocraft.dynamics.quadrants import QUADRANTS, Quadrant, Quadrants, quadrants
 from entrocraft.dynamics.sensitivity import entropy_sensitivity, predicted_entropy_change, rollout_entropy_change
 from entrocraft.dynamics.topk import topk_entropy_sensitivity, topk_self_kernel
-from entrocraft.dynamics.visitation import self_kernel, self_kernel_from_collision, visitation_entropy_change
+from entrocraft.dynamics.visitation import (
+    self_kernel,
+    self_kernel_from_collision,
+    visitation_entropy_change,
+    visitation_rise,
+)
 
 __all__ = [
     "QUADRANTS",
@@ -50,4 +55,5 @@ __all__ = [
     "topk_entropy_sensitivity",
     "topk_self_kernel",
     "visitation_entropy_change",
+    "visitation_rise",
 ]

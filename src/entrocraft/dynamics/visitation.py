@@ -81,6 +81,45 @@ def self_kernel_from_collision(log_probs_BT: Tensor, collision_BT: Tensor) -> Te
     return torch.expm1(log_probs_BT).square() + others_BT
 
 
+def visitation_rise(
+    self_kernel_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor, mean_entropy: float | None = None
+) -> Tensor:
+    """Return how much one unit step on each token raises entropy by changing how often its rollout is visited.
+
+    `K_t * (h - H len)`: the step raises the token's log-probability, and so the rollout's, by `K_t`, and
+    `h - H len` is how much more entropy the rollout has than as many mean tokens. Times the advantage, it is the
+    token's part in its rollout's `visitation_entropy_change` for a loss that averages over all tokens.
+
+    Args:
+        self_kernel_BT: Kernels from `self_kernel`, `self_kernel_from_collision` or an estimate.
+        entropy_BT: Token entropies, in nats.
+        mask_BT: True where a token counts.
+        mean_entropy: H, in nats per token; by default the mean over the counted tokens given. In data-parallel
+            training it must be that of all ranks.
+
+    Returns:
+        Rises (B, T), float32, in the unit of minus `entropy_sensitivity`; 0 where the mask is.
+
+    Source: as `visitation_entropy_change`.
+
+    Example:
+        >>> entropy = torch.tensor([[2.0, 2.0], [1.0, 1.0]])  # H = 1.5
+        >>> visitation_rise(torch.tensor([[0.5, 1.0], [1.0, 1.0]]), entropy, torch.ones(2, 2))
+        tensor([[ 0.5000,  1.0000],
+                [-1.0000, -1.0000]])
+    """
+    kernel_BT = self_kernel_BT.float().masked_fill(~mask_BT.bool(), 0.0)  # what is masked may be NaN
+    return kernel_BT * _excess(entropy_BT, mask_BT, mean_entropy)[:, None]
+
+
+def _excess(entropy_BT: Tensor, mask_BT: Tensor, mean_entropy: float | None) -> Tensor:
+    """Return h - H len (B,), in nats: positive for a rollout more uncertain than the mean, token for token."""
+    sums_B, counts_B = entropy_sums(entropy_BT, mask_BT)
+    if mean_entropy is None:
+        mean_entropy = (sums_B.sum() / counts_B.sum().clamp(min=1)).item()
+    return sums_B - mean_entropy * counts_B
+
+
 def visitation_entropy_change(
     self_kernel_BT: Tensor,
     entropy_BT: Tensor,
@@ -119,10 +158,7 @@ def visitation_entropy_change(
         >>> visitation_entropy_change(torch.ones(2, 2), entropy, torch.ones(2), torch.ones(2, 2))
         tensor([ 1., -1.])
     """
-    sums_B, counts_B = entropy_sums(entropy_BT, mask_BT)
-    if mean_entropy is None:
-        mean_entropy = (sums_B.sum() / counts_B.sum().clamp(min=1)).item()
+    counts_B = mask_BT.bool().sum(-1)
     # mean_t(K_t): how far the step moves the mean log-probability of the rollout's tokens, per unit of A.
     kernels_B = self_kernel_BT.float().masked_fill(~mask_BT.bool(), 0.0).sum(-1) / counts_B.clamp(min=1)
-    # h - H len, in nats: positive for a rollout more uncertain than the mean, token for token.
-    return advantages_B * kernels_B * (sums_B - mean_entropy * counts_B)
+    return advantages_B * kernels_B * _excess(entropy_BT, mask_BT, mean_entropy)

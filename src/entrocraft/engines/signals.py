@@ -11,7 +11,7 @@ from torch import Tensor
 from entrocraft.control.batch import Batch, Tokens
 from entrocraft.control.goal import Goal
 from entrocraft.control.methods import Method
-from entrocraft.dynamics import estimated_self_kernel, visitation_entropy_change
+from entrocraft.dynamics import estimated_self_kernel, visitation_entropy_change, visitation_rise
 from entrocraft.engines.ranks import Ranks
 from entrocraft.engines.rollouts import RiseOfLogProbs, Rollouts
 
@@ -41,13 +41,15 @@ class SignalMaker:
         """
         method, stats = self._method, rollouts.stats
         wanted = method.wants(batch, goal)
-        change_BT = change = visitation = sequence_log_probs = covariance_BT = None
+        change_BT = change = visitation_BT = visitation = sequence_log_probs = covariance_BT = None
         if "change" in wanted:
             change_BT = self._token_changes(rollouts, batch.entropy, rise)
             # A rollout's change is the sum over its tokens: effects of one update add up to first order.
             change = self._ranks.gathered(change_BT.sum(-1))[0]
         if "visitation" in wanted:
-            visitation = self._ranks.gathered(self._visitation_changes(rollouts, batch.entropy))[0]
+            kernel_BT = self._self_kernels(rollouts)
+            visitation_BT = self._token_visitation(rollouts, kernel_BT, batch.entropy)
+            visitation = self._ranks.gathered(self._rollout_visitation(rollouts, kernel_BT, batch.entropy))[0]
         if "sequence_log_probs" in wanted:
             sequence_log_probs = self._ranks.gathered(self._sequence_log_probs(rollouts))[0]
         if "covariance" in wanted:
@@ -58,6 +60,7 @@ class SignalMaker:
             advantages_BT=rollouts.advantages.view(len(rollouts.mask_BT), -1).expand_as(rollouts.mask_BT),
             mask_BT=rollouts.mask_BT,
             change_BT=change_BT,
+            visitation_BT=visitation_BT,
             covariance_BT=covariance_BT,
             first_row=self._ranks.index * len(rollouts.mask_BT),
         )
@@ -74,22 +77,36 @@ class SignalMaker:
 
     def _token_changes(self, rollouts: Rollouts, entropy: float, rise: RiseOfLogProbs | None) -> Tensor:
         """Return what each token's part in the update would change entropy by (B, T), 0 where the mask is."""
-        mask_BT, sensitivity_BT = rollouts.mask_BT, rollouts.stats.sensitivity_BT
+        sensitivity_BT = rollouts.stats.sensitivity_BT
         assert sensitivity_BT is not None, "estimated, if it was not measured"
         # Eq. 4 of arXiv 2604.26326: a step along A grad log p changes entropy by -A S, in nats per unit step.
         rise_BT = -sensitivity_BT if rise is None else rise(entropy)
+        return self._in_loss(rise_BT, rollouts)
+
+    def _in_loss(self, rise_BT: Tensor, rollouts: Rollouts) -> Tensor:
+        """Return what tokens change (B, T), from what each would at an advantage of 1 and a weight of 1 in the loss."""
+        mask_BT = rollouts.mask_BT
         rise_BT = rise_BT.masked_fill(~mask_BT.bool(), 0.0)  # what is masked may be NaN
         # What one token weighs in the loss: 1, or 1 / tokens of its rollout where rollouts weigh alike.
         weights_B = rollouts.loss_weights(by_rollout=self._by_rollout) / mask_BT.sum(-1).clamp(min=1)
         return rollouts.advantages.view(len(mask_BT), -1) * rise_BT * weights_B[:, None]
 
-    def _visitation_changes(self, rollouts: Rollouts, entropy: float) -> Tensor:
+    def _self_kernels(self, rollouts: Rollouts) -> Tensor:
+        """Return the self-kernels (B, T), measured where the engine could, else estimated."""
+        stats = rollouts.stats
+        if stats.self_kernel_BT is not None:
+            return stats.self_kernel_BT
+        return estimated_self_kernel(stats.log_probs_BT, stats.entropy_BT, rollouts.mask_BT)
+
+    def _token_visitation(self, rollouts: Rollouts, kernel_BT: Tensor, entropy: float) -> Tensor:
+        """Return what each token's part in the update would change entropy by (B, T), by visiting other contexts."""
+        rise_BT = visitation_rise(kernel_BT, rollouts.stats.entropy_BT, rollouts.mask_BT, entropy)
+        return self._in_loss(rise_BT, rollouts)
+
+    def _rollout_visitation(self, rollouts: Rollouts, kernel_BT: Tensor, entropy: float) -> Tensor:
         """Return what visiting each rollout more or less often would change entropy by (B,)."""
-        stats, mask_BT = rollouts.stats, rollouts.mask_BT
-        kernel_BT = stats.self_kernel_BT
-        if kernel_BT is None:
-            kernel_BT = estimated_self_kernel(stats.log_probs_BT, stats.entropy_BT, mask_BT)
-        change_B = visitation_entropy_change(kernel_BT, stats.entropy_BT, rollouts.advantages_B, mask_BT, entropy)
+        entropy_BT, mask_BT = rollouts.stats.entropy_BT, rollouts.mask_BT
+        change_B = visitation_entropy_change(kernel_BT, entropy_BT, rollouts.advantages_B, mask_BT, entropy)
         return change_B * rollouts.loss_weights(by_rollout=self._by_rollout)
 
     def _covariances(self, rollouts: Rollouts) -> Tensor:

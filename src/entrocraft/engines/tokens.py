@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from entrocraft.dynamics import entropy_sensitivity, self_kernel
+from entrocraft import dynamics
 from entrocraft.entropy import token_entropy, token_log_probs
 
 
@@ -44,10 +44,20 @@ class TokenStats:
         return TokenStats(*(wide(getattr(self, field.name)) for field in fields(self)))
 
 
-def token_stats_of(logits_BTV: Tensor, tokens_BT: Tensor, exact: bool) -> TokenStats:
-    """Return what the policy says of tokens, from the logits they were sampled from; with `exact`, all of it."""
-    stats = TokenStats(token_log_probs(logits_BTV, tokens_BT), token_entropy(logits_BTV))
-    if exact:
-        stats.sensitivity_BT = entropy_sensitivity(logits_BTV, tokens_BT)
-        stats.self_kernel_BT = self_kernel(logits_BTV, tokens_BT)
-    return stats
+def token_stats_of(
+    logits_BTV: Tensor, tokens_BT: Tensor, *, sensitivity: bool = False, self_kernel: bool = False
+) -> TokenStats:
+    """Return what the policy says of tokens, from the logits they were sampled from.
+
+    Args:
+        logits_BTV: Logits, divided by the sampling temperature.
+        tokens_BT: The sampled tokens.
+        sensitivity: Whether to compute entropy sensitivities.
+        self_kernel: Whether to compute self-kernels.
+    """
+    return TokenStats(
+        log_probs_BT=token_log_probs(logits_BTV, tokens_BT),
+        entropy_BT=token_entropy(logits_BTV),
+        sensitivity_BT=dynamics.entropy_sensitivity(logits_BTV, tokens_BT) if sensitivity else None,
+        self_kernel_BT=dynamics.self_kernel(logits_BTV, tokens_BT) if self_kernel else None,
+    )

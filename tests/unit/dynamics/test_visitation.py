@@ -38,19 +38,20 @@ class Tabular:
         log_probs = self.rows(y).log_softmax(-1)
         return -(log_probs.exp() * log_probs).sum(-1)
 
-    def stepped(self, y, advantage, size):
-        """The policy after one policy-gradient step on rollout y, its loss averaged over its tokens."""
+    def stepped(self, y, advantage, size, positions=None):
+        """The policy after one policy-gradient step on rollout y, or some of its tokens; a mean over its tokens."""
         new = Tabular.__new__(Tabular)
         new.logits, new.eos = dict(self.logits), self.eos
-        for t, token in enumerate(y):
+        for t in range(len(y)) if positions is None else positions:
             direction = -self.logits[y[:t]].softmax(-1)
-            direction[token] += 1.0
+            direction[y[t]] += 1.0
             new.logits[y[:t]] = self.logits[y[:t]] + size * advantage / len(y) * direction
         return new
 
 
-def derivative(f, policy, y, advantage):
-    return ((f(policy.stepped(y, advantage, STEP)) - f(policy.stepped(y, advantage, -STEP))) / (2 * STEP)).item()
+def derivative(f, policy, y, advantage, positions=None):
+    sides = (f(policy.stepped(y, advantage, size, positions)) for size in (STEP, -STEP))
+    return ((next(sides) - next(sides)) / (2 * STEP)).item()
 
 
 def log_prob_of(y):
@@ -103,7 +104,10 @@ def test_the_kernel_is_how_much_a_step_raises_the_log_probability_of_its_own_rol
 
 @pytest.mark.parametrize("eos", [False, True])
 def test_the_two_parts_are_the_whole_change_of_a_batch_whose_rollouts_share_no_context(eos):
-    """The entropy of the batch, importance-weighted to the stepped policy; one prompt, so one table, a rollout."""
+    """The entropy of the batch, importance-weighted to the stepped policy; one prompt, so one table, a rollout.
+
+    For steps on whole rollouts, and for steps on each token alone.
+    """
     policies = [Tabular(seed, eos) for seed in range(6)]
     rollouts = [p.sequences()[(7 * i) % len(p.sequences())] for i, p in enumerate(policies)]
     assert not eos or len({len(y) for y in rollouts}) > 1
@@ -133,6 +137,14 @@ def test_the_two_parts_are_the_whole_change_of_a_batch_whose_rollouts_share_no_c
     common = mask_BT.sum()  # B * mean len
     assert (predicted_B / common).tolist() == pytest.approx(actual_B, rel=1e-3, abs=1e-6)
 
+    rise_BT = dynamics.visitation_rise(kernel_BT, entropy_BT, mask_BT) - sensitivity_BT
+    for i, t in mask_BT.nonzero().tolist():
+        actual = derivative(
+            lambda p, i=i: batch_entropy(i, p), policies[i], rollouts[i], advantages_B[i].item(), positions=[t]
+        )
+        predicted = advantages_B[i] * rise_BT[i, t] / len(rollouts[i]) / common
+        assert predicted.item() == pytest.approx(actual, rel=1e-3, abs=1e-6)
+
 
 def test_ranks_that_are_given_the_mean_of_all_agree_with_the_whole_batch():
     torch.manual_seed(0)
@@ -154,6 +166,18 @@ def test_a_hand_computed_change_in_which_masked_tokens_do_not_count():
         kernel_BT, entropy_BT, torch.tensor([3.0, -1.0]), torch.tensor([[1, 1], [1, 0]])
     )
     torch.testing.assert_close(change_B, torch.tensor([1.0, 2 / 3]))
+    rise_BT = dynamics.visitation_rise(kernel_BT, entropy_BT, torch.tensor([[1, 1], [1, 0]]))
+    torch.testing.assert_close(rise_BT, torch.tensor([[0.4 * 2 / 3, 0.6 * 2 / 3], [-2 / 3, 0.0]]))
+
+
+def test_what_a_rollouts_tokens_raise_adds_up_to_what_it_changes():
+    torch.manual_seed(1)
+    kernel_BT, entropy_BT, advantages_B = torch.rand(6, 5), torch.rand(6, 5), torch.randn(6)
+    mask_BT = torch.rand(6, 5) > 0.3
+    change_B = dynamics.visitation_entropy_change(kernel_BT, entropy_BT, advantages_B, mask_BT)
+    rise_BT = dynamics.visitation_rise(kernel_BT, entropy_BT, mask_BT)
+    torch.testing.assert_close(advantages_B * rise_BT.sum(-1), change_B * mask_BT.sum(-1))
+    assert not rise_BT[~mask_BT].any()
 
 
 def test_a_rollout_without_counted_tokens_and_a_batch_of_one_change_nothing():

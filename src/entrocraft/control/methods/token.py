@@ -28,6 +28,7 @@ class Token(Rejecting):
         fallback: What to do when no token moves entropy back; see `Fallback`.
         min_kept: Share of the tokens with a gradient that is kept at least, in (0, 1].
         entropy_bonus: Coefficient of the entropy bonus that `escalate` may end in; 0 forbids it.
+        visitation: Add what the policy visits to the predicted change. The two are parts of one sum, with one gain.
         momentum: Share of an update's effect that the optimizer carries to the next decision, in [0, 1).
 
     Raises:
@@ -47,7 +48,6 @@ class Token(Rejecting):
         tensor([[0., 0., 0., 1., 1., 1.]])
     """
 
-    needs = frozenset({"change", "fresh_entropy"})
     rejects = "tokens"
     _plant: EntropyPlant
 
@@ -57,14 +57,21 @@ class Token(Rejecting):
         fallback: str = "skip",
         min_kept: float = 0.1,
         entropy_bonus: float = 0.0,
+        visitation: bool = False,
         momentum: float = 0.9,
     ):
         super().__init__(normalize, fallback, min_kept, entropy_bonus)
+        self.needs = frozenset({"change", "fresh_entropy"} | ({"visitation"} if visitation else set()))
         self._plant = EntropyPlant(1, momentum, rejection_cost=REJECTION_COST_OF_TOKENS)
+
+    def _change(self, local: Tensor | None, visitation: Tensor | None) -> Tensor:
+        """Return the predicted change of tokens or rollouts: the local part, and that of visitation if it is wanted."""
+        local = cast(Tensor, local)
+        return local + cast(Tensor, visitation) if "visitation" in self.needs else local
 
     def read(self, tokens: Tokens, total: Total) -> Tensor:
         """Return sums and counts (K, 2) of the predicted changes of all ranks' counted tokens, in bins."""
-        return total(binned(cast(Tensor, tokens.change_BT)[tokens.mask_BT.bool()]))
+        return total(binned(self._change(tokens.change_BT, tokens.visitation_BT)[tokens.mask_BT.bool()]))
 
     def decide(self, batch: Batch, goal: Goal) -> Decision:
         plant, side = self._plant, goal.side(batch.entropy)
@@ -84,7 +91,8 @@ class Token(Rejecting):
         )
         # A bin of one sign is all of that sign, so its sum tells which way its tokens go.
         stuck = is_stuck(changes.sums_K, side)
-        decision = self._fallback.applied(decision, batch, cast(Tensor, batch.change), side, stuck=stuck)
+        change = self._change(batch.change, batch.visitation)
+        decision = self._fallback.applied(decision, batch, change, side, stuck=stuck)
         if decision.note is None:
             limits = EVERYTHING  # nothing to leave out, or weakened instead
         # 1, unless the fallback has weakened the advantages: effects are linear in them.
@@ -96,7 +104,7 @@ class Token(Rejecting):
         """Return 1 for the tokens within the limits that were decided, 0 for those outside."""
         if decision.note is None:
             return None
-        change_BT, (low, high) = cast(Tensor, tokens.change_BT), decision.note
+        change_BT, (low, high) = self._change(tokens.change_BT, tokens.visitation_BT), decision.note
         return ((change_BT == 0) | ((change_BT >= low) & (change_BT <= high))).float()
 
 

@@ -30,13 +30,15 @@ class SamplingRecord(LogitsProcessor):
 
     Args:
         temperature: The sampling temperature.
-        exact: Also record what the exact predictions need.
+        sensitivity: Also record the exact entropy sensitivities.
+        self_kernel: Also record the self-kernels.
     """
 
-    def __init__(self, temperature: float, exact: bool):
+    def __init__(self, temperature: float, *, sensitivity: bool, self_kernel: bool):
         self.trusted: bool | None = None
         """None before the first comparison."""
-        self._temperature, self._exact = temperature, exact
+        self._temperature = temperature
+        self._options = {"sensitivity": sensitivity, "self_kernel": self_kernel}
         self._logits_BV: Tensor | None = None
         self._tokens: list[Tensor] = []
         self._parts: list[TokenStats] = []
@@ -73,7 +75,7 @@ class SamplingRecord(LogitsProcessor):
     def _record(self, tokens_B1: Tensor) -> None:
         if self._logits_BV is not None and len(self._logits_BV) == len(tokens_B1):
             self._tokens.append(tokens_B1)
-            self._parts.append(token_stats_of(self._logits_BV[:, None], tokens_B1, self._exact))
+            self._parts.append(token_stats_of(self._logits_BV[:, None], tokens_B1, **self._options))
         self._logits_BV = None
 
     def scores(self, tokens_BT: Tensor, mask_BT: Tensor) -> TokenStats | None:

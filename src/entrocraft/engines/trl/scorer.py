@@ -2,14 +2,16 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 from trl.models.utils import disable_gradient_checkpointing
 
+from entrocraft.dynamics import self_kernel_from_collision
 from entrocraft.engines.tokens import TokenStats, token_stats_of
+from entrocraft.engines.trl.fused_head import recorded_collisions
 from entrocraft.engines.trl.rows import Batch
 from entrocraft.engines.trl.sampling_record import SamplingRecord
 from entrocraft.errors import InvalidValueError
@@ -22,13 +24,15 @@ class PolicyScorer:
         trainer: The TRL trainer.
         pass_of_trl: Its own `_get_per_token_logps_and_entropies`.
         exact: Also score what the exact predictions need, which takes all logits.
+        visitation: Also score the self-kernels, of which visitation is predicted; TRL's passes give them, too.
     """
 
-    def __init__(self, trainer: Any, pass_of_trl: Callable[..., Any], exact: bool):
-        self._trainer, self._pass_of_trl, self._exact = trainer, pass_of_trl, exact
+    def __init__(self, trainer: Any, pass_of_trl: Callable[..., Any], *, exact: bool, visitation: bool):
+        self._trainer, self._pass_of_trl = trainer, pass_of_trl
+        self._exact, self._visitation = exact, visitation
         self._capturing = False
         self._captured: TokenStats | None = None
-        self._record = SamplingRecord(trainer.temperature, exact)
+        self._record = SamplingRecord(trainer.temperature, sensitivity=exact, self_kernel=exact or visitation)
         if any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in trainer.model.modules()):
             self._record.trusted = False  # what sampling sees is another draw than what the update sees
 
@@ -54,9 +58,10 @@ class PolicyScorer:
         """Return whether entropies are wanted from the pass over `model` that TRL is about to make."""
         return self._capturing and self._captured is None and model is self._trainer.model
 
-    def capture(self, log_probs_BT: Tensor, entropy_BT: Tensor) -> None:
-        """Keep what that pass gave."""
-        self._captured = TokenStats(log_probs_BT, entropy_BT)
+    def capture(self, model: Any, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Make that pass, keep what it gives, and return it as TRL does, with entropies."""
+        self._captured, aux_loss = self._scored_by_trl(model, *args, **kwargs)
+        return self._captured.log_probs_BT, self._captured.entropy_BT, aux_loss
 
     def scores(self, batch: Batch) -> TokenStats:
         """Return the scores of the batch that TRL has just made."""
@@ -106,15 +111,24 @@ class PolicyScorer:
         parameters = inspect.signature(self._pass_of_trl).parameters
         # Whatever TRL's own pass takes, such as images, under the names that the batch has it by.
         multimodal = {name: batch[name] for name in parameters if name in batch}
-        log_probs, entropies, _ = self._pass_of_trl(
+        stats, _ = self._scored_by_trl(
             trainer.model,
             *sequences(batch),
             batch["completion_ids"].size(1),
             batch_size=trainer.args.per_device_train_batch_size,
-            compute_entropy=True,
             **multimodal,
         )
-        return TokenStats(log_probs, entropies)
+        return stats
+
+    def _scored_by_trl(self, *args: Any, **kwargs: Any) -> tuple[TokenStats, Tensor | None]:
+        """Return what a pass of TRL's says of the completions, and its load-balancing loss, if it was asked for one."""
+        with recorded_collisions(self._trainer) if self._visitation else nullcontext() as record:
+            log_probs, entropies, aux_loss = self._pass_of_trl(*args, **kwargs | {"compute_entropy": True})
+        stats = TokenStats(log_probs, entropies)
+        if record is not None:
+            collision_BT = record.collision_probabilities(log_probs.shape[1])
+            stats.self_kernel_BT = self_kernel_from_collision(log_probs.detach(), collision_BT)
+        return stats, aux_loss
 
     def _over_logits(self, batch: Batch) -> TokenStats:
         if "pixel_values" in batch:
@@ -124,7 +138,7 @@ class PolicyScorer:
         for rows in all_rows.split(trainer.args.per_device_train_batch_size):
             with trainer.accelerator.autocast():
                 logits, tokens = completion_logits(trainer.model, trainer.model, batch, rows, trainer.temperature)
-            parts.append(token_stats_of(logits, tokens, exact=True))
+            parts.append(token_stats_of(logits, tokens, sensitivity=True, self_kernel=True))
         return TokenStats.joined(parts, dim=0)
 
 

@@ -92,8 +92,12 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         warn_if_idle(method, self.entropy_controller.name, self.args)
         self._drops = control.drops(method)
         self._loss = ControlledLoss(self, super()._compute_loss, method, self._ranks, drops=self._drops)
-        exact = "change" in method.needs and control.predictor == "exact"
-        self._scorer = PolicyScorer(self, super()._get_per_token_logps_and_entropies, exact)
+        self._scorer = PolicyScorer(
+            self,
+            super()._get_per_token_logps_and_entropies,
+            exact="change" in method.needs and control.predictor == "exact",
+            visitation="visitation" in method.needs,
+        )
         self._whole_model = None
         if control.sees_whole_model:
             self._whole_model = WholeModelPredictor(self, control.whole_model_blocks, control.whole_model_share or 1.0)
@@ -118,14 +122,14 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
     def _get_per_token_logps_and_entropies(
         self, model: Any, *args: Any, compute_entropy: bool = False, **kwargs: Any
     ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        captures = self._scorer.captures_pass_over(model)
-        log_probs, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
-            model, *args, compute_entropy=compute_entropy or captures, **kwargs
-        )
-        if captures:
-            self._scorer.capture(log_probs, cast(Tensor, entropies))
-        elif self._loss.live is not None:
-            self._loss.live.see(log_probs, entropies)
+        if self._scorer.captures_pass_over(model):
+            log_probs, entropies, aux_loss = self._scorer.capture(model, *args, **kwargs)
+        else:
+            log_probs, entropies, aux_loss = super()._get_per_token_logps_and_entropies(
+                model, *args, compute_entropy=compute_entropy, **kwargs
+            )
+            if self._loss.live is not None:
+                self._loss.live.see(log_probs, entropies)
         return log_probs, entropies if compute_entropy else None, aux_loss
 
     def _generate_single_turn(self, *args: Any, **kwargs: Any) -> Any:

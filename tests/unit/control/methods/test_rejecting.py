@@ -77,7 +77,6 @@ def test_state_round_trips_and_goes_on_the_same_for_every_rule(history, rule, fa
     [
         ({"rule": "advantage", "visitation": True}, "unknown option of method 'advantage' 'visitation'"),
         ({"rule": "aligned", "visitation": True}, "hold it already"),
-        ({"rule": "token", "visitation": True}, "unknown option of method 'token' 'visitation'"),
         ({"rule": "budget", "min_kept": 0.0}, "min_kept"),
         ({"rule": "budget", "min_kept": 1.5}, "min_kept"),
         ({"rule": "predicted", "entropy_bonus": 0.1}, "last rung"),

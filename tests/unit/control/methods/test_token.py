@@ -8,6 +8,7 @@ import torch
 from support.decisions import ABOVE, BAND, decide, many, stats
 
 import entrocraft as ec
+from entrocraft.control.methods.token import Token
 from entrocraft.control.planning.ranking import Ranking, binned
 from entrocraft.errors import InvalidValueError, MeasurementError
 
@@ -44,3 +45,25 @@ def test_the_guard_hears_of_small_batches_of_tokens():
         decisions = [controller.decide(many(0.5, step=step, tokens=tokens)) for step in range(1, 21)]
     assert decisions[0].kept_share == 0.05 and decisions[0].keep.all()
     assert any("on average 5.0% of the batch was kept" in str(warning.message) for warning in caught)
+
+
+def test_with_visitation_the_sum_of_the_two_parts_is_what_counts():
+    """Hand-computed: local parts -1, 2, 1, -2 and visitation 3, -3, 1, -1 make 2, -1, 2, -3."""
+    local_BT, visitation_BT = torch.tensor([[-1.0, 2.0, 1.0, -2.0]]), torch.tensor([[3.0, -3.0, 1.0, -1.0]])
+    ones_BT = torch.ones(1, 4)
+    columns = {"log_probs_BT": -ones_BT, "entropy_BT": ones_BT, "advantages_BT": ones_BT, "mask_BT": ones_BT}
+    tokens = ec.Tokens(**columns, change_BT=local_BT, visitation_BT=visitation_BT)
+    goal = ec.Goal(lower=0.48, target=0.5, upper=0.52)
+    for visitation, left in ((True, [1.0, 0.0, 1.0, 0.0]), (False, [0.0, 1.0, 1.0, 0.0])):
+        method = Token(visitation=visitation)
+        reading = method.read(tokens, lambda bins: bins)
+        batch = ec.Batch(
+            step=1,
+            entropy=0.3,  # far below the band: what lowers entropy is left out
+            advantages=torch.ones(1),
+            change=local_BT.sum(-1),
+            visitation=visitation_BT.sum(-1),
+            reading=reading,
+        )
+        assert method.weigh(tokens, method.decide(batch, goal)).tolist() == [left]
+        assert ("visitation" in method.needs) == visitation
