@@ -37,10 +37,10 @@ def open_page(chrome, address):
     """Open the page in a browser of its own; whatever it does wrong fails the test at its end."""
     opened = []
 
-    def open_at(view="draw", width=1440, height=960, **options):
+    def open_at(view="draw", width=1440, height=960, refusals=False, **options):
         context = chrome.new_context(viewport={"width": width, "height": height}, **options)
         page = context.new_page()
-        opened.append((context, Watched(page, address)))
+        opened.append((context, Watched(page, address, refusals)))
         page.goto(f"{address}#{view}")
         page.locator("main .card, main .empty").first.wait_for()
         return page

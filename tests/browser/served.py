@@ -36,7 +36,9 @@ def train(recipe: Path, output: Path, *overrides: str) -> None:
 def served(folder: Path, *recipes: Path) -> Iterator[str]:
     """Serve a folder of runs; gives the address with its token."""
     command = [sys.executable, "-m", "entrocraft", "app", "--port", "0", "--no-browser", "--folder", folder, *recipes]
-    with subprocess.Popen([str(part) for part in command], env=_QUIET, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [str(part) for part in command], env=_QUIET, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
         try:
             assert process.stdout
             lines = (line.partition("http")[1:] for line in process.stdout)
@@ -60,17 +62,25 @@ def chromium() -> Iterator[Browser]:
 
 
 class Watched:
-    """What a page must not do: complain on its console, or ask anything of another machine."""
+    """What a page must not do: complain on its console, or ask anything of another machine.
 
-    def __init__(self, page: Page, address: str):
+    Args:
+        refusals: Whether the server is meant to refuse something, which browsers note on the console.
+    """
+
+    def __init__(self, page: Page, address: str, refusals: bool = False):
+        self._refusals = refusals
         self._home = address.partition("?")[0]
         self.complaints: list[str] = []
         self.strangers: list[str] = []
-        page.on(
-            "console", lambda message: message.type in ("error", "warning") and self.complaints.append(message.text)
-        )
+        page.on("console", lambda message: self._hear(message.type, message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self._is_own(request.url) or self.strangers.append(request.url))
+
+    def _hear(self, kind: str, text: str) -> None:
+        refused = self._refusals and text.startswith("Failed to load resource")
+        if kind in ("error", "warning") and not refused:
+            self.complaints.append(text)
 
     def _is_own(self, url: str) -> bool:
         return url.startswith((self._home, "data:", "blob:"))

@@ -37,8 +37,8 @@ def lonely_page(chrome, tmp_path):
 
 
 def start(page, steps):
-    page.get_by_label("Steps").fill(str(steps))
-    page.get_by_label("Steps").press("Tab")
+    page.get_by_label("Steps", exact=True).fill(str(steps))
+    page.get_by_label("Steps", exact=True).press("Tab")
     page.get_by_role("button", name="Start training").click()
     page.locator(".tiles").wait_for(timeout=STARTS)
 
@@ -88,12 +88,17 @@ def test_completions_of_an_earlier_step_can_be_held(open_page):
 
 def test_a_run_without_a_curve_says_so(open_page):
     page = open_page("run/without")
-    assert page.get_by_text("this run follows no curve").is_visible()
+    page.get_by_text("this run follows no curve").wait_for()
     assert page.get_by_text("no curve", exact=True).is_visible()
 
 
-def test_a_run_that_is_not_there_is_said_so_and_others_can_be_chosen(open_page):
+def test_another_run_can_be_chosen(open_page):
     page = open_page("run/with-curve")
     page.get_by_label("Run", exact=True).select_option("without")
     page.wait_for_url("**#run/without")
-    assert page.get_by_text("this run follows no curve").is_visible()
+    page.get_by_text("this run follows no curve").wait_for()
+
+
+def test_a_run_that_is_not_there_is_said_so(open_page):
+    page = open_page("run/nothing", refusals=True)
+    assert "nothing" in page.get_by_role("alert").inner_text()

@@ -42,6 +42,7 @@ function Header({ hello }) {
   const { view } = useStore((state) => state.place);
   return html`
     <header class="top">
+      <button type="button" class="skip" onClick=${() => document.getElementById("stage").focus()}>Skip to the content</button>
       <${Logo} />
       <nav class="tabs" aria-label="Views">${VIEWS.map((each) => html`
         <a key=${each} href=${address(each)} aria-current=${each === view ? "page" : undefined}><${Icon} name=${each} size="21" />${TITLES[each]}</a>`)}</nav>
@@ -75,7 +76,6 @@ function Page() {
   if (!hello) return html`<main aria-busy="true"></main>`;
   const View = PAGES[view];
   return html`
-    <a class="skip" href=${address(view)} onClick=${(event) => { event.preventDefault(); document.getElementById("stage").focus(); }}>Skip to the content</a>
     <${Header} hello=${hello} />
     <${Connection} />
     <main id="stage" tabindex="-1"><h1 class="unseen">${TITLES[view]}</h1><${View} hello=${hello} /></main>`;

@@ -1,6 +1,6 @@
 // uPlot as a component: lines over steps, what lies over and under them, and the same in words for screen readers.
 
-import { html, uPlot, useEffect, useLayoutEffect, useMemo, useRef, useState } from "./vendor/vendor.js";
+import { html, uPlot, useLayoutEffect, useMemo, useRef, useState } from "./vendor/vendor.js";
 import { fixed, short } from "./format.js";
 import { useStore } from "./store.js";
 
@@ -165,7 +165,7 @@ export function Chart({ label, tables, x, y, height, small, format = fixed, xNam
     return () => plot.destroy();
   }, [shape]);
   useLayoutEffect(() => chart.current?.setSize({ width, height }), [width, height]);
-  useEffect(() => chart.current?.setData(data), [data, ...x, ...y]);
+  useLayoutEffect(() => chart.current?.setData(data), [data, ...x, ...y]);
 
   const inner = { width: Math.max(0, width - yAxis - RIGHT), height: height - TOP - X_AXIS };
   const place = {

@@ -24,7 +24,7 @@ function useComparison(names) {
     const ask = () => {
       timer = null;
       get(`compare?${new URLSearchParams({ runs: key })}`)
-        .then((comparison) => wanted && setTold({ comparison, problem: null }))
+        .then((comparison) => wanted && setTold({ comparison: { ...comparison, columns: shownColumns(comparison.columns) }, problem: null }))
         .catch((error) => wanted && setTold({ comparison: null, problem: error.message }));
     };
     ask();
@@ -58,6 +58,13 @@ function RunList({ runs, chosen, colours }) {
     <//>`;
 }
 
+// Of the table: what says how a run went stands before what it took, and its state stands in the list beside it.
+const LAST = ["steps", "seconds"];
+const shownColumns = (columns) => [
+  ...columns.filter(({ name }) => ![...LAST, "state", "pass@1"].includes(name)),
+  ...columns.filter(({ name }) => LAST.includes(name)),
+];
+
 const line = (run, index, values, more = {}) => ({ id: run.name, label: run.name, color: tone(index), values, ...more });
 
 /** One table per run: its line, and the corridor of its interval. */
@@ -78,11 +85,10 @@ function EntropyChart({ runs }) {
   const narrow = useNarrow();
   const tables = useMemo(() => runs.flatMap((run, index) => {
     const table = withInterval(run, index, run.entropy.step, run.entropy, { width: 2.2 });
-    const target = run.target?.value?.some((value) => value !== null) && {
-      x: run.target.step,
-      lines: [{ id: `${run.name} target`, color: tone(index), width: 1.2, dash: [5, 4], alpha: 0.75, values: run.target.value }],
-    };
-    return target ? [target, table] : [table];
+    if (!run.target?.value.some((value) => value !== null)) return [table];
+    const band = { value: run.target.value, low: run.lower?.value, high: run.upper?.value };
+    const asked = { id: `${run.name} target`, label: null, width: 1.2, dash: [5, 4], alpha: 0.75 };
+    return [withInterval({ name: asked.id }, index, run.target.step, band, asked), table];
   }), [runs]);
   const values = tables.flatMap((table) => table.lines.flatMap((each) => each.values));
   const last = Math.max(1, ...runs.map(({ entropy }) => entropy.step.at(-1) ?? 0));
@@ -136,7 +142,7 @@ function cell(value, unit) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "string") return value;
   if (typeof value === "object") return html`${fixed(value.value)} <span class="faint">± ${fixed((value.high - value.low) / 2)}</span>`;
-  return unit === "share" ? percent(value) : Number.isInteger(value) ? String(value) : fixed(value);
+  return unit.startsWith("share") ? percent(value) : Number.isInteger(value) ? String(value) : fixed(value);
 }
 
 const plain = (value, unit) => (typeof value === "object" && value ? `${fixed(value.value)} ± ${fixed((value.high - value.low) / 2)}` : cell(value, unit));
@@ -152,7 +158,7 @@ function markdown({ runs, columns }) {
 
 const ResultTable = ({ comparison: { runs, columns, best } }) => html`
   <div class="scroll-x" tabindex="0" role="region" aria-label="Table of results">
-    <table>
+    <table class="results">
       <thead><tr><th scope="col">run</th>${columns.map(({ name, title }) => html`<th key=${name} scope="col">${title}</th>`)}</tr></thead>
       <tbody>${runs.map((run, index) => html`
         <tr key=${run.name}><th scope="row"><i class="swatch tone-${tone(index)}"></i>${run.name}</th>
@@ -162,17 +168,17 @@ const ResultTable = ({ comparison: { runs, columns, best } }) => html`
 
 function Charts({ comparison }) {
   const { runs } = comparison;
-  const measures = [...new Set(runs.flatMap((run) => Object.keys(run.scores ?? {})))];
+  const measures = [...new Set(runs.flatMap((run) => Object.keys(run.scores ?? {})))].filter((name) => name !== "pass@1"); // mean@n says the same
   const [wanted, setMeasure] = useState(null);
   const measure = measures.includes(wanted) ? wanted : measures[0];
-  const legend = html`<span class="grow"></span>${runs.map((run, index) => html`<${Key} key=${run.name} tone=${tone(index)}>${run.name}<//>`)}<${Key} tone="none" mark="dash">targets<//>`;
+  const legend = html`<span class="grow"></span>${runs.map((run, index) => html`<${Key} key=${run.name} tone=${tone(index)}>${run.name}<//>`)}<${Key} tone="none" mark="dash">what was asked for<//>`;
   const choice = measures.length > 1 && html`<span class="grow"></span><${Choice} label="Measure" options=${measures.map((each) => [each, each])} value=${measure} onChoose=${setMeasure} />`;
   return html`
     <${Card} title="Entropy" aside=${legend}><${EntropyChart} runs=${runs} /><//>
     <${Card} title="At the end" aside=${html`<span class="grow"></span><span class="small muted">± are 95 % intervals; bold only where they do not overlap</span>`}><${ResultTable} comparison=${comparison} /><//>
     <div class="split">
       <${Card} title="Score on held-out problems" aside=${choice}><${ScoreChart} runs=${runs} measure=${measure} /><//>
-      <${Card} title="pass@k at the end"><${PassChart} runs=${runs} /><//>
+      <${Card} title="pass@k at the end" aside=${runs.some((run) => run.pass_at_k_before?.length) && html`<${Key} tone="none" mark="dash">before training<//>`}><${PassChart} runs=${runs} /><//>
     </div>
     <${Card} title="Training reward" aside=${html`<span class="grow"></span><span class="small muted">smoothed</span>`}><${RewardChart} runs=${runs} /><//>`;
 }

@@ -67,7 +67,7 @@ export function Completions({ name, info, newest }) {
   return html`
     <${Card} title="Completions" aside=${choice} tight>
       ${problem && html`<div class="body"><${Problem}>${problem}<//></div>`}
-      ${number === null && html`<p class="body muted">No rollouts are recorded yet.</p>`}
+      ${number === null && html`<p class="body muted">${info.state === "running" ? "No rollouts are recorded yet." : "This run recorded no rollouts."}</p>`}
       ${shown && html`
         <ul class="groups" tabindex="0" aria-label="Completions by prompt">${shown.groups.map((group) => html`<${Group} key=${group.group} group=${group} />`)}</ul>
         <p class="foot"><a href=${address("explain", name, number)}>All rollouts of this step, and why they were kept</a></p>`}

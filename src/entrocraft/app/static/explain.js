@@ -4,7 +4,7 @@ import { html, useEffect, useMemo, useState } from "./vendor/vendor.js";
 import { get, runPath } from "./api.js";
 import { Chart, rangeOf, stepRange } from "./chart.js";
 import { Group, Mark, ModelText, TONES } from "./completions.js";
-import { fixed, percent, signed, visible } from "./format.js";
+import { fixed, percent, plus, signed, visible } from "./format.js";
 import { useRun, useStep } from "./follow.js";
 import { RunSelect, useChosenRun } from "./run.js";
 import { Scatter } from "./scatter.js";
@@ -24,7 +24,7 @@ function rolloutsOf({ rollouts }) {
   if (!rollouts) return [];
   return rollouts.reward.map((reward, index) => ({
     index, reward, group: rollouts.group[index], advantage: rollouts.advantage[index] ?? 0,
-    change: rollouts.change?.[index] == null ? null : MILLI * rollouts.change[index],
+    change: rollouts.change?.[index] ?? null,
     tokens: rollouts.tokens[index], kept: rollouts.kept?.[index] ?? rollouts.tokens[index],
     verdict: verdictOf(rollouts.tokens[index], rollouts.kept?.[index] ?? rollouts.tokens[index]),
   }));
@@ -50,7 +50,7 @@ function StepStrip({ name, info, series, number, metrics }) {
   const y = rangeOf(tables[0].lines.flatMap(({ values }) => values), { least: 0.05 });
   return html`
     <${Card} class="o1" title=${`Step ${number}`} aside=${html`
-      <span class="muted small number">entropy ${fixed(entropy)}${target != null && `, target ${fixed(target)}: ${side}`}${kept != null && `; ${percent(kept)} of the tokens kept`}</span>
+      <span class="muted small">entropy ${fixed(entropy)}${target != null && `, target ${fixed(target)}: ${side}`}${kept != null && `; ${percent(kept)} of the tokens kept`}</span>
       <span class="grow"></span>
       <${IconButton} icon="before" label="Step before" disabled=${number <= step[0]} onClick=${() => to(number - 1)} />
       <${IconButton} icon="next" label="Next step" disabled=${number >= last} onClick=${() => to(number + 1)} />`}>
@@ -78,7 +78,7 @@ function Quadrants({ quadrants }) {
 function Tokens({ texts, changes }) {
   const most = Math.max(1e-12, ...changes.map((change) => Math.abs(change ?? 0)));
   return html`<p class="tokens mono">${texts.map((text, i) => html`<span key=${i} class=${changes[i] < 0 ? "lowers" : "raises"}
-    style=${{ "--strength": `${Math.round((70 * Math.abs(changes[i] ?? 0)) / most)}%` }} title=${`${signed(MILLI * changes[i], 2)} · 10⁻³`}>${visible(text)}</span>`)}</p>
+    style=${{ "--strength": `${Math.round((70 * Math.abs(changes[i] ?? 0)) / most)}%` }} title=${plus(changes[i])}>${visible(text)}</span>`)}</p>
     <div class="row"><${Key} tone="measured" mark="dot">raises entropy<//><${Key} tone="rival" mark="dot">lowers it<//></div>`;
 }
 
@@ -96,7 +96,7 @@ function Chosen({ rollout, text, group, count, onChoose }) {
           : text ? html`<p class="said"><${Mark} reward=${reward} /><${ModelText} text=${text.text} /></p>`
           : html`<p class="small muted">Its text is not recorded: each step keeps the texts of a few prompts, in turn.</p>`}
         <div class="row"><${Chip}>reward ${fixed(reward, 2)}<//><${Chip}>advantage ${signed(advantage, 2)}<//>
-          ${change !== null && html`<${Chip}>predicted ${signed(change, 2)} · 10⁻³<//>`}<${Chip}>${tokens} tokens<//><${Chip} tone=${TONES[verdict]}>${words}<//></div>
+          ${change !== null && html`<${Chip}>predicted ${plus(change)}<//>`}<${Chip}>${tokens} tokens<//><${Chip} tone=${TONES[verdict]}>${words}<//></div>
       </div>
     <//>`;
 }
@@ -113,7 +113,7 @@ function WholeRun({ name }) {
       wanted = false;
     };
   }, [name]);
-  return told && html`<${Card} title="The whole run" class="o6"><p class="pre small">${told}</p><//>`;
+  return told && html`<${Card} title="The whole run" class="o6"><pre class="code" tabindex="0" aria-label="What explains the whole run">${told}</pre><//>`;
 }
 
 function Step({ name, info, series, number }) {
@@ -145,13 +145,13 @@ function Step({ name, info, series, number }) {
             <${IconButton} icon="next" label="Next page" disabled=${page + 1 >= step.pages} onClick=${() => setPage(page + 1)} />`}>
             <ul class="groups two" tabindex="0" aria-label="Rollouts by prompt">${step.groups.map((group) => html`<${Group} key=${group.group} group=${group} chosen=${rollout?.index} onChoose=${setChosen} />`)}</ul>
           <//>`}
+        <${WholeRun} name=${name} />
       </div>
       <div class="column side">
         ${step?.quadrants?.length > 0 && html`
           <${Card} title="Which tokens move entropy" class="o3"><div class="stack"><${Quadrants} quadrants=${step.quadrants} />
             ${step.sentence && html`<p class="note">${step.sentence}</p>`}</div><//>`}
         ${rollout && html`<${Chosen} rollout=${rollout} count=${rollouts.length} onChoose=${setChosen} ...${withText.get(rollout.index) ?? {}} />`}
-        <${WholeRun} name=${name} />
       </div>
     </div>`;
 }

@@ -17,6 +17,9 @@ export const whole = (value) => (isNumber(value) ? Math.round(value).toLocaleStr
 /** Few enough digits for an axis. */
 export const short = (value) => typeset(String(Number(value.toPrecision(4))));
 
+/** A number of any size with its sign, in few digits. */
+export const plus = (value) => (Math.abs(value) < 1e-12 ? "0" : (value > 0 ? "+" : "") + typeset(String(Number(value.toPrecision(3)))));
+
 export function duration(seconds) {
   if (!isNumber(seconds)) return "–";
   const total = Math.round(seconds);

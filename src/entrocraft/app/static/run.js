@@ -14,9 +14,8 @@ import { Card, Chip, Empty, Key, Problem, StateChip, Tile } from "./ui.js";
 const RECENT = 20;
 
 export function RunSelect({ runs, name, view }) {
-  return html`<label class="run-select"><span class="unseen">Run</span>
-    <select value=${name} onChange=${(event) => go(view, event.target.value)}>
-      ${runs.map((run) => html`<option key=${run.name} value=${run.name} selected=${run.name === name}>${run.name}</option>`)}</select></label>`;
+  return html`<div class="run-select"><select aria-label="Run" value=${name} onChange=${(event) => go(view, event.target.value)}>
+      ${runs.map((run) => html`<option key=${run.name} value=${run.name} selected=${run.name === name}>${run.name}</option>`)}</select></div>`;
 }
 
 /** The run that the address names, else the one that trains, else the newest. */
@@ -66,7 +65,7 @@ function Head({ runs, name, info, steering, lastLines, reload }) {
     <div class="run-head">
       <${RunSelect} runs=${runs} name=${name} view="run" />
       <${StateChip} run=${info} />
-      <span class="muted small number">step <b>${info.step}</b> of ${info.steps}${info.seconds !== null && ` · ${duration(elapsed)} so far`}${info.state === "running" && info.seconds_left !== null && ` · ${duration(info.seconds_left)} left`}</span>
+      <span class="muted small">step <b>${info.step}</b> of ${info.steps}${info.seconds != null && ` · ${duration(elapsed)}${info.state === "running" ? " so far" : ""}`}${info.state === "running" && info.seconds_left != null && ` · ${duration(info.seconds_left)} left`}</span>
       <span class="grow"></span>
       <${Actions} ...${{ name, info, steering, reload }} />
     </div>
@@ -128,6 +127,7 @@ function EntropyCard({ info, series, steering }) {
     <//>`;
 }
 
+const under = (info) => (info.state === "done" ? null : past(info.step));
 const nowFlag = (info, place) => info.state === "running" && html`
   <div class="flag now" style=${{ left: `${place.x(info.step)}px` }}>now, step ${info.step}</div>`;
 
@@ -145,7 +145,7 @@ function Watching({ info, series }) {
   const last = series.columns.entropy.length - 1;
   const label = `Entropy over ${info.steps} steps: ${fixed(series.columns.entropy[0])} at first, ${fixed(series.columns.entropy[last])} at step ${info.step}`;
   return html`<${Chart} label=${label} tables=${tables} x=${stepRange(info.steps)} y=${rangeOf(valuesOf(tables), { least: 0.06, floor: 0 })} height=${height}
-    under=${past(info.step)} over=${(place) => html`
+    under=${under(info)} over=${(place) => html`
       ${nowFlag(info, place)}
       ${info.state === "running" && last >= 0 && html`<i class="pulse" style=${{ left: `${place.x(series.step[last])}px`, top: `${place.y(series.columns.entropy[last])}px` }}></i>`}`} />`;
 }
@@ -162,7 +162,7 @@ function Bending({ info, series, steering }) {
   return html`
     <${ProposalBar} info=${info} proposal=${proposal} onApply=${steering.apply} onDiscard=${steering.discard} />
     <${Chart} label=${`Entropy over ${info.steps} steps, with the curve that you propose from step ${info.step + 1}`} tables=${tables}
-      x=${stepRange(info.steps)} y=${shown} height=${height} under=${past(info.step)} over=${(place) => html`
+      x=${stepRange(info.steps)} y=${shown} height=${height} under=${under(info)} over=${(place) => html`
         ${nowFlag(info, place)}
         <${Knots} ...${{ place, lines, answer, selected }} steps=${info.steps} unit="nats" width=${history.now.width} tone="proposal" earliest=${info.step / info.steps}
           onSelect=${select} onChange=${(key, knots, tag) => history.change((curve) => ({ ...curve, [key]: knots }), tag)}
@@ -193,7 +193,7 @@ function SmallCharts({ info, series }) {
     <div class="trio">${charts.map(([title, tables, format]) => html`
       <div key=${title}><h3>${title}</h3>
         <${Chart} small label=${`${title} over the steps made`} tables=${tables} x=${stepRange(info.steps)} format=${format}
-          y=${rangeOf(valuesOf(tables), { least: title === "Tokens learnt from" ? 0.2 : 0.04 })} height=${narrow ? 112 : 122} under=${past(info.step)} /></div>`)}
+          y=${rangeOf(valuesOf(tables), { least: title === "Tokens learnt from" ? 0.2 : 0.04 })} height=${narrow ? 112 : 122} under=${under(info)} /></div>`)}
     </div>`;
 }
 
@@ -204,8 +204,8 @@ function Happened({ info }) {
   return html`
     <${Card} title="What happened">
       ${events.length === 0 && html`<p class="muted">Nothing worth telling so far.</p>`}
-      <ol class="log" role="log" aria-label="What happened" tabindex="0">${events.map(({ step, kind, text }) => html`
-        <li key=${`${step}${kind}${text}`}><span class="when">step ${step}</span><span><${Chip} tone=${TONES[kind]}>${kind}<//> ${text}</span></li>`)}</ol>
+      <div class="log" role="log" aria-label="What happened" tabindex="0"><ol>${events.map(({ step, kind, text }) => html`
+        <li key=${`${step}${kind}${text}`}><span class="when">step ${step}</span><span><${Chip} tone=${TONES[kind]}>${kind}<//> ${text}</span></li>`)}</ol></div>
     <//>`;
 }
 

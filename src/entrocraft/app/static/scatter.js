@@ -2,7 +2,7 @@
 
 import { html, useLayoutEffect, useRef, useState } from "./vendor/vendor.js";
 import { rangeOf } from "./chart.js";
-import { short } from "./format.js";
+import { plus } from "./format.js";
 import { useNarrow } from "./store.js";
 
 const MARGIN = { left: 62, right: 8, top: 8, bottom: 40 };
@@ -29,7 +29,7 @@ function Dot({ x, y, advantage, verdict, chosen }) {
   return html`${chosen && html`<circle class="chosen-ring" cx=${x} cy=${y} r="10" />`}<circle class=${look} cx=${x} cy=${y} r="4.2" />`;
 }
 
-/** `rollouts`: [{index, reward, advantage, change, verdict}], change in thousandths of a nat. */
+/** `rollouts`: [{index, reward, advantage, change, verdict}], change to first order, per unit of step. */
 export function Scatter({ rollouts, chosen, onChoose, label }) {
   const frame = useRef(null);
   const narrow = useNarrow();
@@ -53,18 +53,17 @@ export function Scatter({ rollouts, chosen, onChoose, label }) {
     const nearest = dots.toSorted((a, b) => away(a) - away(b))[0];
     if (nearest && away(nearest) < REACH) onChoose(nearest.index);
   };
-  const sign = (value) => (Math.abs(value) < 1e-9 ? "0" : (value > 0 ? "+" : "") + short(value));
   const [x0, y0] = [x(0), y(0)];
   return html`
     <div class="scatter" ref=${frame} style=${{ height: `${height}px` }}>${width > 0 && html`
       <svg width=${width} height=${height} role="img" aria-label=${label} onClick=${choose}>
         <rect class="raises" x=${MARGIN.left} y=${MARGIN.top} width=${right - MARGIN.left} height=${Math.max(0, y0 - MARGIN.top)} />
         <rect class="lowers" x=${MARGIN.left} y=${y0} width=${right - MARGIN.left} height=${Math.max(0, bottom - y0)} />
-        ${ticks(ys).map((value) => html`<line class="grid-line" x1=${MARGIN.left} x2=${right} y1=${y(value)} y2=${y(value)} /><text class="tick" x=${MARGIN.left - 8} y=${y(value) + 4} text-anchor="end">${sign(value)}</text>`)}
-        ${ticks(xs, narrow ? 4 : 7).map((value) => html`<text class="tick" x=${x(value)} y=${bottom + 18} text-anchor="middle">${sign(value)}</text>`)}
+        ${ticks(ys).map((value) => html`<line class="grid-line" x1=${MARGIN.left} x2=${right} y1=${y(value)} y2=${y(value)} /><text class="tick" x=${MARGIN.left - 8} y=${y(value) + 4} text-anchor="end">${plus(value)}</text>`)}
+        ${ticks(xs, narrow ? 4 : 7).map((value) => html`<text class="tick" x=${x(value)} y=${bottom + 18} text-anchor="middle">${plus(value)}</text>`)}
         <line class="axis-line" x1=${MARGIN.left} x2=${right} y1=${y0} y2=${y0} /><line class="axis-line" x1=${x0} x2=${x0} y1=${MARGIN.top} y2=${bottom} />
         <text class="tick" x=${(MARGIN.left + right) / 2} y=${height - 4} text-anchor="middle">advantage</text>
-        <text class="tick" transform=${`translate(12 ${(MARGIN.top + bottom) / 2}) rotate(-90)`} text-anchor="middle">predicted change of entropy, 10⁻³ nats</text>
+        <text class="tick" transform=${`translate(12 ${(MARGIN.top + bottom) / 2}) rotate(-90)`} text-anchor="middle">predicted change of entropy</text>
         ${dots.map((dot) => html`<${Dot} key=${dot.index} ...${dot} chosen=${dot.index === chosen} />`)}
         <${Corner} x=${MARGIN.left + 10} y=${MARGIN.top + 18} name="worse · raises" text=${narrow ? "" : "unlearning what it is sure of"} />
         <${Corner} end x=${right - 10} y=${MARGIN.top + 18} name="better · raises" text=${narrow ? "" : "learning a rare find"} />

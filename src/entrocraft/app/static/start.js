@@ -104,6 +104,11 @@ export function StartForm({ hello, runs, settings, curve }) {
     event.preventDefault();
     send(false);
   };
+  const nameIt = ({ target }) => {
+    const fits = new RegExp(`^(?:${hello.limits.name})$`).test(target.value);
+    target.setCustomValidity(fits ? "" : "Small letters, digits, dots, dashes and underscores; at most 64, and a letter or digit first.");
+    set({ name: target.value });
+  };
   const { prompts, rollouts } = recipe?.budget ?? {};
   return html`
     <${Card} title="Run" class="o3">
@@ -120,8 +125,7 @@ export function StartForm({ hello, runs, settings, curve }) {
           <${Field} label="Steps">${(id) => html`<${NumberInput} id=${id} value=${values.steps} min="1" max=${hello.limits.steps} step="1" onNumber=${(steps) => set({ steps: Math.max(1, Math.round(steps)) })} />`}<//>
           <${Field} label="Seed">${(id) => html`<${NumberInput} id=${id} value=${values.seed} min="0" step="1" onNumber=${(seed) => set({ seed: Math.max(0, Math.round(seed)) })} />`}<//>
         </div>
-        <${Field} label="Name">${(id) => html`<input id=${id} type="text" value=${name} pattern=${hello.limits.name} autocomplete="off" spellcheck="false" required
-          onInput=${(event) => set({ name: event.target.value })} />`}<//>
+        <${Field} label="Name">${(id) => html`<input id=${id} type="text" value=${name} autocomplete="off" spellcheck="false" required onInput=${nameIt} />`}<//>
         <p class="small muted">${prompts && `${whole(values.steps * prompts * rollouts)} rollouts in ${whole(values.steps)} steps of ${prompts} prompts × ${rollouts}. `}Written to <span class="mono">${hello.folder}/${name}</span>.</p>
         <div class="row">
           <button type="submit" class="button strong grow" disabled=${busy || !hello.can_train || Boolean(training)}>Start training</button>

@@ -79,7 +79,7 @@ export const Key = ({ tone, mark = "line", children }) => html`
   <span class="key tone-${tone}"><i class=${mark} aria-hidden="true"></i>${children}</span>`;
 
 export const Tile = ({ title, value, unit, tone = "", children }) => html`
-  <div class="tile"><h3>${title}</h3><p class="value ${tone}">${value}${unit && html` <small>${unit}</small>`}</p>
+  <div class="tile"><h2 class="minor">${title}</h2><p class="value ${tone}">${value}${unit && html` <small>${unit}</small>`}</p>
     <p class="detail">${children}</p></div>`;
 
 export const Empty = ({ title, children }) => html`<div class="empty"><h2>${title}</h2><p>${children}</p></div>`;
