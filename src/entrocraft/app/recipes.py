@@ -14,18 +14,16 @@ from entrocraft.errors import InvalidValueError
 from entrocraft.yaml_text import read_yaml_file
 
 _ASKED = ("model", "task.name", "task.options", "train.temperature")
-_TRAINED = tuple(
-    f"train.{name}"
-    for name in (
-        "algorithm",
-        "prompts_per_step",
-        "rollouts_per_prompt",
-        "learning_rate",
-        "lora",
-        "micro_batch_size",
-        "trl",
-    )
+_OF_A_STEP = (
+    "algorithm",
+    "prompts_per_step",
+    "rollouts_per_prompt",
+    "micro_batch_size",
+    "learning_rate",
+    "lora",
+    "trl",
 )
+_TRAINED = (*_ASKED, *(f"train.{name}" for name in _OF_A_STEP))
 _DEFAULT_METHODS = {"rloo": "budget"}
 """By algorithm, what `EntropyControl.settled` chooses where it is not the usual."""
 
@@ -61,11 +59,7 @@ class Recipe:
 
     def made(self, config: Mapping[str, Any] | None) -> bool:
         """Return whether a run was this recipe's, but for its curve, method, seed and length."""
-        return (
-            self.asks_as(config)
-            and config is not None
-            and _at(config, _TRAINED) == _at(self.config.to_dict(), _TRAINED)
-        )
+        return config is not None and _at(config, _TRAINED) == _at(self.config.to_dict(), _TRAINED)
 
     def _curve(self) -> dict[str, Any] | None:
         """Return the recipe's own curve in the words of a request."""

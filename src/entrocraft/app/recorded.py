@@ -135,7 +135,7 @@ class RecordedRun:
             try:
                 self.directory.config()
             except EntrocraftError as error:
-                return Standing("broken", str(error).rpartition(": ")[2] or str(error))
+                return Standing("broken", str(error).partition(": ")[2])
             except OSError as error:
                 return Standing("broken", f"config.json cannot be read: {error.strerror}")
         if state is None:

@@ -103,6 +103,10 @@ class Server:
                 self._say(f"{self._app.launcher.live} stops after this step; Ctrl-C again leaves it to that by itself")
             await run_in_threadpool(self._app.launcher.close)
 
+    def close(self) -> None:
+        """Give the port back; for a server that is not run."""
+        self._socket.close()
+
     def run(self, say: Callable[[str], None], *, open_browser: bool) -> None:
         """Serve until a signal ends it.
 
