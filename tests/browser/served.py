@@ -65,21 +65,24 @@ class Watched:
     """What a page must not do: complain on its console, or ask anything of another machine.
 
     Args:
-        refusals: Whether the server is meant to refuse something, which browsers note on the console.
+        refusals: Whether the server is meant to refuse something.
     """
 
     def __init__(self, page: Page, address: str, refusals: bool = False):
-        self._refusals = refusals
         self._home = address.partition("?")[0]
         self.complaints: list[str] = []
         self.strangers: list[str] = []
         page.on("console", lambda message: self._hear(message.type, message.text))
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("request", lambda request: self._is_own(request.url) or self.strangers.append(request.url))
+        if not refusals:
+            page.on(
+                "response",
+                lambda response: response.status < 400 or self.complaints.append(f"{response.status} {response.url}"),
+            )
 
     def _hear(self, kind: str, text: str) -> None:
-        refused = self._refusals and text.startswith("Failed to load resource")
-        if kind in ("error", "warning") and not refused:
+        if kind in ("error", "warning") and not text.startswith("Failed to load resource"):  # responses say which
             self.complaints.append(text)
 
     def _is_own(self, url: str) -> bool:

@@ -29,7 +29,7 @@ function ThemeButton() {
 function Training() {
   const run = useStore((state) => state.runs.find(({ state: now }) => now === "running"));
   if (!run) return null;
-  return html`<a class="pill" href=${address("run", run.name)}><span class="dot live"></span><b>${run.name}</b><span class="number">${run.step} / ${run.steps}</span></a>`;
+  return html`<a class="pill" href=${address("run", run.name)}><span class="dot live"></span><b>${run.name}</b><span class="number">${run.steps ? `${run.step} / ${run.steps}` : "loading"}</span></a>`;
 }
 
 function Connection() {

@@ -60,6 +60,13 @@ const lineStyle = ({ color, width = 2, dash, alpha = 1, points }) => ({
   points: { show: Boolean(points), size: 8, width: 2, fill: colour("card") },
 });
 
+/** Dots at the pointer, on the lines that have a name. */
+const cursorPoints = (lines) => ({
+  size: (_, index) => (lines[index - 1].label ? 7 : 0),
+  width: 0,
+  fill: (_, index) => colour(lines[index - 1].color),
+});
+
 function bandsOf(lines) {
   return lines.flatMap((line, index) => {
     if (!line.fillTo) return [];
@@ -151,7 +158,7 @@ export function Chart({ label, tables, x, y, height, small, format = fixed, xNam
         width, height,
         padding: [TOP, RIGHT, 0, 0],
         legend: { show: false },
-        cursor: { y: false, points: { size: 7 }, drag: { x: false, y: false } },
+        cursor: { y: false, points: cursorPoints(lines), drag: { x: false, y: false } },
         scales: { x: { time: false, range: () => ranges.current.x }, y: { range: () => ranges.current.y } },
         axes: axes({ yAxis, small, format: small ? format : short, ticks }),
         series: [{}, ...lines.map(lineStyle)],

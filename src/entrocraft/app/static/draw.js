@@ -17,6 +17,7 @@ function firstCurve(hello, recipe) {
   const given = recipe?.curve;
   const family = hello.families.find(({ name }) => name === "linear") ?? hello.families[0];
   const curve = { text: null, kind: "linear", lower: null, upper: null, unit: "initial", width: 0.06, family: "drawn", ...given };
+  if (curve.text) curve.family = /^\w+/.exec(curve.text)?.[0] ?? curve.family;
   return curve.knots || curve.lower ? curve : { ...curve, knots: knotsOf(family), text: curve.text ?? family.text, family: family.name };
 }
 

@@ -1,6 +1,6 @@
 // A run as the page knows it: what the server told once, and what its stream has told since.
 
-import { useEffect, useMemo, useState } from "./vendor/vendor.js";
+import { useEffect, useMemo, useRef, useState } from "./vendor/vendor.js";
 import { get, newestWins, runPath } from "./api.js";
 import { listen, watch } from "./stream.js";
 
@@ -32,15 +32,20 @@ const STORIES = {
     withInfo({ ...run, newest: { step, groups } }, { rollout_steps: [...new Set([...(run.info?.rollout_steps ?? []), step])] }),
   steering: (run, news) => ({ ...run, steering: news }),
   state: (run, { last_lines: lastLines, run: _, ...changes }) => withInfo({ ...run, lastLines }, changes),
-  reset: () => NOTHING,
+  reset: ({ info }) => ({ ...NOTHING, info }),
 };
-const CHANGE_MORE = new Set(["eval", "steering", "state", "reset"]); // what these change is asked for again
+
+/** Whether an event changes more than it tells, so that the server is to be asked again. */
+const saysTooLittle = (event, news, { info }) =>
+  ["eval", "steering", "reset"].includes(event) || (event === "state" && news.state !== info?.state);
 
 /** Follow a run: {info, series, newest, steering, lastLines, problem, reload}. */
 export function useRun(name) {
   const [run, setRun] = useState(NOTHING);
   const [asked, setAsked] = useState(0);
   const reload = () => setAsked((times) => times + 1);
+  const known = useRef(run);
+  known.current = run;
   useEffect(() => {
     setRun(NOTHING);
     if (!name) return undefined;
@@ -48,7 +53,7 @@ export function useRun(name) {
     return listen((event, news) => {
       if (news.run !== name) return;
       if (STORIES[event]) setRun((now) => STORIES[event](now, news));
-      if (CHANGE_MORE.has(event)) reload();
+      if (saysTooLittle(event, news, known.current)) reload();
     });
   }, [name]);
   const tooLong = (run.series?.step.length ?? 0) > MOST_STEPS;

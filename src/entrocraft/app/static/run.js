@@ -42,18 +42,20 @@ function Actions({ name, info, steering, reload }) {
   };
   const stop = (now) => send("/stop", { now }, (answer) => ({ stop: true, at: answer?.stops_at ?? null, now }));
   const running = info.state === "running";
-  const upTo = info.stops_at ? `Stop at step ${info.stops_at}` : "Stop after this step";
+  const stoppable = info.live && (running || info.state === "queued");
+  const upTo = info.state === "queued" ? "Take back" : info.stops_at ? `Stop at step ${info.stops_at}` : "Stop after this step";
   return html`
     <div class="row actions">
-      ${running && html`<button type="button" class="button accent" aria-pressed=${String(Boolean(steering.drawing))} disabled=${!info.steerable}
+      ${running && info.steps && html`<button type="button" class="button accent" aria-pressed=${String(Boolean(steering.drawing))} disabled=${!info.steerable}
         title=${info.why_not_steerable ?? undefined} onClick=${steering.drawing ? steering.discard : steering.begin}>Bend the curve</button>`}
-      ${running && !asked?.stop && html`<button type="button" class="button danger" onClick=${() => stop(false)}>${upTo}</button>`}
-      ${running && asked?.stop && !asked.now && html`<button type="button" class="button danger" onClick=${() => stop(true)}>Stop at once</button>`}
+      ${stoppable && !asked?.stop && html`<button type="button" class="button danger" onClick=${() => stop(false)}>${upTo}</button>`}
+      ${stoppable && asked?.stop && !asked.now && html`<button type="button" class="button danger" onClick=${() => stop(true)}>Stop at once</button>`}
       ${["stopped", "failed"].includes(info.state) && html`<button type="button" class="button strong" disabled=${asked?.resume} onClick=${() => send("/resume", {}, () => ({ resume: true }))}>Go on from step ${info.checkpoints.at(-1) ?? 0}</button>`}
     </div>
     <div class="actions-said" aria-live="polite">
       ${running && asked?.stop && html`<p class="small muted">${asked.now ? "Stopping; the steps since the last checkpoint are made again later." : `Goes on to step ${asked.at ?? info.step + 1}, saves, and stops. It can go on from there.`}</p>`}
-      ${running && !info.steerable && info.why_not_steerable && html`<p class="small muted">${info.why_not_steerable}</p>`}
+      ${running && info.steps && !info.steerable && html`<p class="small muted">${info.why_not_steerable}</p>`}
+      ${running && !info.live && html`<p class="small muted">Started elsewhere: stop it there, by Ctrl-C.</p>`}
       ${asked?.resume && html`<p class="small muted">Starting again…</p>`}
     </div>
     ${problem && html`<${Problem}>${problem}<//>`}`;
@@ -65,13 +67,13 @@ function Head({ runs, name, info, steering, lastLines, reload }) {
     <div class="run-head">
       <${RunSelect} runs=${runs} name=${name} view="run" />
       <${StateChip} run=${info} />
-      <span class="muted small">step <b>${info.step}</b> of ${info.steps}${info.seconds != null && ` · ${duration(elapsed)}${info.state === "running" ? " so far" : ""}`}${info.state === "running" && info.seconds_left != null && ` · ${duration(info.seconds_left)} left`}</span>
+      <span class="muted small">${info.steps ? html`step <b>${info.step}</b> of ${info.steps}` : "loading"}${info.seconds != null && ` · ${duration(elapsed)}${info.state === "running" ? " so far" : ""}`}${info.state === "running" && info.seconds_left != null && ` · ${duration(info.seconds_left)} left`}</span>
       <span class="grow"></span>
       <${Actions} ...${{ name, info, steering, reload }} />
     </div>
-    <div class="progress" role="progressbar" aria-label="Steps made" aria-valuemin="0" aria-valuenow=${info.step} aria-valuemax=${info.steps}>
-      <i style=${{ width: `${(100 * info.step) / info.steps}%` }}></i></div>
-    ${info.why && info.state !== "done" && html`<p class="body small muted">${info.why}</p>`}
+    <div class="progress" role="progressbar" aria-label="Steps made" aria-valuemin="0" aria-valuenow=${info.step} aria-valuemax=${info.steps ?? 1}>
+      <i class=${info.steps ? "" : "loading"} style=${{ width: `${info.steps ? (100 * info.step) / info.steps : 18}%` }}></i></div>
+    ${info.why && info.steps && info.state !== "done" && html`<p class="body small muted">${info.why}</p>`}
     ${info.problem && html`<div class="body"><${Problem}>${info.problem}<//></div>`}
     ${info.state === "failed" && lastLines?.length > 0 && html`<div class="body"><pre class="code" tabindex="0" aria-label="Last lines of its output">${lastLines.join("\n")}</pre></div>`}`;
 }
@@ -209,8 +211,8 @@ function Happened({ info }) {
     <//>`;
 }
 
-function Files({ name }) {
-  const files = ["report.md", "config.json", "metrics.jsonl", "log"];
+function Files({ name, info }) {
+  const files = [info.state === "done" && "report.md", "config.json", "metrics.jsonl", info.live && "log"].filter(Boolean);
   return html`<p class="small muted files">Files: ${files.map((file, i) => html`${i ? ", " : ""}<a href=${`api/${runPath(name, `/files/${file}`)}`}>${file}</a>`)}</p>`;
 }
 
@@ -228,12 +230,12 @@ export function Run() {
         <${Card} tight class="o1"><${Head} ...${{ runs, name, info, steering, lastLines, reload }} />${begun && html`<${Tiles} info=${info} series=${series} />`}<//>
         ${begun
           ? html`<${EntropyCard} key=${name} ...${{ info, series, steering }} />`
-          : html`<${Card} title="Entropy"><p class="muted">${info.state === "running" ? "The model is loading; the first step comes soon." : "This run has made no step."}</p><//>`}
+          : html`<${Card} title="Entropy"><p class="muted">${info.state === "running" ? "The model and its first problems are loading; the first step comes soon." : info.state === "queued" ? "This run starts when the one before it ends." : "This run has made no step."}</p><//>`}
       </div>
       <div class="column side">
         <${Completions} key=${name} name=${name} info=${info} newest=${newest} />
         <${Happened} info=${info} />
-        <${Files} name=${name} />
+        ${info.steps && html`<${Files} name=${name} info=${info} />`}
       </div>
     </div>`;
 }

@@ -81,7 +81,8 @@ export function StartForm({ hello, runs, settings, curve }) {
   const { values, recipe, method, set, name } = settings;
   const [answer, setAnswer] = useState(null);
   const [busy, setBusy] = useState(false);
-  const training = runs.find(({ live }) => live);
+  const training = runs.find(({ live, state }) => live && state === "running");
+  const queued = runs.find(({ state }) => state === "queued");
   const named = (list) => list.map((each) => [each.name, each.name]);
 
   const send = async (check) => {
@@ -128,12 +129,13 @@ export function StartForm({ hello, runs, settings, curve }) {
         <${Field} label="Name">${(id) => html`<input id=${id} type="text" value=${name} autocomplete="off" spellcheck="false" required onInput=${nameIt} />`}<//>
         <p class="small muted">${prompts && `${whole(values.steps * prompts * rollouts)} rollouts in ${whole(values.steps)} steps of ${prompts} prompts × ${rollouts}. `}Written to <span class="mono">${hello.folder}/${name}</span>.</p>
         <div class="row">
-          <button type="submit" class="button strong grow" disabled=${busy || !hello.can_train || Boolean(training)}>Start training</button>
+          <button type="submit" class="button strong grow" disabled=${busy || !hello.can_train || Boolean(queued)}>${training ? "Start after it" : "Start training"}</button>
           <button type="button" class="button" disabled=${busy || !hello.can_train} onClick=${() => send(true)}>Check only</button>
         </div>
         <div aria-live="polite">
           ${!hello.can_train && html`<p class="small muted">${hello.why_not}</p>`}
-          ${training && html`<p class="small muted"><a href=${address("run", training.name)}>${training.name}</a> is training; one run trains at a time.</p>`}
+          ${training && !queued && html`<p class="small muted"><a href=${address("run", training.name)}>${training.name}</a> is training; this one starts after it.</p>`}
+          ${queued && html`<p class="small muted"><a href=${address("run", queued.name)}>${queued.name}</a> waits already; one run trains and one waits.</p>`}
           ${busy && html`<p class="small muted">One moment…</p>`}
           ${answer?.message && html`<p class="note pre">${answer.message}</p>`}
         </div>

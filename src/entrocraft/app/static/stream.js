@@ -18,6 +18,9 @@ function close() {
   clearTimeout(retry);
 }
 
+/** The list of runs with one of them further on. */
+const advanced = ({ run, step }) => state.runs.map((each) => (each.name === run ? { ...each, step: step.at(-1) } : each));
+
 function open() {
   close();
   if (document.hidden) return;
@@ -35,6 +38,7 @@ function open() {
       last = event.lastEventId || last;
       const news = JSON.parse(event.data);
       if (name === "runs") update({ runs: news.runs });
+      if (name === "steps") update({ runs: advanced(news) });
       for (const listener of listeners) listener(name, news);
     });
   }

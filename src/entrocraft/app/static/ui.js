@@ -90,6 +90,7 @@ export const Problem = ({ children }) => html`<p class="problem" role="alert">${
 const STATES = {
   running: ["training", "good"],
   done: ["done", "good"],
+  queued: ["waiting", "warn"],
   stopped: ["stopped", ""],
   failed: ["failed", "bad"],
   broken: ["broken", "bad"],
