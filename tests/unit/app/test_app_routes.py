@@ -297,7 +297,8 @@ def test_the_server_never_loads_torch(make_run, tmp_path):
                 body = {{}} if method == "GET" else {{"json": {{"text": "0.5"}}, "headers": {{"Origin": "http://127.0.0.1"}}}}
                 answer = client.request(method, address, **body)
                 print(method, address, answer.status_code)
-            body = {{"recipe": "countdown", "name": "../x", "curve": {{"text": "0.5"}}, "settings": {{"method": "token"}}}}
+            chosen = {{"method": "token", "method_options": {{"min_kept": 0.2}}}}
+            body = {{"recipe": "countdown", "name": "../x", "curve": {{"text": "0.5"}}, "settings": chosen}}
             client.post("/api/runs", json=body, headers={{"Origin": "http://127.0.0.1"}})
         print([name for name in ("torch", "transformers", "trl", "datasets", "matplotlib") if name in sys.modules])
         """
