@@ -117,6 +117,9 @@ def test_families_units_edges_and_undo(open_page):
     wait_for_code(page, "import entrocraft")
     page.get_by_role("button", name="command", exact=True).click()
     wait_for_code(page, "entrocraft train")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download").click()
+    assert "entrocraft train" in download.value.path().read_text()
 
 
 def test_the_band_is_made_wider_on_the_chart(open_page):

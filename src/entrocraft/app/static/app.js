@@ -7,7 +7,6 @@ import { Draw } from "./draw.js";
 import { Explain } from "./explain.js";
 import { Run } from "./run.js";
 import { address, setTheme, update, useStore, VIEWS } from "./store.js";
-import { watch } from "./stream.js";
 import { Empty, Icon } from "./ui.js";
 
 const TITLES = { draw: "Draw", run: "Run", compare: "Compare", explain: "Explain" };
@@ -59,10 +58,7 @@ function Page() {
   const [problem, setProblem] = useState(null);
   useEffect(() => {
     Promise.all([get("hello"), get("runs")])
-      .then(([answer, { runs }]) => {
-        update({ hello: answer, runs });
-        watch([]);
-      })
+      .then(([answer, { runs }]) => update({ hello: answer, runs }))
       .catch(setProblem);
   }, []);
   useEffect(() => {

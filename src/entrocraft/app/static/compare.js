@@ -18,6 +18,7 @@ function useComparison(names) {
   const [told, setTold] = useState({ comparison: null, problem: null });
   const key = names.join(",");
   useEffect(() => {
+    watch(names);
     if (!key) return setTold({ comparison: null, problem: null });
     let wanted = true;
     let timer = null;
@@ -28,7 +29,6 @@ function useComparison(names) {
         .catch((error) => wanted && setTold({ comparison: null, problem: error.message }));
     };
     ask();
-    watch(names);
     const stop = listen((event, { run }) => {
       if (names.includes(run) && event !== "rollouts") timer ??= setTimeout(ask, REFRESH_MS);
     });

@@ -7,6 +7,7 @@ import { Editor, editing, KeyHelp, KnotTable, Toolbar } from "./editor.js";
 import { fixed } from "./format.js";
 import { StartForm, useSettings } from "./start.js";
 import { useStore } from "./store.js";
+import { watch } from "./stream.js";
 import { Card, Choice, CopyButton, Key, Problem } from "./ui.js";
 
 const DRAWN = { name: "drawn", title: "drawn", points: null };
@@ -150,6 +151,7 @@ export function Draw({ hello }) {
   const { steps } = settings.values;
   const history = useHistory(() => firstCurve(hello, recipe));
   const curve = history.now;
+  useEffect(() => watch([]), []);
   const [selected, setSelected] = useState(() => ["knots", Math.floor((curve.knots?.length ?? 0) / 2)]);
   const start = hello.entropy_start;
   const { answer, problem } = useDrawn(curve, { steps, points: 300, initial: start?.value ?? null, recipe: recipe?.name, settings: settings.spoken() });

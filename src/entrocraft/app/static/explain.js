@@ -68,6 +68,7 @@ function Quadrants({ quadrants }) {
     return html`<i class="${more} ${value < 0 ? "lowers" : "raises"}" style=${value < 0 ? { right: "50%", width } : { left: "50%", width }}></i>`;
   };
   return html`
+    <div class="row"><${Key} tone="none" mark="block faint">all<//><${Key} tone="none" mark="block">what was kept<//></div>
     <ul class="quadrants">${quadrants.map(({ name, all, kept }) => html`
       <li key=${name}><span>${QUADRANTS[name] ?? name}</span><span class="bars" aria-hidden="true"><${Bar} value=${all} class="all" /><${Bar} value=${kept} class="kept" /></span>
         <span class="number">${signed(MILLI * (kept ?? 0), 1)} <span class="faint">of ${signed(MILLI * (all ?? 0), 1)}</span></span></li>`)}</ul>

@@ -48,8 +48,7 @@ export function useRun(name) {
   known.current = run;
   useEffect(() => {
     setRun(NOTHING);
-    if (!name) return undefined;
-    watch([name]);
+    watch(name ? [name] : []);
     return listen((event, news) => {
       if (news.run !== name) return;
       if (STORIES[event]) setRun((now) => STORIES[event](now, news));

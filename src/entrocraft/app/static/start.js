@@ -115,7 +115,7 @@ export function StartForm({ hello, runs, settings, curve }) {
     <${Card} title="Run" class="o3">
       <form class="stack" onSubmit=${submit}>
         <${Select} label="Recipe" options=${hello.recipes.map((each) => [each.name, each.name])} value=${values.recipe} onChoose=${(each) => set({ recipe: each })} />
-        ${recipe?.title && html`<p class="small muted about">${recipe.title}</p>`}
+        ${recipe?.title !== recipe?.name && html`<p class="small muted about">${recipe.title}</p>`}
         <div class="pair">
           <${Select} label="Method" options=${named(hello.methods)} value=${values.method} onChoose=${(each) => set({ method: each, options: {} })} />
           <${Select} label="Estimator" options=${named(hello.estimators)} value=${values.estimator} onChoose=${(each) => set({ estimator: each })} />
