@@ -8,12 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from entrocraft.errors import EntrocraftError, RunDirectoryError, os_error_line
 from entrocraft.runs.lines import LineFollower, parsed_line
 from entrocraft.runs.metrics import EVALUATION, TRACKERS
 
 MOST_DAMAGED = 20
 """Damaged lines that are passed over; a file with more of them is not read any further."""
+
+Numbers = NDArray[np.float64]
 
 _OF_VERL = {
     "actor/entropy": "entropy",
@@ -142,25 +147,27 @@ class Book:
 
     def values(self, name: str, rows: Sequence[int] | None = None) -> list[float | None]:
         """Return a column, or some of its rows, as JSON takes it; `distance` is entropy minus target."""
-        indices = range(len(self)) if rows is None else rows
-        if name == "step":
-            return [int(self.columns["step"][i]) for i in indices]
         column = self.numbers(name)
-        return [_or_none(column[i]) for i in indices]
+        if rows is not None:
+            column = column[np.asarray(rows, dtype=int)]
+        if name == "step":
+            return column.astype(int).tolist()
+        values = column.tolist()
+        return values if np.isfinite(column).all() else [_or_none(value) for value in values]
 
-    def numbers(self, name: str) -> Sequence[float]:
-        """Return a column with NaN for null, which a column that is not there is full of."""
+    def numbers(self, name: str) -> Numbers:
+        """Return a column with NaN for null, which a column that is not there is full of.
+
+        It must not be kept: as long as it is, nothing can be added.
+        """
         if name == DISTANCE:
-            pairs = zip(self.numbers("entropy"), self.numbers("target"), strict=True)
-            return array("d", (entropy - target for entropy, target in pairs))
-        return self.columns[name] if name in self.columns else array("d", [math.nan]) * len(self)
+            return self.numbers("entropy") - self.numbers("target")
+        return np.asarray(self.columns[name]) if name in self.columns else np.full(len(self), math.nan)
 
     def first_measured(self, *needed: str) -> dict[str, float | None] | None:
         """Return the first line in which none of some columns is null; None if there is none."""
-        columns = [self.numbers(name) for name in needed]
-        rows = (i for i in range(len(self)) if not any(math.isnan(column[i]) for column in columns))
-        first = next(rows, None)
-        return None if first is None else self.row(first)
+        measured = np.all([np.isfinite(self.numbers(name)) for name in needed], axis=0)
+        return self.row(int(measured.argmax())) if measured.any() else None
 
 
 DISTANCE = "distance"

@@ -1,7 +1,6 @@
 """Columns of a run thinned out for a chart: whole where there are few, else what stands out of each stretch."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def series(
         raise InvalidValueError(
             f"points must lie between {fewest} (two for each column, and both ends) and {MOST_POINTS:,}, got {points}"
         )
-    steps = np.asarray(book.columns["step"])
+    steps = book.numbers("step")
     begin = 0 if first is None else int(np.searchsorted(steps, first))
     end = len(steps) if last is None else int(np.searchsorted(steps, last, side="right"))
     rows = _rows(book, keys, begin, end, points)
@@ -65,14 +64,16 @@ def _rows(book: Book, keys: Sequence[str], begin: int, end: int, points: int) ->
     count = end - begin
     if count <= points:
         return list(range(begin, end))
-    columns = [np.asarray(book.numbers(key))[begin:end] for key in keys]
     # Each column may add two rows to a stretch, and the two ends come on top.
     stretches = (points - 2) // (2 * len(keys))
-    edges = np.linspace(0, count, stretches + 1).astype(int)
-    chosen = {0, count - 1}
-    for low, high in pairwise(edges.tolist()):
-        for column in columns:
-            part = column[low:high]
-            if not np.isnan(part).all():
-                chosen |= {int(low + np.nanargmin(part)), int(low + np.nanargmax(part))}
-    return [begin + index for index in sorted(chosen)]
+    length = -(-count // stretches)
+    chosen = [np.array([0, count - 1])]
+    for key in keys:
+        padded = np.full(stretches * length, np.nan)
+        padded[:count] = book.numbers(key)[begin:end]
+        parts = padded.reshape(stretches, length)
+        places = length * np.arange(stretches)
+        for fill, extreme in ((np.inf, np.argmin), (-np.inf, np.argmax)):
+            found = places + extreme(np.where(np.isnan(parts), fill, parts), axis=1)
+            chosen.append(found[~np.isnan(padded[found])])  # nothing of a stretch in which nothing was measured
+    return (begin + np.unique(np.concatenate(chosen))).tolist()

@@ -48,7 +48,7 @@ function RunList({ runs, chosen, colours }) {
   };
   const about = (run) => run.problem ?? (run.kind === "study" ? "study" : [run.method ?? "no control", run.engine === "verl" && "verl", run.steps && `${run.step} of ${run.steps} steps`].filter(Boolean).join(", "));
   return html`
-    <${Card} title="Runs" aside=${html`<span class="grow"></span><span class="small muted">${chosen.length} of ${runs.length} shown</span>`}>
+    <${Card} title="Runs" class="o2" aside=${html`<span class="grow"></span><span class="small muted">${chosen.length} of ${runs.length} shown</span>`}>
       <ul class="runs">${runs.map((run) => html`
         <li key=${run.name}><label>
           <input type="checkbox" checked=${chosen.includes(run.name)} disabled=${run.state === "broken"} onChange=${choose(run.name)} />
@@ -174,7 +174,7 @@ function Charts({ comparison }) {
   const legend = html`<span class="grow"></span>${runs.map((run, index) => html`<${Key} key=${run.name} tone=${tone(index)}>${run.name}<//>`)}<${Key} tone="none" mark="dash">what was asked for<//>`;
   const choice = measures.length > 1 && html`<span class="grow"></span><${Choice} label="Measure" options=${measures.map((each) => [each, each])} value=${measure} onChoose=${setMeasure} />`;
   return html`
-    <${Card} title="Entropy" aside=${legend}><${EntropyChart} runs=${runs} /><//>
+    <${Card} title="Entropy" class="o1" aside=${legend}><${EntropyChart} runs=${runs} /><//>
     <${Card} title="At the end" aside=${html`<span class="grow"></span><span class="small muted">± are 95 % intervals; bold only where they do not overlap</span>`}><${ResultTable} comparison=${comparison} /><//>
     <div class="split">
       <${Card} title="Score on held-out problems" aside=${choice}><${ScoreChart} runs=${runs} measure=${measure} /><//>
@@ -201,7 +201,7 @@ export function Compare() {
       <div class="column side">
         <${RunList} ...${{ runs, chosen, colours }} />
         ${comparison?.words.length > 0 && html`
-          <${Card} title="In words">
+          <${Card} title="In words" class="o3">
             <div class="note">${comparison.words.map((sentence) => html`<p key=${sentence}>${sentence}</p>`)}</div>
             <div class="row"><${CopyButton} text=${() => markdown(comparison)}>Copy as Markdown<//></div>
             <p class="small muted files">Reports: ${chosen.map((name, i) => html`${i ? ", " : ""}<a href=${`api/${runPath(name, "/files/report.md")}`}>${name}</a>`)}</p>

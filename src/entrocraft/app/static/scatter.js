@@ -9,7 +9,7 @@ const MARGIN = { left: 62, right: 8, top: 8, bottom: 40 };
 const REACH = 22; // pixels around a dot in which a click means it
 
 /** Round numbers within a range. */
-function ticks([low, high], about = 5) {
+function ticks([low, high], about = 8) {
   const rough = (high - low) / about;
   const power = 10 ** Math.floor(Math.log10(rough));
   const apart = [1, 2, 5, 10].map((n) => n * power).find((n) => n >= rough);
