@@ -50,7 +50,8 @@ export function Group({ group, chosen, onChoose }) {
 /** Completions of the newest step, or of one that is held. */
 export function Completions({ name, info, newest }) {
   const [pinned, setPinned] = useState(null);
-  const steps = info.rollout_steps;
+  // A step's rollouts are recorded a moment before the step itself is; the stream brings them, the server has them then.
+  const steps = info.rollout_steps.filter((each) => each <= Math.max(info.step, newest?.step ?? 0));
   const last = steps.at(-1) ?? null;
   const number = pinned ?? last;
   const streamed = newest?.step === number ? newest : null;

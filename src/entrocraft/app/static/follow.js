@@ -32,12 +32,14 @@ const STORIES = {
     withInfo({ ...run, newest: { step, groups } }, { rollout_steps: [...new Set([...(run.info?.rollout_steps ?? []), step])] }),
   steering: (run, news) => ({ ...run, steering: news }),
   state: (run, { last_lines: lastLines, run: _, ...changes }) => withInfo({ ...run, lastLines }, changes),
-  reset: ({ info }) => ({ ...NOTHING, info }),
+  reset: ({ info }) => withInfo({ ...NOTHING, info }, { rollout_steps: [], events: [] }),
 };
 
 /** Whether an event changes more than it tells, so that the server is to be asked again. */
 const saysTooLittle = (event, news, { info }) =>
-  ["eval", "steering", "reset"].includes(event) || (event === "state" && news.state !== info?.state);
+  ["eval", "steering", "reset"].includes(event) ||
+  (event === "state" && news.state !== info?.state) ||
+  (event === "steps" && info?.knots && !info.curve); // in nats once the first step has measured what one multiple is
 
 /** Follow a run: {info, series, newest, steering, lastLines, problem, reload}. */
 export function useRun(name) {

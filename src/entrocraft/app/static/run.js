@@ -46,7 +46,7 @@ function Actions({ name, info, steering, reload }) {
   const upTo = info.state === "queued" ? "Take back" : info.stops_at ? `Stop at step ${info.stops_at}` : "Stop after this step";
   return html`
     <div class="row actions">
-      ${running && info.steps && html`<button type="button" class="button accent" aria-pressed=${String(Boolean(steering.drawing))} disabled=${!info.steerable}
+      ${running && info.steps && html`<button type="button" class="button accent" aria-pressed=${String(Boolean(steering.drawing))} disabled=${!info.steerable || !info.curve}
         title=${info.why_not_steerable ?? undefined} onClick=${steering.drawing ? steering.discard : steering.begin}>Bend the curve</button>`}
       ${stoppable && !asked?.stop && html`<button type="button" class="button danger" onClick=${() => stop(false)}>${upTo}</button>`}
       ${stoppable && asked?.stop && !asked.now && html`<button type="button" class="button danger" onClick=${() => stop(true)}>Stop at once</button>`}
