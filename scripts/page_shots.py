@@ -1,7 +1,7 @@
 """Pictures of the page for the documentation, from real runs: `python scripts/page_shots.py docs/page`.
 
 Trains what the pictures show, unless the folder has it from before: plain GRPO, a run under control, and one that is
-bent while it trains. Some ten minutes on two cores.
+bent while it trains. Some ten minutes on two cores, from the root of the repository.
 """
 
 import re
@@ -17,9 +17,9 @@ sys.path.insert(0, str(ROOT / "tests"))
 
 from browser.served import chromium, served, train  # noqa: E402
 
-RECIPE = ROOT / "recipes" / "countdown.yaml"
+RECIPE = Path("recipes/countdown.yaml")
 DESKTOP, PHONE = (1440, 900), (390, 844)
-BENT_AT, SHOWN_AT = 40, 57
+SHOWN_AT = 57
 STEP_MS = 60_000
 
 
@@ -70,13 +70,13 @@ def bend(page: Page) -> None:
 
 @click.command(help=__doc__)
 @click.argument("output", type=click.Path(path_type=Path))
-@click.option("--folder", type=click.Path(path_type=Path), default=ROOT / "runs" / "page", help="Where the runs are.")
+@click.option("--folder", type=click.Path(path_type=Path), default=Path("runs/page"), help="Where the runs are.")
 def main(output: Path, folder: Path) -> None:
     """Train, open, and take the pictures."""
     output.mkdir(parents=True, exist_ok=True)
     for name, overrides in {"grpo": ["control=null"], "entrocraft": []}.items():
         if not (folder / name).exists():
-            train(RECIPE, folder / name, *overrides)
+            train(RECIPE, folder / name, *overrides, seconds=3600)
     with chromium() as browser, served(folder) as address:
         for scheme in ("light", "dark"):
             page = opened(browser, address, "draw", scheme)
@@ -89,7 +89,9 @@ def main(output: Path, folder: Path) -> None:
         page = opened(browser, address, "draw", "light")
         page.get_by_label("Name").fill("bent")
         page.get_by_role("button", name="Start training").click()
-        page.wait_for_function("Number(document.querySelector('.run-head b')?.innerText) >= 57", timeout=10 * STEP_MS)
+        page.wait_for_function(
+            f"Number(document.querySelector('.run-head b')?.innerText) >= {SHOWN_AT}", timeout=30 * STEP_MS
+        )
         for scheme in ("light", "dark"):
             page = opened(browser, address, "run/bent", scheme)
             bend(page)

@@ -24,10 +24,10 @@ eval: {num_problems: 16, num_samples: 4, k: [1, 4]}
 _QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
 
 
-def train(recipe: Path, output: Path, *overrides: str) -> None:
+def train(recipe: Path, output: Path, *overrides: str, seconds: float = 300) -> None:
     """Train in a process of its own."""
     command = [sys.executable, "-m", "entrocraft", "train", recipe, *overrides, "--output", output]
-    done = subprocess.run([str(part) for part in command], env=_QUIET, capture_output=True, text=True, timeout=300)
+    done = subprocess.run([str(part) for part in command], env=_QUIET, capture_output=True, text=True, timeout=seconds)
     if done.returncode:
         raise RuntimeError(f"the training that the page is to show failed:\n{done.stdout}\n{done.stderr}")
 

@@ -117,3 +117,16 @@ def test_without_its_token_the_page_says_where_it_is(chrome, address):
     answer = page.goto(address.partition("?")[0])
     assert answer.status in (401, 403) or page.get_by_text("This page needs its key").is_visible()
     context.close()
+
+
+def test_the_page_works_below_a_path_of_a_proxy(open_page, address):
+    page = open_page("draw")
+    page.context.route(
+        "**/user/me/proxy/**",
+        lambda route: route.continue_(url=route.request.url.replace("/user/me/proxy/", "/")),
+    )
+    page.goto(address.partition("?")[0] + "user/me/proxy/#run/with-curve")
+    page.locator(".tiles").wait_for()
+    assert page.evaluate(
+        "performance.getEntriesByType('resource').every(each => each.name.includes('/user/me/proxy/'))"
+    )

@@ -138,14 +138,17 @@ function PassChart({ runs }) {
     ticks=${ks.map((k) => `k = ${k}`)} xName=${(index) => `k = ${ks[Math.round(index)]}`} />`;
 }
 
+/** Half of an interval; nothing where there is none, as with few seeds. */
+const margin = ({ low, high }) => (low === null || high === null ? "" : `± ${fixed((high - low) / 2)}`);
+
 function cell(value, unit) {
   if (value === null || value === undefined) return "–";
   if (typeof value === "string") return value;
-  if (typeof value === "object") return html`${fixed(value.value)} <span class="faint">± ${fixed((value.high - value.low) / 2)}</span>`;
+  if (typeof value === "object") return html`${fixed(value.value)}${margin(value) && html` <span class="faint">${margin(value)}</span>`}`;
   return unit.startsWith("share") ? percent(value) : Number.isInteger(value) ? String(value) : fixed(value);
 }
 
-const plain = (value, unit) => (typeof value === "object" && value ? `${fixed(value.value)} ± ${fixed((value.high - value.low) / 2)}` : cell(value, unit));
+const plain = (value, unit) => (typeof value === "object" && value ? `${fixed(value.value)} ${margin(value)}`.trim() : cell(value, unit));
 
 function markdown({ runs, columns }) {
   const row = (cells) => `| ${cells.join(" | ")} |`;
@@ -189,6 +192,7 @@ export function Compare() {
   const newest = runs.filter(({ state, kind }) => state !== "broken" && kind !== "study").toSorted((a, b) => b.changed - a.changed).slice(0, 2);
   const chosen = parts[0] ? parts[0].split(",").filter((name) => runs.some((run) => run.name === name)) : newest.map(({ name }) => name);
   const { comparison, problem } = useComparison(chosen);
+  const reports = chosen.filter((name) => runs.some((run) => run.name === name && run.kind === "run" && run.state === "done"));
   const colours = new Map(comparison?.runs.map((run, index) => [run.name, tone(index)]));
   if (!runs.length) return html`<${Empty} title="Nothing to compare yet">Two runs in this folder can be laid over each other here.<br /><a class="button strong" href=${address("draw")}>Draw a curve</a><//>`;
   return html`
@@ -202,9 +206,9 @@ export function Compare() {
         <${RunList} ...${{ runs, chosen, colours }} />
         ${comparison?.words.length > 0 && html`
           <${Card} title="In words" class="o3">
-            <div class="note">${comparison.words.map((sentence) => html`<p key=${sentence}>${sentence}</p>`)}</div>
+            <div class="note words" tabindex="0" role="region" aria-label="In words">${comparison.words.map((sentence) => html`<p key=${sentence}>${sentence}</p>`)}</div>
             <div class="row"><${CopyButton} text=${() => markdown(comparison)}>Copy as Markdown<//></div>
-            <p class="small muted files">Reports: ${chosen.map((name, i) => html`${i ? ", " : ""}<a href=${`api/${runPath(name, "/files/report.md")}`}>${name}</a>`)}</p>
+            ${reports.length > 0 && html`<p class="small muted files">Reports: ${reports.map((name, i) => html`${i ? ", " : ""}<a href=${`api/${runPath(name, "/files/report.md")}`}>${name}</a>`)}</p>`}
           <//>`}
       </div>
     </div>`;
