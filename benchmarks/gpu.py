@@ -59,10 +59,11 @@ class Size:
     steps: int
     prompts_per_step: int
     training_steps: int
+    held_out: int
 
 
-REAL = Size(4096, 151_936, 20, 24, 896, 128, 256, 4, 640, 90)
-TINY = Size(64, 1_000, 2, 2, 64, 16, 12, 2, 8, 3)
+REAL = Size(4096, 151_936, 20, 24, 896, 128, 256, 4, 640, 90, 200)
+TINY = Size(64, 1_000, 2, 2, 64, 16, 12, 2, 8, 3, 8)
 
 
 def wait(device):
@@ -196,6 +197,7 @@ def at_ten_times_the_batch(device, size):
             settings = [
                 f"train.steps={size.training_steps}",
                 f"train.prompts_per_step={size.prompts_per_step}",
+                f"eval.num_problems={size.held_out}",
                 "task.num_problems=16000",
                 "train.learning_rate=2e-4",
             ]
