@@ -13,6 +13,7 @@ import asyncio
 import json
 import os
 import platform
+import socket
 import statistics
 import subprocess
 import sys
@@ -35,7 +36,7 @@ BLOCK = 4
 TRAINING = """
 control: {schedule: "linear(1.0, 0.9, unit='initial')", width: 0.06}
 task: {name: countdown}
-train: {steps: STEPS, prompts_per_step: 64, rollouts_per_prompt: 8, learning_rate: 1.2e-4, save_every: 100000}
+train: {steps: STEPS, prompts_per_step: PROMPTS, rollouts_per_prompt: 8, learning_rate: 1.2e-4, save_every: 100000}
 eval: {num_problems: 4, num_samples: 2, k: [1]}
 """
 
@@ -79,6 +80,11 @@ def lines_of(steps):
         yield json.dumps(values | {"step": step}) + "\n"
 
 
+def request_for(path, host, token):
+    """Return the bytes of a request, for connections that stay open."""
+    return f"GET /{path} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+
+
 # ---- many viewers ----------------------------------------------------------------------------------------
 
 
@@ -86,8 +92,7 @@ async def watch(base, token, last_step, arrivals):
     """Follow a run until its last step has come; keep when each step came."""
     host, _, port = base.removeprefix("http://").rstrip("/").partition(":")
     reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 24)
-    request = f"GET /api/events?runs=run HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {token}\r\n\r\n"
-    writer.write(request.encode())
+    writer.write(request_for("api/events?runs=run", f"{host}:{port}", token))
     is_steps = False
     while True:
         line = await reader.readline()
@@ -203,50 +208,53 @@ class Viewer:
     """What an open page does: it follows the events, and asks for the run and its series when it comes."""
 
     def __init__(self, server):
-        self._server, self._stream = server, None
+        self._server, self._connection = server, None
 
     def come(self):
         for path in ("api/runs/run", "api/runs/run/series"):
             self._server.ask(path)
-        address = f"{self._server.base}api/events?runs=run"
-        request = urllib.request.Request(address, headers={"Authorization": f"Bearer {self._server.token}"})
-        self._stream = urllib.request.urlopen(request)
-        threading.Thread(target=self._read, args=(self._stream,), daemon=True).start()
+        host, _, port = self._server.base.removeprefix("http://").rstrip("/").partition(":")
+        self._connection = socket.create_connection((host, int(port)))
+        self._connection.sendall(request_for("api/events?runs=run", f"{host}:{port}", self._server.token))
+        threading.Thread(target=self._read, args=(self._connection,), daemon=True).start()
 
     @staticmethod
-    def _read(stream):
-        try:
-            while stream.readline():
-                pass
-        except (OSError, ValueError):
-            return  # closed
+    def _read(connection):
+        while connection.recv(1 << 16):
+            pass
 
     def go(self):
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
+        if self._connection is not None:
+            self._connection.shutdown(socket.SHUT_RDWR)
+            self._connection = None
 
 
-def slowdown(steps):
+def watched_in_turns(server, metrics, steps):
+    """Let a viewer come and go until a training has made its steps; return the seconds of each, and who looked."""
+    book, viewer, watched, there = Book(metrics), Viewer(server), {}, False
+    while book.last_step < steps:
+        time.sleep(0.02)
+        book.update()
+        wanted = bool(book.last_step // BLOCK % 2)
+        if wanted != there:
+            (viewer.come if wanted else viewer.go)()
+            there = wanted
+        watched.setdefault(book.last_step, there)
+    viewer.go()
+    return dict(zip(book.values("step"), book.values("seconds"), strict=True)), watched
+
+
+def slowdown(steps, prompts):
     """Return how much longer steps take with a viewer, by medians and an interval over blocks."""
     with tempfile.TemporaryDirectory() as temporary:
         recipe = Path(temporary) / "recipe.yaml"
-        recipe.write_text(TRAINING.replace("STEPS", str(steps)))
+        recipe.write_text(TRAINING.replace("STEPS", str(steps)).replace("PROMPTS", str(prompts)))
         server = Server(Path(temporary) / "runs", str(recipe))
         server.ask("api/runs", {"recipe": "recipe", "name": "run", "curve": CURVE})
-        metrics, viewer = Path(temporary) / "runs" / "run" / "metrics.jsonl", Viewer(server)
-        book, watched, there = Book(metrics), {}, False
-        while book.last_step < steps:
-            time.sleep(0.02)
-            book.update()
-            wanted = bool(book.last_step // BLOCK % 2)
-            if wanted != there:
-                (viewer.come if wanted else viewer.go)()
-                there = wanted
-            watched.setdefault(book.last_step, there)
-        viewer.go()
-        seconds = dict(zip(book.values("step"), book.values("seconds"), strict=True))
-        server.end()
+        try:
+            seconds, watched = watched_in_turns(server, Path(temporary) / "runs" / "run" / "metrics.jsonl", steps)
+        finally:
+            server.end()
     # The step in which the viewer comes or goes is neither one nor the other; the first ones warm up.
     kept = {step: value for step, value in seconds.items() if step > 2 * BLOCK and (step - 1) % BLOCK}
     of = {flag: [v for step, v in kept.items() if watched.get(step - 1, False) is flag] for flag in (False, True)}
@@ -258,6 +266,7 @@ def slowdown(steps):
     ]
     return {
         "steps": steps,
+        "rollouts_a_step": 8 * prompts,
         "ratio": round(ratio, 4),
         "ratio_95_percent": [round(float(edge), 4) for edge in np.percentile(drawn, [2.5, 97.5])],
         "seconds_a_step_with_viewer": round(statistics.median(of[True]), 4),
@@ -282,6 +291,7 @@ def main():
     loaded.add_argument("--seconds", type=int, default=10)
     slowed = parts.add_parser("slowdown", help="a training with and without a viewer")
     slowed.add_argument("--steps", type=int, default=160)
+    slowed.add_argument("--prompts", type=int, default=64, help="prompts of a step, of eight rollouts each")
     viewing = parts.add_parser("view", help="what `load` starts")
     for name, kind in (("base", str), ("token", str), ("viewers", int), ("last_step", int)):
         viewing.add_argument(name, type=kind)
@@ -294,7 +304,7 @@ def main():
     if given.part == "load":
         found = {"load": load(given.viewers, given.rate, given.seconds), "long_run": update_of_a_long_run()}
     else:
-        found = slowdown(given.steps)
+        found = slowdown(given.steps, given.prompts)
     given.output.parent.mkdir(parents=True, exist_ok=True)
     given.output.write_text(json.dumps({"machine": machine()} | found, indent=2) + "\n")
     print(given.output.read_text())

@@ -9,11 +9,14 @@ from typing import Any, Literal
 
 from entrocraft.app.errors import NotFoundError
 from entrocraft.app.recipes import Recipe
-from entrocraft.app.recorded import RecordedRun
+from entrocraft.app.recorded import RecordedRun, Signature
 from entrocraft.app.studies import study_summary
 from entrocraft.errors import EntrocraftError
 
 _NOT_IN_NAMES = re.compile(r"[^\w.~-]")
+_AT_WORK = ("running", "queued")
+_MOST_OPEN = 64
+"""Runs that are held in memory at once."""
 _LEVELS = 2
 """Depth below a folder at which runs are looked for."""
 
@@ -43,6 +46,7 @@ class Library:
         self._recipes = recipes or {}
         self._others = others
         self._runs: dict[Path, RecordedRun] = {}
+        self._summaries: dict[Path, tuple[Signature, dict[str, Any]]] = {}
         self._expected: dict[str, Path] = {}
         self._lock = threading.Lock()
 
@@ -97,9 +101,14 @@ class Library:
         return self.recorded(place.path)
 
     def recorded(self, path: Path) -> RecordedRun:
-        """Return the run of a directory, the same object each time."""
+        """Return the run of a directory: the same object each time, unless many others were asked for since."""
         with self._lock:
-            return self._runs.setdefault(path, RecordedRun(path))
+            run = self._runs.pop(path, None) or RecordedRun(path)
+            self._runs[path] = run  # the last one asked for stands last
+            if len(self._runs) > _MOST_OPEN:
+                old = next((each for each, other in self._runs.items() if other.expected is None), path)
+                del self._runs[old]
+            return run
 
     def summaries(self) -> list[dict[str, Any]]:
         """Return what the list shows of each, newest first."""
@@ -117,7 +126,18 @@ class Library:
         return next((name for name, recipe in self._recipes.items() if recipe.made(run.config)), None)
 
     def _summary(self, path: Path) -> dict[str, Any]:
-        run = self.recorded(path)
+        """Return what the list shows of a run; one that has ended is read again only if its files have changed."""
+        run = self._runs.get(path) or RecordedRun(path)
+        signature, known = run.signature, self._summaries.get(path)
+        if known is not None and known[0] == signature and known[1]["state"] not in _AT_WORK:
+            return known[1]
+        summary = self._summary_of(run)
+        if summary["state"] in _AT_WORK:
+            self.recorded(path)  # which will be read on
+        self._summaries[path] = signature, summary
+        return summary
+
+    def _summary_of(self, run: RecordedRun) -> dict[str, Any]:
         run.update()
         standing = run.standing()
         return {

@@ -1,9 +1,11 @@
 """One run as it lies in its directory: settings, state, and what it has recorded so far."""
 
 import math
+import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +25,8 @@ from entrocraft.runs.state import COMPLETED, read_state
 from entrocraft.schedules import Band
 
 State = Literal["queued", "running", "done", "stopped", "failed", "broken"]
+
+Signature = tuple[Any, ...]
 
 _QUIET = 120.0
 """Seconds without a line after which a run of verl, which leaves no state, counts as ended."""
@@ -157,10 +161,19 @@ class RecordedRun:
         return Standing("stopped", "it has no state.json, which tells whether it runs")
 
     @property
+    def signature(self) -> Signature:
+        """What changes whenever the run does: time, size and number of its files, and what is expected of it."""
+        return (self.expected, *((each.st_mtime_ns, each.st_size, each.st_ino) for each in self._about_files()))
+
+    def _about_files(self) -> Iterator[os.stat_result]:
+        for file in (self.directory.metrics_file, self.directory.state_file, self.directory.config_file):
+            with suppress(OSError):
+                yield file.stat()
+
+    @property
     def changed(self) -> float:
         """When the run was last written to, in seconds since 1970."""
-        files = (self.directory.metrics_file, self.directory.state_file, self.directory.config_file)
-        return max((file.stat().st_mtime for file in files if file.exists()), default=0.0)
+        return max((each.st_mtime for each in self._about_files()), default=0.0)
 
     @property
     def problem(self) -> str | None:

@@ -22,6 +22,7 @@ from entrocraft.app.files import file_of
 from entrocraft.app.gate import Refusal
 from entrocraft.app.hello import hello
 from entrocraft.app.overview import overview
+from entrocraft.app.recorded import RecordedRun
 from entrocraft.app.requests import Request as Fields
 from entrocraft.app.requests import parsed_body
 from entrocraft.app.series import default_keys, series
@@ -89,6 +90,11 @@ class Routes:
             raise HTTPException(404)
         return FileResponse(file, media_type=_KINDS[file.suffix], headers={"Cache-Control": "no-cache"})
 
+    async def _called(self, request: Request) -> tuple[str, RecordedRun]:
+        """Return the run that an address names, with its name."""
+        name = request.path_params["run"]
+        return name, await run_in_threadpool(self._app.library.run, name)
+
     async def hello(self, request: Request) -> Response:
         return answer(await run_in_threadpool(hello, self._app))
 
@@ -100,16 +106,14 @@ class Routes:
         return answer({"runs": await run_in_threadpool(self._app.events.summaries)})
 
     async def run(self, request: Request) -> Response:
-        name = request.path_params["run"]
-        run = self._app.library.run(name)
+        name, run = await self._called(request)
         seen = await run_in_threadpool(self._app.events.watch, name)
         about = await run_in_threadpool(overview, name, run)
         live, recipe = name == self._app.launcher.live, self._app.library.recipe_of(run)
         return answer(about | {"live": live, "recipe": recipe, "id": seen})
 
     async def series(self, request: Request) -> Response:
-        name, query = request.path_params["run"], request.query_params
-        run = self._app.library.run(name)
+        (name, run), query = await self._called(request), request.query_params
         seen = await run_in_threadpool(self._app.events.watch, name)
         keys = [key for key in query.get("keys", "").split(",") if key]
 
@@ -122,19 +126,18 @@ class Routes:
         return answer(await run_in_threadpool(read) | {"id": seen})
 
     async def step(self, request: Request) -> Response:
-        run = self._app.library.run(request.path_params["run"])
+        _, run = await self._called(request)
         text = request.path_params["step"]
         if not text.isdecimal() or len(text) > 18:
             raise NotFoundError(f"there is no step {text!r:.40}")
         return answer(await run_in_threadpool(step_of, run, int(text), number_in(request, "page", 0)))
 
     async def explanation(self, request: Request) -> Response:
-        run = self._app.library.run(request.path_params["run"])
+        _, run = await self._called(request)
         return answer(await run_in_threadpool(explanation, run))
 
     async def file(self, request: Request) -> Response:
-        name = request.path_params["run"]
-        run = self._app.library.run(name)
+        name, run = await self._called(request)
         return file_of(run, request.path_params["file"], self._app.launcher.log_of(name))
 
     async def compare(self, request: Request) -> Response:

@@ -7,6 +7,7 @@ from support.page import CONFIG, step_line
 from entrocraft.app.errors import NotFoundError
 from entrocraft.app.library import Library
 from entrocraft.app.recipes import recipes_from
+from entrocraft.app.recorded import RecordedRun
 from entrocraft.app.studies import arms_of, estimate_at_each, mean_over_seeds
 from entrocraft.errors import InvalidValueError
 
@@ -194,3 +195,37 @@ def test_a_run_belongs_to_the_recipe_whose_steps_it_makes(make_run, tmp_path):
     found = {each["name"]: each["recipe"] for each in Library(tmp_path / "runs", (), recipes).summaries()}
     assert found == {"mine": "mine", "other": None, "hotter": None}
     assert recipes["countdown"].asks_as(CONFIG) and not recipes["countdown"].made(CONFIG)
+
+
+# ---- what is held ----------------------------------------------------------------------------------------
+
+
+def test_a_run_that_has_ended_is_read_again_only_when_it_changes(make_run, tmp_path, monkeypatch):
+    ended, running = make_run("ended"), make_run("running", [step_line(1)], why=None)
+    library, read = Library(tmp_path / "runs"), []
+    monkeypatch.setattr(RecordedRun, "update", counted(RecordedRun.update, read))
+    for _ in range(3):
+        library.summaries()
+    assert read == ["ended", "running", "running", "running"]
+    ended.append_metrics(step_line(5))
+    running.append_metrics(step_line(2))
+    assert {each["name"]: each["step"] for each in library.summaries()} == {"ended": 5, "running": 2}
+
+
+def counted(update, read):
+    def counting(run):
+        read.append(run.directory.path.name)
+        update(run)
+
+    return counting
+
+
+def test_of_many_runs_those_asked_for_last_are_held(make_run, tmp_path, monkeypatch):
+    monkeypatch.setattr("entrocraft.app.library._MOST_OPEN", 2)
+    for name in ("a", "b", "c"):
+        make_run(name)
+    library = Library(tmp_path / "runs")
+    a, b = library.run("a"), library.run("b")
+    assert library.run("a") is a
+    library.run("c")
+    assert library.run("a") is a and library.run("b") is not b

@@ -7,7 +7,7 @@ import { Draw } from "./draw.js";
 import { Explain } from "./explain.js";
 import { Run } from "./run.js";
 import { address, setTheme, update, useStore, VIEWS } from "./store.js";
-import { Empty, Icon } from "./ui.js";
+import { Empty, Icon, IconButton } from "./ui.js";
 
 const TITLES = { draw: "Draw", run: "Run", compare: "Compare", explain: "Explain" };
 const PAGES = { draw: Draw, run: Run, compare: Compare, explain: Explain };
@@ -22,13 +22,16 @@ function ThemeButton() {
   const { theme } = useStore((state) => state.look);
   const next = THEMES[(THEMES.indexOf(theme) + 1) % THEMES.length];
   const label = `Look: ${theme === "system" ? "as the system" : theme}. Change to ${next === "system" ? "as the system" : next}`;
-  return html`<button type="button" class="square" aria-label=${label} title=${label} onClick=${() => setTheme(next)}><${Icon} name=${theme} /></button>`;
+  return html`<${IconButton} icon=${theme} label=${label} onClick=${() => setTheme(next)} />`;
 }
 
 function Training() {
   const run = useStore((state) => state.runs.find(({ state: now }) => now === "running"));
   if (!run) return null;
-  return html`<a class="pill" href=${address("run", run.name)}><span class="dot live"></span><b>${run.name}</b><span class="number">${run.steps ? `${run.step} / ${run.steps}` : "loading"}</span></a>`;
+  const progress = run.steps ? `${run.step} / ${run.steps}` : "loading";
+  return html`
+    <a class="pill" href=${address("run", run.name)}>
+      <span class="dot live"></span><b>${run.name}</b><span class="number">${progress}</span></a>`;
 }
 
 function Connection() {
@@ -44,7 +47,8 @@ function Header({ hello }) {
       <button type="button" class="skip" onClick=${() => document.getElementById("stage").focus()}>Skip to the content</button>
       <${Logo} />
       <nav class="tabs" aria-label="Views">${VIEWS.map((each) => html`
-        <a key=${each} href=${address(each)} aria-current=${each === view ? "page" : undefined}><${Icon} name=${each} size="21" />${TITLES[each]}</a>`)}</nav>
+        <a key=${each} href=${address(each)} aria-current=${each === view ? "page" : undefined}>
+          <${Icon} name=${each} size="21" />${TITLES[each]}</a>`)}</nav>
       <span class="grow"></span>
       <span class="pill folder" title="The folder that is read">${hello.folder}</span>
       <${Training} />

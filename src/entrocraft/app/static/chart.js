@@ -37,6 +37,9 @@ export function rangeOf(values, { air = 0.1, least = 0.02, floor = -Infinity } =
   return [Math.max(floor, middle - half), middle + half];
 }
 
+/** All values of some tables. */
+export const valuesOf = (tables) => tables.flatMap((table) => table.lines.flatMap((line) => line.values));
+
 /** Steps from 0 to `steps`, with air so that the first and last are not on the frame. */
 export const stepRange = (steps) => [-0.018 * steps, 1.018 * steps];
 
@@ -194,6 +197,9 @@ export function Chart({ label, tables, x, y, height, small, format = fixed, xNam
       <${SpokenTable} ...${{ data, lines, format, xName }} />
     </div>`;
 }
+
+/** The style of what stands at a place on a chart. */
+export const standing = (left, top) => ({ left: `${left}px`, top: `${top}px` });
 
 /** Shades the part of a run that is over, up to the line where it is now. */
 export const past = (now) => (place) => html`<div class="past" style=${{ width: `${place.x(now)}px` }}></div>`;

@@ -27,7 +27,8 @@ function Answer({ rollout, chosen, onChoose }) {
   const line = html`
     <${Mark} reward=${reward} />
     <${ModelText} text=${text} />
-    <span class="row tail"><span class="number faint" title="advantage">${signed(advantage, 2)}</span><${Chip} tone=${TONES[verdict]}>${verdict}<//></span>`;
+    <span class="row tail">
+      <span class="number faint" title="advantage">${signed(advantage, 2)}</span><${Chip} tone=${TONES[verdict]}>${verdict}<//></span>`;
   const look = `answer ${verdict === "left out" ? "out" : ""}`;
   if (!onChoose) return html`<li class=${look}>${line}</li>`;
   return html`<li class=${look} data-chosen=${index === chosen ? "" : undefined}>${line}
@@ -63,14 +64,17 @@ export function Completions({ name, info, newest }) {
     ${pinned !== null && html`
       <${IconButton} icon="before" label="Recorded step before" disabled=${at <= 0} onClick=${() => setPinned(steps[at - 1])} />
       <${IconButton} icon="next" label="Next recorded step" disabled=${at >= steps.length - 1} onClick=${() => setPinned(steps[at + 1])} />`}
-    ${number !== null && html`<${Choice} label="Which step" options=${[["newest", "newest"], ["pinned", "pinned"]]} value=${pinned === null ? "newest" : "pinned"}
-      onChoose=${(each) => setPinned(each === "pinned" ? number : null)} />`}`;
+    ${number !== null && html`
+      <${Choice} label="Which step" options=${[["newest", "newest"], ["pinned", "pinned"]]}
+        value=${pinned === null ? "newest" : "pinned"} onChoose=${(each) => setPinned(each === "pinned" ? number : null)} />`}`;
+  const none = info.state === "running" ? "No rollouts are recorded yet." : "This run recorded no rollouts.";
   return html`
     <${Card} title="Completions" aside=${choice} tight>
       ${problem && html`<div class="body"><${Problem}>${problem}<//></div>`}
-      ${number === null && html`<p class="body muted">${info.state === "running" ? "No rollouts are recorded yet." : "This run recorded no rollouts."}</p>`}
+      ${number === null && html`<p class="body muted">${none}</p>`}
       ${shown && html`
-        <ul class="groups" tabindex="0" aria-label="Completions by prompt">${shown.groups.map((group) => html`<${Group} key=${group.group} group=${group} />`)}</ul>
+        <ul class="groups" tabindex="0" aria-label="Completions by prompt">
+          ${shown.groups.map((group) => html`<${Group} key=${group.group} group=${group} />`)}</ul>
         <p class="foot"><a href=${address("explain", name, number)}>All rollouts of this step, and why they were kept</a></p>`}
     <//>`;
 }

@@ -83,11 +83,14 @@ function ShapeCard({ hello, history, answer, start }) {
       <div class="stack">
         <${Families} families=${[...hello.families, DRAWN]} value=${curve.family} onChoose=${choose} />
         <div class="field">
-          <div class="between"><label for="width">Width of the band</label><output class="mono" for="width">${fixed(curve.width)} ${UNITS[curve.unit]}</output></div>
+          <div class="between">
+            <label for="width">Width of the band</label>
+            <output class="mono" for="width">${fixed(curve.width)} ${UNITS[curve.unit]}</output></div>
           <input id="width" type="range" min="0" max=${most} step=${PACES[curve.unit].fine} value=${curve.width} disabled=${hasEdges(curve)}
             onInput=${(event) => onWidth(event.target.valueAsNumber)} />
         </div>
-        <label class="check"><input type="checkbox" checked=${hasEdges(curve)} disabled=${!answer} onChange=${setEdges} />Draw both edges on their own</label>
+        <label class="check"><input type="checkbox" checked=${hasEdges(curve)} disabled=${!answer} onChange=${setEdges} />
+          Draw both edges on their own</label>
       </div>
     <//>`;
 }
@@ -107,7 +110,7 @@ function KnotCard({ history, start, ...rest }) {
 
 const FORMATS = { yaml: ["YAML", "curve.yaml"], python: ["Python", "curve.py"], command: ["command", "train.sh"] };
 
-function TextCard({ answer, history, steps }) {
+function TextCard({ answer, history, steps, initial }) {
   const [format, setFormat] = useState("yaml");
   const [problem, setProblem] = useState(null);
   const text = answer?.[format] ?? "";
@@ -121,15 +124,17 @@ function TextCard({ answer, history, steps }) {
   const load = async (event) => {
     const [file] = event.target.files;
     try {
-      const { knots, lower_knots, upper_knots, kind, unit, width } = await post("curve", { yaml: await file.text(), steps });
-      history.change((curve) => ({ text: null, family: "drawn", knots, lower: lower_knots ?? null, upper: upper_knots ?? null, kind, unit, width: width ?? curve.width }));
+      const read = await post("curve", { yaml: await file.text(), steps, initial });
+      const { knots, lower_knots: lower = null, upper_knots: upper = null, kind, unit } = read;
+      history.change(({ width }) => ({ text: null, family: "drawn", knots, lower, upper, kind, unit, width: read.width ?? width }));
       setProblem(null);
     } catch (error) {
       setProblem(error.message);
     }
     event.target.value = "";
   };
-  const choice = html`<${Choice} label="Format" options=${Object.entries(FORMATS).map(([key, [name]]) => [key, name])} value=${format} onChoose=${setFormat} />`;
+  const formats = Object.entries(FORMATS).map(([key, [name]]) => [key, name]);
+  const choice = html`<${Choice} label="Format" options=${formats} value=${format} onChoose=${setFormat} />`;
   return html`
     <${Card} title="The same curve as" aside=${choice} class="o6">
       <pre class="code" tabindex="0" aria-label=${`The curve as ${FORMATS[format][0]}`}>${text}</pre>
@@ -142,7 +147,8 @@ function TextCard({ answer, history, steps }) {
     <//>`;
 }
 
-const ghostsFor = (recipe, runs) => runs.filter(({ state, kind }) => state !== "broken" && kind !== "study").filter((run) => !run.recipe || run.recipe === recipe);
+const ghostsFor = (wanted, runs) =>
+  runs.filter(({ state, kind, recipe }) => state !== "broken" && kind !== "study" && (!recipe || recipe === wanted));
 
 export function Draw({ hello }) {
   const runs = useStore((state) => state.runs);
@@ -154,7 +160,9 @@ export function Draw({ hello }) {
   useEffect(() => watch([]), []);
   const [selected, setSelected] = useState(() => ["knots", Math.floor((curve.knots?.length ?? 0) / 2)]);
   const start = hello.entropy_start;
-  const { answer, problem } = useDrawn(curve, { steps, points: 300, initial: start?.value ?? null, recipe: recipe?.name, settings: settings.spoken() });
+  const initial = start?.value ?? null;
+  const context = { steps, points: 300, initial, recipe: recipe?.name, settings: settings.spoken() };
+  const { answer, problem } = useDrawn(curve, context);
 
   const behind = ghostsFor(recipe?.name, runs);
   const [ghostName, setGhostName] = useState(undefined);
@@ -172,13 +180,15 @@ export function Draw({ hello }) {
         <${Card} title="Where should entropy be?" class="o1" aside=${html`<${Toolbar} ...${editor} kinds=${hello.kinds} answer=${answer} />`}>
           <${Editor} ...${editor} answer=${answer} ghost=${ghost} start=${shownStart} />
           ${problem && html`<${Problem}>${problem}<//>`}
-          ${!method.has_target && html`<p class="note warn">The method ${method.name} follows no curve: this one would only be drawn beside the run.</p>`}
+          ${!method.has_target && html`
+            <p class="note warn">The method ${method.name} follows no curve: this one would only be drawn beside the run.</p>`}
           <div class="between wrap legend">
             <div class="row">
               <${Key} tone="band">target<//><${Key} tone="band" mark="fill">band<//>
               ${behind.length > 0 && html`<label class="key tone-rival"><i class="line"></i>behind it
                 <select class="inline" value=${shownGhost} onChange=${(event) => setGhostName(event.target.value)}>
-                  <option value="">nothing</option>${behind.map(({ name }) => html`<option key=${name} value=${name} selected=${name === shownGhost}>${name}</option>`)}
+                  <option value="">nothing</option>
+                  ${behind.map(({ name }) => html`<option key=${name} value=${name} selected=${name === shownGhost}>${name}</option>`)}
                 </select></label>`}
             </div>
             <${KeyHelp} />
@@ -186,7 +196,7 @@ export function Draw({ hello }) {
         <//>
         <div class="split o5">
           <${KnotCard} ...${editor} start=${start} />
-          <${TextCard} answer=${answer} history=${history} steps=${steps} />
+          <${TextCard} ...${{ answer, history, steps, initial }} />
         </div>
       </div>
       <div class="column side">

@@ -1,7 +1,7 @@
 // The chart on which a curve is drawn, with its toolbar and its table of knots.
 
 import { html, useMemo, useRef, useState } from "./vendor/vendor.js";
-import { Chart, rangeOf, stepRange } from "./chart.js";
+import { Chart, rangeOf, standing, stepRange, valuesOf } from "./chart.js";
 import { allowed, hasEdges, linesOf, replaced, UNITS } from "./curve.js";
 import { fixed, percent } from "./format.js";
 import { addKnot, Knots, removeKnot } from "./knots.js";
@@ -24,12 +24,18 @@ export function Toolbar({ history, kinds, answer, steps, selected, onSelect }) {
   const curve = history.now;
   const { onChange, onKind } = editing(history);
   return html`
-    <${Choice} label="Between knots" class="stretch" options=${kinds.map((kind) => [kind, KINDS[kind] ?? kind])} value=${curve.kind} onChoose=${onKind} />
+    <${Choice} label="Between knots" class="stretch" value=${curve.kind} onChoose=${onKind}
+      options=${kinds.map((kind) => [kind, KINDS[kind] ?? kind])} />
     <${IconButton} icon="undo" label="Undo" disabled=${!history.canUndo} onClick=${history.undo} />
     <${IconButton} icon="redo" label="Redo" disabled=${!history.canRedo} onClick=${history.redo} />
     <button type="button" class="button" onClick=${() => addKnot({ lines: linesOf(curve), answer, steps, selected, onChange, onSelect })}>
       <${Icon} name="plus" size="15" />Add knot</button>`;
 }
+
+/** Where entropy starts: a whisker as long as its interval, and the number. */
+const Start = ({ start, place }) => html`
+  <div class="whisker" style=${{ ...standing(place.x(0), place.y(start.high)), height: `${place.y(start.low) - place.y(start.high)}px` }}></div>
+  <div class="flag" style=${standing(place.x(0) - 6, 0)}>${start.text}</div>`;
 
 /** `ghost`: {name, step, values} of a run to draw against; `start`: {value, low, high, text} of the entropy that the
  * model starts with, in the curve's unit. */
@@ -58,7 +64,7 @@ export function Editor({ history, answer, steps, ghost, start, selected, onSelec
 
   if (!dragging || !frozen.current) {
     const knots = linesOf(curve).flatMap(([, , line]) => line.map(([, value]) => value));
-    frozen.current = rangeOf([...tables.flatMap((table) => table.lines.flatMap((line) => line.values)), ...knots, start?.value], { air: 0.16, least: 0.1, floor: 0 });
+    frozen.current = rangeOf([...valuesOf(tables), ...knots, start?.value], { air: 0.16, least: 0.1, floor: 0 });
   }
   const ends = linesOf(curve)[0][2];
   const label = ends.length
@@ -67,15 +73,14 @@ export function Editor({ history, answer, steps, ghost, start, selected, onSelec
   return html`
     <${Chart} label=${label} tables=${tables} x=${stepRange(steps)} y=${frozen.current} height=${narrow ? 300 : 404}
       over=${(place) => html`
-        ${start && html`<div class="whisker" style=${{ left: `${place.x(0)}px`, top: `${place.y(start.high)}px`, height: `${place.y(start.low) - place.y(start.high)}px` }}></div>
-          <div class="flag" style=${{ left: `${place.x(0) - 6}px`, top: "0px" }}>
-            ${start.text}</div>`}
+        ${start && html`<${Start} ...${{ start, place }} />`}
         <${Knots} ...${{ place, answer, steps, selected, onSelect, onChange }} lines=${linesOf(curve)} unit=${curve.unit} width=${curve.width}
           onWidth=${hasEdges(curve) ? null : onWidth} onDrag=${setDragging} onUndo=${history.undo} onRedo=${history.redo} />`} />`;
 }
 
 export const KeyHelp = () => html`
-  <p class="key-help faint"><kbd>Tab</kbd> next knot <kbd>←↑↓→</kbd> move <kbd>Shift</kbd> finer <kbd>Enter</kbd> add <kbd>Del</kbd> remove</p>`;
+  <p class="key-help faint"><kbd>Tab</kbd> next knot <kbd>←↑↓→</kbd> move <kbd>Shift</kbd> finer
+    <kbd>Enter</kbd> add <kbd>Del</kbd> remove</p>`;
 
 /** The same knots as numbers: the way to draw without dragging. */
 export function KnotTable({ history, steps, selected, onSelect }) {
@@ -98,8 +103,8 @@ export function KnotTable({ history, steps, selected, onSelect }) {
                   disabled=${index === 0} onNumber=${(step) => take(name, knots, index, [step / steps, value])} /></td>
                 <td><${NumberInput} label=${`Target of ${title.toLowerCase()} ${index + 1}`} value=${value} digits=${digits} min="0" step="0.005"
                   onNumber=${(target) => take(name, knots, index, [at, target])} /></td>
-                <td><button type="button" class="plain" aria-label=${`Remove ${title.toLowerCase()} ${index + 1}`} disabled=${index === 0 || knots.length <= 2}
-                  onClick=${() => removeKnot({ name, knots, index, onChange, onSelect })}><${Icon} name="cross" size="14" /></button></td>
+                <td><button type="button" class="plain" aria-label=${`Remove ${title.toLowerCase()} ${index + 1}`}
+                  disabled=${index === 0 || knots.length <= 2} onClick=${() => removeKnot({ name, knots, index, onChange, onSelect })}><${Icon} name="cross" size="14" /></button></td>
               </tr>`)}
           </tbody>`)}
       </table>

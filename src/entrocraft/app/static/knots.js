@@ -1,10 +1,13 @@
 // Knots laid over a chart: HTML sliders that mouse, touch and keyboard move.
 
 import { html, useEffect, useRef } from "./vendor/vendor.js";
-import { allowed, gapAfter, PACES, replaced, valueAt, without } from "./curve.js";
+import { allowed, gapAfter, PACES, replaced, UNITS, valueAt, without } from "./curve.js";
+import { standing } from "./chart.js";
 import { fixed, percent } from "./format.js";
 
+const TIP_HALF = 78; // pixels
 const ARROWS = { ArrowUp: [0, 1], ArrowDown: [0, -1], ArrowLeft: [-1, 0], ArrowRight: [1, 0] };
+const SPOKEN = { nats: "nats", initial: "times the first step's entropy" };
 const PAGES = { PageUp: 1, PageDown: -1 };
 
 function Knot({ place, at, value, name, text, tone, locked, selected, onSelect, onMove, onDrag, onKey }) {
@@ -17,7 +20,7 @@ function Knot({ place, at, value, name, text, tone, locked, selected, onSelect, 
     if (selected && shownBefore.current && follows) button.current?.focus({ preventScroll: true });
     shownBefore.current = true;
   }, [selected]);
-  const style = { left: `${place.x(at)}px`, top: `${place.y(value)}px` };
+  const style = standing(place.x(at), place.y(value));
   if (locked) return html`<i class="knot locked tone-${tone}" style=${style}></i>`;
   const press = (event) => {
     if (event.button) return;
@@ -74,14 +77,17 @@ function WidthBar({ place, step, target, width, unit, onWidth, onDrag }) {
   };
   return html`
     <button type="button" class="width-bar" role="slider" aria-orientation="vertical" aria-label="Width of the band"
-      aria-valuemin="0" aria-valuenow=${width} aria-valuemax="1" aria-valuetext=${`${fixed(width)} ${unit === "nats" ? "nats" : "times the first step's"}`}
-      style=${{ left: `${x}px`, top: `${place.y(target + width / 2)}px` }} onKeyDown=${key}
+      aria-valuemin="0" aria-valuenow=${width} aria-valuemax="1" aria-valuetext=${`${fixed(width)} ${SPOKEN[unit]}`}
+      style=${standing(x, place.y(target + width / 2))} onKeyDown=${key}
       onPointerDown=${press} onPointerMove=${move} onPointerUp=${release} onPointerCancel=${release}></button>`;
 }
 
-const Tip = ({ place, at, value, unit, steps }) => html`
-  <div class="tip" style=${{ left: `${Math.min(place.width - 78, Math.max(78, place.x(at * steps)))}px`, top: `${place.y(value)}px` }} aria-hidden="true">
-    ${unit === "nats" ? `${fixed(value)} nats` : `${fixed(value)} × first`} <small>step ${Math.round(at * steps)} · ${percent(at)}</small></div>`;
+function Tip({ place, at, value, unit, steps }) {
+  const left = Math.min(place.width - TIP_HALF, Math.max(TIP_HALF, place.x(at * steps)));
+  return html`
+    <div class="tip" style=${standing(left, place.y(value))} aria-hidden="true">
+      ${fixed(value)} ${UNITS[unit]} <small>step ${Math.round(at * steps)} · ${percent(at)}</small></div>`;
+}
 
 /**
  * The knots of one or two lines.
@@ -89,7 +95,9 @@ const Tip = ({ place, at, value, unit, steps }) => html`
  * `lines`: [[name, title, knots]]; `earliest` is the fraction of the run that is over, whose knots stay;
  * `onChange(name, knots, tag)` gets the line with one knot changed.
  */
-export function Knots({ place, lines, answer, steps, unit, width, tone = "band", earliest = 0, selected, onSelect, onChange, onWidth, onDrag, onUndo, onRedo }) {
+export function Knots(props) {
+  const { place, lines, answer, steps, unit, width, tone = "band", earliest = 0, selected } = props;
+  const { onSelect, onChange, onWidth, onDrag, onUndo, onRedo } = props;
   const [line, index] = selected;
   const knots = lines.find(([name]) => name === line)?.[2] ?? [];
   const chosen = knots[index];
@@ -121,7 +129,7 @@ export function Knots({ place, lines, answer, steps, unit, width, tone = "band",
       target=${valueAt(answer, "knots", Math.max(0, barStep / steps), steps)} />`}
     ${lines.map(([name, title, all]) => all.map(([at, value], i) => html`
       <${Knot} key=${name + i} place=${place} at=${at * steps} value=${value} tone=${tone} name=${`${title} ${i + 1}`}
-        text=${`${fixed(value)} ${unit === "nats" ? "nats" : "times the first step's entropy"} at step ${Math.round(at * steps)}`}
+        text=${`${fixed(value)} ${SPOKEN[unit]} at step ${Math.round(at * steps)}`}
         locked=${earliest > 0 && at <= earliest} selected=${name === line && i === index}
         onSelect=${() => onSelect([name, i])} onDrag=${onDrag} onKey=${keyOf(name, all, i)}
         onMove=${(step, target) => move(name, all, i, step / steps, target)} />`))}
@@ -133,8 +141,9 @@ export function addKnot({ lines, answer, steps, earliest = 0, selected, onChange
   const [name, , knots] = lines.find(([each]) => each === selected[0]) ?? lines[0];
   const gap = gapAfter(knots, steps, name === selected[0] ? selected[1] : null, earliest);
   if (!gap || !answer) return;
-  const knot = allowed([...knots.slice(0, gap.index), [gap.at, 0], ...knots.slice(gap.index)], gap.index, [gap.at, valueAt(answer, name, gap.at, steps)], steps, earliest);
-  onChange(name, [...knots.slice(0, gap.index), knot, ...knots.slice(gap.index)]);
+  const knot = [gap.at, valueAt(answer, name, gap.at, steps)];
+  const more = [...knots.slice(0, gap.index), knot, ...knots.slice(gap.index)];
+  onChange(name, replaced(more, gap.index, allowed(more, gap.index, knot, steps, earliest)));
   onSelect([name, gap.index]);
 }
 
