@@ -42,6 +42,7 @@ RULES = {
     "aligned": {"method": "aligned"},
     "budget": {"method": "budget"},
     "token": {"method": "token"},
+    "budget, aligned": {"method": "budget", "predictor": "whole_model"},
 }
 SETTINGS = [
     f"train.steps={STEPS}",
@@ -91,15 +92,15 @@ def main():
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--seeds", type=int, nargs="+", help="[default: 0 1 2 on countdown, 0 1 on smollm2]")
     parser.add_argument("--rules", nargs="+", help="Only these rules, and no frozen policy. [default: all, and it]")
+    parser.add_argument("--curves", nargs="+", default=list(CURVES), help="Only these curves of countdown.")
     parser.add_argument("--steps", type=int, default=30, help="Steps on smollm2.")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="Begin no cell after so many.")
     args = parser.parse_args()
     args.output.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + 60 * args.minutes
     if args.bed == "countdown":
-        run_countdown(
-            Cells(args.output / "countdown.jsonl"), args.seeds or [0, 1, 2], chosen(RULES, args.rules), deadline
-        )
+        rules, curves = chosen(RULES, args.rules), {name: CURVES[name] for name in args.curves}
+        run_countdown(Cells(args.output / "countdown.jsonl"), args.seeds or [0, 1, 2], curves, rules, deadline)
     elif args.bed == "smollm2":
         rules = chosen(SMOLLM2_RULES, args.rules)
         frozen = args.rules is None
@@ -113,13 +114,13 @@ def chosen(rules, names):
     return rules if names is None else {name: rules[name] for name in names}
 
 
-def run_countdown(cells, seeds, rules, deadline):
+def run_countdown(cells, seeds, curves, rules, deadline):
     """Train every cell on the embedded model; without control once per seed, for all curves."""
     for seed in seeds:
         if cells.missing(curve=None, rule="frozen", seed=seed) and time.monotonic() < deadline:
             frozen = train_countdown("constant(0.6)", {"method": "none"}, seed, ["train.learning_rate=1e-12"])
             cells.add({"curve": None, "rule": "frozen", "seed": seed, "entropy": frozen["entropy"]})
-        for curve, schedule in CURVES.items():
+        for curve, schedule in curves.items():
             for rule, settings in rules.items():
                 key = {"curve": None if rule == "none" else curve, "rule": rule, "seed": seed}
                 if cells.missing(**key) and time.monotonic() < deadline:
