@@ -27,6 +27,7 @@ import numpy as np
 
 from entrocraft.app.book import Book
 from entrocraft.app.series import default_keys, series
+from entrocraft.runs.state import read_state
 
 LINE = Path(__file__).parents[1] / "results" / "demo" / "entrocraft" / "metrics.jsonl"
 LONG_RUN = 10_000
@@ -235,6 +236,9 @@ def watched_in_turns(server, metrics, steps):
     while book.last_step < steps:
         time.sleep(0.02)
         book.update()
+        state = read_state(metrics.with_name("state.json"))
+        if state is not None and state.status != "running" and book.last_step < steps:
+            sys.exit(f"the training has ended at step {book.last_step}: {state.why}")
         wanted = bool(book.last_step // BLOCK % 2)
         if wanted != there:
             (viewer.come if wanted else viewer.go)()

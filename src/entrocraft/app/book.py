@@ -3,7 +3,7 @@
 import math
 import re
 from array import array
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from entrocraft.errors import EntrocraftError, RunDirectoryError, os_error_line
 from entrocraft.runs.lines import LineFollower, parsed_line
-from entrocraft.runs.metrics import EVALUATION, TRACKERS
+from entrocraft.runs.metrics import EVALUATION, REQUIRED, TRACKERS
 
 MOST_DAMAGED = 20
 """Damaged lines that are passed over; a file with more of them is not read any further."""
@@ -141,9 +141,13 @@ class Book:
             return guess
         return next((i for i, each in enumerate(steps) if each == step), None)
 
-    def rows(self, first: int = 0) -> Iterator[dict[str, float | None]]:
-        """Yield the lines from one row on."""
-        return (self.row(index) for index in range(first, len(self)))
+    def rows(self, first: int = 0, names: Iterable[str] | None = None) -> Iterator[dict[str, Any]]:
+        """Yield the lines from one row on, those columns of them that are asked for; required ones are always there."""
+        wanted = {"step", *(self.columns if names is None else names)} | set(REQUIRED)
+        there = [name for name in self.columns if name in wanted]
+        nothing = dict.fromkeys(REQUIRED)
+        for values in zip(*(self.values(name, range(first, len(self))) for name in there), strict=True):
+            yield nothing | dict(zip(there, values, strict=True))
 
     def values(self, name: str, rows: Sequence[int] | None = None) -> list[float | None]:
         """Return a column, or some of its rows, as JSON takes it; `distance` is entropy minus target."""

@@ -114,7 +114,7 @@ def pass_at_k(
 
 
 def _row_of(run: RecordedRun) -> Line:
-    lines = list(run.book.rows())
+    lines = list(run.book.rows(names=("entropy_stderr", "kept_token_fraction")))
     tracking = summarise_tracking(lines)
     late = lines[-max(1, len(lines) // 10) :]
     standing = run.standing()

@@ -5,6 +5,14 @@ from typing import Any
 from entrocraft.analysis.explanation import explain
 from entrocraft.app.recorded import RecordedRun
 from entrocraft.reports.explanation import describe
+from entrocraft.runs.metrics import quadrant_columns
+
+_NEEDED = (
+    "skipped",
+    "kept_token_fraction",
+    *quadrant_columns(kept=False).values(),
+    *quadrant_columns(kept=True).values(),
+)
 
 
 def explanation(run: RecordedRun) -> dict[str, Any]:
@@ -15,7 +23,7 @@ def explanation(run: RecordedRun) -> dict[str, Any]:
     """
     with run.lock:
         run.update()
-        lines = list(run.book.rows())
+        lines = list(run.book.rows(names=_NEEDED))
     found = explain(lines, _momentum(run))
     text = describe(found)
     return {

@@ -125,7 +125,10 @@ class Gate:
             if is_write and not has_bearer:
                 raise Refusal(403, "a write needs an Origin, or the token as Authorization: Bearer")
             return
-        parts = urlsplit(origin)
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            raise Refusal(403, f"origin {origin!r:.100} is none") from None
         if len(headers.getlist("origin")) > 1 or parts.scheme not in ("http", "https") or parts.netloc != host:
             raise Refusal(403, f"origin {origin!r:.100} is not this page's own")
 

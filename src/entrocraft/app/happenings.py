@@ -15,6 +15,13 @@ _GUARD = {
 }
 _SIDES = {1: ("above", "above the band"), -1: ("below", "below the band")}
 
+_STEERING = {
+    "steering_accepted": "the run follows the curve that was written for it",
+    "steering_refused": "the curve that was written cannot be used, and the old one stays",
+}
+NEEDED = (*_GUARD, *_STEERING)
+"""Columns that tell what happened, beside those that every line has."""
+
 Row = Mapping[str, Any]
 
 
@@ -55,10 +62,7 @@ def _edge(row: Row, side: int) -> str:
 
 
 def _steering(row: Row, before: Row | None) -> Iterator[Happening]:
-    for name, words in (
-        ("steering_accepted", "the run follows the curve that was written for it"),
-        ("steering_refused", "the curve that was written cannot be used, and the old one stays"),
-    ):
+    for name, words in _STEERING.items():
         if _rose(row, before, name):
             yield _of(row, "steering", words) | {"accepted": name == "steering_accepted"}
 

@@ -5,7 +5,7 @@ from statistics import fmean
 from typing import Any
 
 from entrocraft.app.curves import MOST_POINTS, columns_of, knots_in
-from entrocraft.app.happenings import checkpointed, evaluated, happenings
+from entrocraft.app.happenings import NEEDED, checkpointed, evaluated, happenings
 from entrocraft.app.recorded import RecordedRun
 from entrocraft.runs.metrics import EVALUATION
 
@@ -89,7 +89,7 @@ def _curve(run: RecordedRun) -> dict[str, Any]:
 def _happenings(run: RecordedRun) -> list[dict[str, Any]]:
     """Return what happened, in the order of steps; of many, the last."""
     found = [
-        *happenings(run.book.rows()),
+        *happenings(run.book.rows(names=NEEDED)),
         *(evaluated(line) for line in run.book.evaluations),
         *checkpointed(run.checkpoints),
     ]

@@ -129,6 +129,14 @@ def test_the_first_measured_line_has_all_that_is_needed(file):
     assert book.first_measured("entropy", "reward") is None
 
 
+def test_lines_hold_what_is_asked_for_and_what_every_line_has(file):
+    book = book_of(file, [{"step": 1, "entropy": 0.5, "a": 1, "b": 2}, {"step": 2, "entropy": 0.25}])
+    (line,) = book.rows(first=1, names=["b", "c"])
+    assert line["step"] == 2 and line["entropy"] == 0.25 and line["b"] is None
+    assert line["target"] is None and "a" not in line and "c" not in line
+    assert [each["a"] for each in book.rows()] == [1.0, None]
+
+
 # ---- series ----------------------------------------------------------------------------------------------
 
 

@@ -114,6 +114,7 @@ def test_without_a_token_of_its_own_the_gate_still_checks_everything_else():
         "file://localhost:8000",
         "http://localhost:8000.evil.example",
         "http://user@localhost:8000",
+        "http://[",
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT"])

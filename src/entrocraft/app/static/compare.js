@@ -2,12 +2,13 @@
 
 import { html, useEffect, useMemo, useState } from "./vendor/vendor.js";
 import { get, runPath } from "./api.js";
-import { Chart, rangeOf } from "./chart.js";
+import { Chart, rangeOf, stepRange, valuesOf } from "./chart.js";
 import { fixed, percent, smooth } from "./format.js";
-import { address, go, useNarrow, useStore } from "./store.js";
+import { go, useNarrow, useStore } from "./store.js";
 import { listen, watch } from "./stream.js";
-import { Card, Choice, CopyButton, Empty, Key, Problem, StateChip } from "./ui.js";
+import { Aside, Card, Choice, CopyButton, FileLinks, Key, NoRun, Problem, StateChip } from "./ui.js";
 
+const HEIGHT = 226; // of the smaller charts
 const COLOURS = 8;
 const MOST_SHOWN = 8;
 const REFRESH_MS = 3000;
@@ -41,14 +42,18 @@ function useComparison(names) {
   return told;
 }
 
+function about({ problem, kind, method, engine, step, steps }) {
+  if (problem || kind === "study") return problem ?? "study";
+  return [method ?? "no control", engine === "verl" && "verl", steps && `${step} of ${steps} steps`].filter(Boolean).join(", ");
+}
+
 function RunList({ runs, chosen, colours }) {
   const choose = (name) => (event) => {
     const next = event.target.checked ? [...chosen, name].slice(-MOST_SHOWN) : chosen.filter((each) => each !== name);
     go("compare", ...(next.length ? [next.join(",")] : ["-"]));
   };
-  const about = (run) => run.problem ?? (run.kind === "study" ? "study" : [run.method ?? "no control", run.engine === "verl" && "verl", run.steps && `${run.step} of ${run.steps} steps`].filter(Boolean).join(", "));
   return html`
-    <${Card} title="Runs" class="o2" aside=${html`<span class="grow"></span><span class="small muted">${chosen.length} of ${runs.length} shown</span>`}>
+    <${Card} title="Runs" class="o2" aside=${html`<${Aside}>${chosen.length} of ${runs.length} shown<//>`}>
       <ul class="runs">${runs.map((run) => html`
         <li key=${run.name}><label>
           <input type="checkbox" checked=${chosen.includes(run.name)} disabled=${run.state === "broken"} onChange=${choose(run.name)} />
@@ -90,10 +95,10 @@ function EntropyChart({ runs }) {
     const asked = { id: `${run.name} target`, label: null, width: 1.2, dash: [5, 4], alpha: 0.75 };
     return [withInterval({ name: asked.id }, index, run.target.step, band, asked), table];
   }), [runs]);
-  const values = tables.flatMap((table) => table.lines.flatMap((each) => each.values));
   const last = Math.max(1, ...runs.map(({ entropy }) => entropy.step.at(-1) ?? 0));
-  return html`<${Chart} label=${`Entropy of ${runs.map(({ name }) => name).join(", ")} over steps`} tables=${tables} x=${[-0.018 * last, 1.018 * last]}
-    y=${rangeOf(values, { least: 0.06, floor: 0 })} height=${narrow ? 250 : 310} />`;
+  return html`
+    <${Chart} label=${`Entropy of ${runs.map(({ name }) => name).join(", ")} over steps`} tables=${tables} x=${stepRange(last)}
+      y=${rangeOf(valuesOf(tables), { least: 0.06, floor: 0 })} height=${narrow ? 250 : 310} />`;
 }
 
 function RewardChart({ runs }) {
@@ -106,8 +111,9 @@ function RewardChart({ runs }) {
   }), [runs]);
   if (!tables.length) return html`<p class="muted">No reward is recorded.</p>`;
   const last = Math.max(1, ...tables.map(({ x }) => x.at(-1)));
-  const values = tables.flatMap((table) => table.lines.flatMap((each) => each.values));
-  return html`<${Chart} label="Training reward over steps, smoothed" tables=${tables} x=${[-0.018 * last, 1.018 * last]} y=${rangeOf(values, { least: 0.05 })} height=${226} />`;
+  return html`
+    <${Chart} label="Training reward over steps, smoothed" tables=${tables} x=${stepRange(last)}
+      y=${rangeOf(valuesOf(tables), { least: 0.05 })} height=${HEIGHT} />`;
 }
 
 function ScoreChart({ runs, measure }) {
@@ -117,9 +123,8 @@ function ScoreChart({ runs, measure }) {
   }), [runs, measure]);
   if (!tables.length) return html`<p class="muted">These runs have not been evaluated.</p>`;
   const last = Math.max(1, ...tables.map(({ x }) => x.at(-1)));
-  const values = tables.flatMap((table) => table.lines.flatMap((each) => each.values));
   return html`<${Chart} label=${`${measure} on held-out problems over steps, with 95 % intervals`} tables=${tables} x=${[-0.05 * last, 1.05 * last]}
-    y=${rangeOf(values, { least: 0.1 })} height=${226} />`;
+    y=${rangeOf(valuesOf(tables), { least: 0.1 })} height=${HEIGHT} />`;
 }
 
 function PassChart({ runs }) {
@@ -130,12 +135,13 @@ function PassChart({ runs }) {
     const at = (rows) => ks.map((k) => rows.find((row) => row.k === k) ?? { value: null, low: null, high: null });
     const x = ks.map((_, index) => index);
     const all = scored.map((run) => withInterval(run, runs.indexOf(run), x, columnsOf(at(run.pass_at_k)), { points: true }));
-    if (before) all.unshift({ x, lines: [{ id: "before", label: "before training", color: "ink-3", width: 1.5, dash: [4, 4], values: at(before).map(({ value }) => value) }] });
-    return all;
+    if (!before) return all;
+    const style = { id: "before", label: "before training", color: "ink-3", width: 1.5, dash: [4, 4] };
+    return [{ x, lines: [{ ...style, values: at(before).map(({ value }) => value) }] }, ...all];
   }, [runs]);
   if (!scored.length) return html`<p class="muted">No pass@k is recorded: these runs were not evaluated with several samples.</p>`;
-  return html`<${Chart} label="pass@k on held-out problems at the end, with 95 % intervals" tables=${tables} x=${[-0.2, ks.length - 0.8]} y=${[0, 1.02]} height=${226}
-    ticks=${ks.map((k) => `k = ${k}`)} xName=${(index) => `k = ${ks[Math.round(index)]}`} />`;
+  return html`<${Chart} label="pass@k on held-out problems at the end, with 95 % intervals" tables=${tables}
+    x=${[-0.2, ks.length - 0.8]} y=${[0, 1.02]} height=${HEIGHT} ticks=${ks.map((k) => `k = ${k}`)} xName=${(index) => `k = ${ks[Math.round(index)]}`} />`;
 }
 
 /** Half of an interval; nothing where there is none, as with few seeds. */
@@ -165,7 +171,8 @@ const ResultTable = ({ comparison: { runs, columns, best } }) => html`
       <thead><tr><th scope="col">run</th>${columns.map(({ name, title }) => html`<th key=${name} scope="col">${title}</th>`)}</tr></thead>
       <tbody>${runs.map((run, index) => html`
         <tr key=${run.name}><th scope="row"><i class="swatch tone-${tone(index)}"></i>${run.name}</th>
-          ${columns.map(({ name, unit }) => html`<td key=${name} class=${best?.[name] === run.name ? "best" : ""}>${cell(run.row?.[name], unit)}</td>`)}</tr>`)}</tbody>
+          ${columns.map(({ name, unit }) => html`
+            <td key=${name} class=${best?.[name] === run.name ? "best" : ""}>${cell(run.row?.[name], unit)}</td>`)}</tr>`)}</tbody>
     </table>
   </div>`;
 
@@ -174,16 +181,21 @@ function Charts({ comparison }) {
   const measures = [...new Set(runs.flatMap((run) => Object.keys(run.scores ?? {})))].filter((name) => name !== "pass@1"); // mean@n says the same
   const [wanted, setMeasure] = useState(null);
   const measure = measures.includes(wanted) ? wanted : measures[0];
-  const legend = html`<span class="grow"></span>${runs.map((run, index) => html`<${Key} key=${run.name} tone=${tone(index)}>${run.name}<//>`)}<${Key} tone="none" mark="dash">what was asked for<//>`;
-  const choice = measures.length > 1 && html`<span class="grow"></span><${Choice} label="Measure" options=${measures.map((each) => [each, each])} value=${measure} onChoose=${setMeasure} />`;
+  const legend = html`
+    <span class="grow"></span>${runs.map((run, index) => html`<${Key} key=${run.name} tone=${tone(index)}>${run.name}<//>`)}
+    <${Key} tone="none" mark="dash">what was asked for<//>`;
+  const options = measures.map((each) => [each, each]);
+  const choice = measures.length > 1 && html`<${Choice} label="Measure" options=${options} value=${measure} onChoose=${setMeasure} />`;
+  const before = runs.some((run) => run.pass_at_k_before?.length) && html`<${Key} tone="none" mark="dash">before training<//>`;
+  const intervals = html`<${Aside}>± are 95 % intervals; bold only where they do not overlap<//>`;
   return html`
     <${Card} title="Entropy" class="o1" aside=${legend}><${EntropyChart} runs=${runs} /><//>
-    <${Card} title="At the end" aside=${html`<span class="grow"></span><span class="small muted">± are 95 % intervals; bold only where they do not overlap</span>`}><${ResultTable} comparison=${comparison} /><//>
+    <${Card} title="At the end" aside=${intervals}><${ResultTable} comparison=${comparison} /><//>
     <div class="split">
       <${Card} title="Score on held-out problems" aside=${choice}><${ScoreChart} runs=${runs} measure=${measure} /><//>
-      <${Card} title="pass@k at the end" aside=${runs.some((run) => run.pass_at_k_before?.length) && html`<${Key} tone="none" mark="dash">before training<//>`}><${PassChart} runs=${runs} /><//>
+      <${Card} title="pass@k at the end" aside=${before}><${PassChart} runs=${runs} /><//>
     </div>
-    <${Card} title="Training reward" aside=${html`<span class="grow"></span><span class="small muted">smoothed</span>`}><${RewardChart} runs=${runs} /><//>`;
+    <${Card} title="Training reward" aside=${html`<${Aside}>smoothed<//>`}><${RewardChart} runs=${runs} /><//>`;
 }
 
 export function Compare() {
@@ -194,7 +206,7 @@ export function Compare() {
   const { comparison, problem } = useComparison(chosen);
   const reports = chosen.filter((name) => runs.some((run) => run.name === name && run.kind === "run" && run.state === "done"));
   const colours = new Map(comparison?.runs.map((run, index) => [run.name, tone(index)]));
-  if (!runs.length) return html`<${Empty} title="Nothing to compare yet">Two runs in this folder can be laid over each other here.<br /><a class="button strong" href=${address("draw")}>Draw a curve</a><//>`;
+  if (!runs.length) return html`<${NoRun} title="Nothing to compare yet">Two runs in this folder can be laid over each other here.<//>`;
   return html`
     <div class="view">
       <div class="column">
@@ -206,9 +218,11 @@ export function Compare() {
         <${RunList} ...${{ runs, chosen, colours }} />
         ${comparison?.words.length > 0 && html`
           <${Card} title="In words" class="o3">
-            <div class="note words" tabindex="0" role="region" aria-label="In words">${comparison.words.map((sentence) => html`<p key=${sentence}>${sentence}</p>`)}</div>
+            <div class="note words" tabindex="0" role="region" aria-label="In words">
+              ${comparison.words.map((sentence) => html`<p key=${sentence}>${sentence}</p>`)}</div>
             <div class="row"><${CopyButton} text=${() => markdown(comparison)}>Copy as Markdown<//></div>
-            ${reports.length > 0 && html`<p class="small muted files">Reports: ${reports.map((name, i) => html`${i ? ", " : ""}<a href=${`api/${runPath(name, "/files/report.md")}`}>${name}</a>`)}</p>`}
+            ${reports.length > 0 && html`
+              <${FileLinks} title="Reports" files=${reports.map((name) => [runPath(name, "/files/report.md"), name])} />`}
           <//>`}
       </div>
     </div>`;

@@ -104,7 +104,8 @@ export function KnotTable({ history, steps, selected, onSelect }) {
                 <td><${NumberInput} label=${`Target of ${title.toLowerCase()} ${index + 1}`} value=${value} digits=${digits} min="0" step="0.005"
                   onNumber=${(target) => take(name, knots, index, [at, target])} /></td>
                 <td><button type="button" class="plain" aria-label=${`Remove ${title.toLowerCase()} ${index + 1}`}
-                  disabled=${index === 0 || knots.length <= 2} onClick=${() => removeKnot({ name, knots, index, onChange, onSelect })}><${Icon} name="cross" size="14" /></button></td>
+                  disabled=${index === 0 || knots.length <= 2}
+                  onClick=${() => removeKnot({ name, knots, index, onChange, onSelect })}><${Icon} name="cross" size="14" /></button></td>
               </tr>`)}
           </tbody>`)}
       </table>

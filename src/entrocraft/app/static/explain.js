@@ -2,14 +2,14 @@
 
 import { html, useEffect, useMemo, useState } from "./vendor/vendor.js";
 import { get, runPath } from "./api.js";
-import { Chart, rangeOf, stepRange } from "./chart.js";
+import { Chart, rangeOf, standing, stepRange, valuesOf } from "./chart.js";
 import { Group, Mark, ModelText, TONES } from "./completions.js";
 import { fixed, percent, plus, signed, visible } from "./format.js";
 import { useRun, useStep } from "./follow.js";
-import { RunSelect, useChosenRun } from "./run.js";
+import { BrokenRun, RunSelect, sideOf, useChosenRun } from "./runs.js";
 import { Scatter } from "./scatter.js";
 import { address, slide } from "./store.js";
-import { Card, Chip, Empty, IconButton, Key, Problem } from "./ui.js";
+import { Aside, Card, Chip, IconButton, Key, NoRun, Problem } from "./ui.js";
 
 const MILLI = 1000;
 const QUADRANTS = {
@@ -45,19 +45,25 @@ function StepStrip({ name, info, series, number, metrics }) {
   }, [series]);
   const last = step.at(-1);
   const to = (wanted) => slide("explain", name, String(Math.min(last, Math.max(step[0], wanted))));
-  const { entropy, target, lower, upper, kept_token_fraction: kept } = metrics;
-  const side = entropy > upper ? "above the band" : entropy < lower ? "below the band" : "in the band";
-  const y = rangeOf(tables[0].lines.flatMap(({ values }) => values), { least: 0.05 });
+  const { entropy, target, kept_token_fraction: kept } = metrics;
+  const words = [
+    `entropy ${fixed(entropy)}${target == null ? "" : `, target ${fixed(target)}: ${sideOf(metrics)}`}`,
+    kept != null && `${percent(kept)} of the tokens kept`,
+  ];
   return html`
     <${Card} class="o1" title=${`Step ${number}`} aside=${html`
-      <span class="muted small">entropy ${fixed(entropy)}${target != null && `, target ${fixed(target)}: ${side}`}${kept != null && `; ${percent(kept)} of the tokens kept`}</span>
+      <span class="muted small">${words.filter(Boolean).join("; ")}</span>
       <span class="grow"></span>
       <${IconButton} icon="before" label="Step before" disabled=${number <= step[0]} onClick=${() => to(number - 1)} />
       <${IconButton} icon="next" label="Next step" disabled=${number >= last} onClick=${() => to(number + 1)} />`}>
-      <${Chart} small label=${`Entropy over ${info.steps} steps; step ${number} is chosen`} tables=${tables} x=${stepRange(info.steps)} y=${y} height=${128}
-        over=${(place) => html`<i class="cut" style=${{ left: `${place.x(number)}px` }}></i>
-          ${entropy != null && html`<i class="cut-dot" style=${{ left: `${place.x(number)}px`, top: `${place.y(entropy)}px` }}></i>`}`} />
-      <div class="step-slider"><input type="range" aria-label="Step" min="0" max=${info.steps} value=${number} onInput=${(event) => to(event.target.valueAsNumber)} /></div>
+      <${Chart} small label=${`Entropy over ${info.steps} steps; step ${number} is chosen`} tables=${tables}
+        x=${stepRange(info.steps)} y=${rangeOf(valuesOf(tables), { least: 0.05 })} height=${128}
+        over=${(place) => html`
+          <i class="cut" style=${{ left: `${place.x(number)}px` }}></i>
+          ${entropy != null && html`<i class="cut-dot" style=${standing(place.x(number), place.y(entropy))}></i>`}`} />
+      <div class="step-slider">
+        <input type="range" aria-label="Step" min="0" max=${info.steps} value=${number} onInput=${(event) => to(event.target.valueAsNumber)} />
+      </div>
     <//>`;
 }
 
@@ -70,7 +76,8 @@ function Quadrants({ quadrants }) {
   return html`
     <div class="row"><${Key} tone="none" mark="block faint">all<//><${Key} tone="none" mark="block">what was kept<//></div>
     <ul class="quadrants">${quadrants.map(({ name, all, kept }) => html`
-      <li key=${name}><span>${QUADRANTS[name] ?? name}</span><span class="bars" aria-hidden="true"><${Bar} value=${all} class="all" /><${Bar} value=${kept} class="kept" /></span>
+      <li key=${name}><span>${QUADRANTS[name] ?? name}</span>
+        <span class="bars" aria-hidden="true"><${Bar} value=${all} class="all" /><${Bar} value=${kept} class="kept" /></span>
         <span class="number">${signed(MILLI * (kept ?? 0), 1)} <span class="faint">of ${signed(MILLI * (all ?? 0), 1)}</span></span></li>`)}</ul>
     <p class="small faint">10⁻³ nats per token and unit of step, predicted: what was kept, of what all would do.</p>`;
 }
@@ -89,7 +96,8 @@ function Chosen({ rollout, text, group, count, onChoose }) {
   const words = verdict === "in part" ? `${kept} of ${tokens} tokens kept` : verdict;
   return html`
     <${Card} title="Chosen rollout" class="o4" aside=${html`<span class="muted small">${index + 1} of ${count}</span><span class="grow"></span>
-      <${IconButton} icon="before" label="Rollout before" onClick=${() => step(-1)} /><${IconButton} icon="next" label="Next rollout" onClick=${() => step(1)} />`}>
+      <${IconButton} icon="before" label="Rollout before" onClick=${() => step(-1)} />
+      <${IconButton} icon="next" label="Next rollout" onClick=${() => step(1)} />`}>
       <div class="stack" aria-live="polite">
         ${group && html`<div class="small muted">Prompt <${ModelText} text=${group.prompt} /></div>`}
         ${text?.token_texts && text.token_changes
@@ -97,7 +105,8 @@ function Chosen({ rollout, text, group, count, onChoose }) {
           : text ? html`<p class="said"><${Mark} reward=${reward} /><${ModelText} text=${text.text} /></p>`
           : html`<p class="small muted">Its text is not recorded: each step keeps the texts of a few prompts, in turn.</p>`}
         <div class="row"><${Chip}>reward ${fixed(reward, 2)}<//><${Chip}>advantage ${signed(advantage, 2)}<//>
-          ${change !== null && html`<${Chip}>predicted ${plus(change)}<//>`}<${Chip}>${tokens} tokens<//><${Chip} tone=${TONES[verdict]}>${words}<//></div>
+          ${change !== null && html`<${Chip}>predicted ${plus(change)}<//>`}
+          <${Chip}>${tokens} tokens<//><${Chip} tone=${TONES[verdict]}>${words}<//></div>
       </div>
     <//>`;
 }
@@ -114,8 +123,13 @@ function WholeRun({ name }) {
       wanted = false;
     };
   }, [name]);
-  return told && html`<${Card} title="The whole run" class="o6"><pre class="code" tabindex="0" aria-label="What explains the whole run">${told}</pre><//>`;
+  return told && html`
+    <${Card} title="The whole run" class="o6"><pre class="code" tabindex="0" aria-label="What explains the whole run">${told}</pre><//>`;
 }
+
+const Legend = () => html`
+  <span class="grow"></span><${Key} tone="good" mark="dot">better than its group<//><${Key} tone="bad" mark="dot">worse<//>
+  <${Key} tone="none" mark="ring">left out<//>`;
 
 function Step({ name, info, series, number }) {
   const [page, setPage] = useState(0);
@@ -133,18 +147,21 @@ function Step({ name, info, series, number }) {
       <div class="column">
         <${StepStrip} ...${{ name, info, series, number }} metrics=${step?.metrics ?? {}} />
         ${problem && html`<${Problem}>${problem}<//>`}
-        <${Card} class="o2" title="Rollouts of this step" aside=${html`<span class="grow"></span><${Key} tone="good" mark="dot">better than its group<//><${Key} tone="bad" mark="dot">worse<//><${Key} tone="none" mark="ring">left out<//>`}>
+        <${Card} class="o2" title="Rollouts of this step" aside=${html`<${Legend} />`}>
           ${rollouts.length > 0
             ? html`<${Scatter} rollouts=${rollouts} chosen=${rollout?.index} onChoose=${setChosen}
                 label=${`${rollouts.length} rollouts by advantage and predicted change of entropy; ${out} are left out`} />
-              ${rollouts.every(({ change }) => change === null) && html`<p class="small muted">This method predicts no change of entropy, so all stand on the line.</p>`}`
-            : html`<p class="muted">The rollouts of this step are not recorded.${near && html` Nearest: <a href=${address("explain", name, near)}>step ${near}</a>.`}</p>`}
+              ${rollouts.every(({ change }) => change === null) && html`
+                <p class="small muted">This method predicts no change of entropy, so all stand on the line.</p>`}`
+            : html`<p class="muted">The rollouts of this step are not recorded.
+                ${near && html` Nearest: <a href=${address("explain", name, near)}>step ${near}</a>.`}</p>`}
         <//>
         ${step?.groups.length > 0 && html`
-          <${Card} class="o5" tight title="By prompt" aside=${step.pages > 1 && html`<span class="grow"></span><span class="muted small">page ${page + 1} of ${step.pages}</span>
+          <${Card} class="o5" tight title="By prompt" aside=${step.pages > 1 && html`<${Aside}>page ${page + 1} of ${step.pages}<//>
             <${IconButton} icon="before" label="Page before" disabled=${page === 0} onClick=${() => setPage(page - 1)} />
             <${IconButton} icon="next" label="Next page" disabled=${page + 1 >= step.pages} onClick=${() => setPage(page + 1)} />`}>
-            <ul class="groups two" tabindex="0" aria-label="Rollouts by prompt">${step.groups.map((group) => html`<${Group} key=${group.group} group=${group} chosen=${rollout?.index} onChoose=${setChosen} />`)}</ul>
+            <ul class="groups two" tabindex="0" aria-label="Rollouts by prompt">${step.groups.map((group) => html`
+              <${Group} key=${group.group} group=${group} chosen=${rollout?.index} onChoose=${setChosen} />`)}</ul>
           <//>`}
         <${WholeRun} name=${name} />
       </div>
@@ -160,12 +177,17 @@ function Step({ name, info, series, number }) {
 export function Explain() {
   const { runs, name, rest } = useChosenRun();
   const { info, series, problem } = useRun(name);
-  if (!name) return html`<${Empty} title="Nothing to explain yet">Once a run has made a step, this shows what each of its rollouts does to entropy.<br /><a class="button strong" href=${address("draw")}>Draw a curve</a><//>`;
-  if (problem && !info) return html`<${Card} title=${name}><${RunSelect} runs=${runs} name=${name} view="explain" /><${Problem}>${problem}<//><//>`;
+  if (!name) {
+    return html`<${NoRun} title="Nothing to explain yet">Once a run has made a step, this shows what each of its rollouts does to entropy.<//>`;
+  }
+  if (problem && !info) return html`<${BrokenRun} ...${{ runs, name, problem }} view="explain" />`;
   if (!info) return html`<div aria-busy="true"></div>`;
   const made = series?.step.length > 0;
   const number = Number(rest[0]) || info.rollout_steps.at(-1) || series?.step.at(-1);
   return html`
-    <div class="above"><${RunSelect} runs=${runs} name=${name} view="explain" /><span class="muted small">${info.method ?? "no control"}, ${info.step} of ${info.steps} steps</span></div>
-    ${made ? html`<${Step} key=${name} ...${{ name, info, series, number }} />` : html`<${Card} title="Explain"><p class="muted">This run has made no step yet.</p><//>`}`;
+    <div class="above"><${RunSelect} runs=${runs} name=${name} view="explain" />
+      <span class="muted small">${info.method ?? "no control"}${info.steps && `, ${info.step} of ${info.steps} steps`}</span></div>
+    ${made
+      ? html`<${Step} key=${name} ...${{ name, info, series, number }} />`
+      : html`<${Card} title="Explain"><p class="muted">This run has made no step yet.</p><//>`}`;
 }

@@ -2,29 +2,21 @@
 
 import { html, useEffect, useMemo, useState } from "./vendor/vendor.js";
 import { post, runPath } from "./api.js";
-import { Chart, past, rangeOf, stepRange } from "./chart.js";
+import { Chart, past, rangeOf, standing, stepRange, valuesOf } from "./chart.js";
 import { Completions } from "./completions.js";
 import { duration, fixed, mean, percent, signed, smooth } from "./format.js";
 import { useRun } from "./follow.js";
 import { Knots } from "./knots.js";
+import { BrokenRun, RunSelect, sideOf, useChosenRun } from "./runs.js";
 import { ProposalBar, SteeringState, useProposal, useSteering } from "./steer.js";
-import { address, go, useNarrow, useStore } from "./store.js";
-import { Card, Chip, Empty, Key, Problem, StateChip, Tile } from "./ui.js";
+import { useNarrow } from "./store.js";
+import { Card, Chip, FileLinks, Key, NoRun, Problem, StateChip, Tile } from "./ui.js";
 
 const RECENT = 20;
-
-export function RunSelect({ runs, name, view }) {
-  return html`<div class="run-select"><select aria-label="Run" value=${name} onChange=${(event) => go(view, event.target.value)}>
-      ${runs.map((run) => html`<option key=${run.name} value=${run.name} selected=${run.name === name}>${run.name}</option>`)}</select></div>`;
-}
-
-/** The run that the address names, else the one that trains, else the newest. */
-export function useChosenRun() {
-  const runs = useStore((state) => state.runs).filter(({ kind }) => kind !== "study");
-  const { parts } = useStore((state) => state.place);
-  const newest = runs.toSorted((a, b) => (b.state === "running") - (a.state === "running") || b.changed - a.changed)[0];
-  return { runs, name: parts[0] ?? newest?.name ?? null, rest: parts.slice(1) };
-}
+const NO_STEP = {
+  running: "The model and its first problems are loading; the first step comes soon.",
+  queued: "This run starts when the one before it ends.",
+};
 
 function Actions({ name, info, steering, reload }) {
   const [asked, setAsked] = useState(null);
@@ -46,14 +38,17 @@ function Actions({ name, info, steering, reload }) {
   const upTo = info.state === "queued" ? "Take back" : info.stops_at ? `Stop at step ${info.stops_at}` : "Stop after this step";
   return html`
     <div class="row actions">
-      ${running && info.steps && html`<button type="button" class="button accent" aria-pressed=${String(Boolean(steering.drawing))} disabled=${!info.steerable || !info.curve}
-        title=${info.why_not_steerable ?? undefined} onClick=${steering.drawing ? steering.discard : steering.begin}>Bend the curve</button>`}
+      ${running && info.steps && html`<button type="button" class="button accent"
+        aria-pressed=${String(Boolean(steering.drawing))} disabled=${!info.steerable || !info.curve} title=${info.why_not_steerable ?? undefined} onClick=${steering.drawing ? steering.discard : steering.begin}>Bend the curve</button>`}
       ${stoppable && !asked?.stop && html`<button type="button" class="button danger" onClick=${() => stop(false)}>${upTo}</button>`}
       ${stoppable && asked?.stop && !asked.now && html`<button type="button" class="button danger" onClick=${() => stop(true)}>Stop at once</button>`}
-      ${["stopped", "failed"].includes(info.state) && html`<button type="button" class="button strong" disabled=${asked?.resume} onClick=${() => send("/resume", {}, () => ({ resume: true }))}>Go on from step ${info.checkpoints.at(-1) ?? 0}</button>`}
+      ${["stopped", "failed"].includes(info.state) && html`<button type="button" class="button strong" disabled=${asked?.resume}
+        onClick=${() => send("/resume", {}, () => ({ resume: true }))}>Go on from step ${info.checkpoints.at(-1) ?? 0}</button>`}
     </div>
     <div class="actions-said" aria-live="polite">
-      ${running && asked?.stop && html`<p class="small muted">${asked.now ? "Stopping; the steps since the last checkpoint are made again later." : `Goes on to step ${asked.at ?? info.step + 1}, saves, and stops. It can go on from there.`}</p>`}
+      ${running && asked?.stop && html`<p class="small muted">${asked.now
+        ? "Stopping; the steps since the last checkpoint are made again later."
+        : `Goes on to step ${asked.at ?? info.step + 1}, saves, and stops. It can go on from there.`}</p>`}
       ${running && info.steps && !info.steerable && html`<p class="small muted">${info.why_not_steerable}</p>`}
       ${running && !info.live && html`<p class="small muted">Started elsewhere: stop it there, by Ctrl-C.</p>`}
       ${asked?.resume && html`<p class="small muted">Starting again…</p>`}
@@ -62,12 +57,15 @@ function Actions({ name, info, steering, reload }) {
 }
 
 function Head({ runs, name, info, steering, lastLines, reload }) {
-  const elapsed = info.seconds + (info.state === "running" ? (Date.now() - info.told) / 1000 : 0);
+  const running = info.state === "running";
+  const elapsed = info.seconds + (running ? (Date.now() - info.told) / 1000 : 0);
   return html`
     <div class="run-head">
       <${RunSelect} runs=${runs} name=${name} view="run" />
       <${StateChip} run=${info} />
-      <span class="muted small">${info.steps ? html`step <b>${info.step}</b> of ${info.steps}` : "loading"}${info.seconds != null && ` · ${duration(elapsed)}${info.state === "running" ? " so far" : ""}`}${info.state === "running" && info.seconds_left != null && ` · ${duration(info.seconds_left)} left`}</span>
+      <span class="muted small">${info.steps ? html`step <b>${info.step}</b> of ${info.steps}` : "loading"}
+        ${info.seconds != null && ` · ${duration(elapsed)}${running ? " so far" : ""}`}
+        ${running && info.seconds_left != null && ` · ${duration(info.seconds_left)} left`}</span>
       <span class="grow"></span>
       <${Actions} ...${{ name, info, steering, reload }} />
     </div>
@@ -75,7 +73,8 @@ function Head({ runs, name, info, steering, lastLines, reload }) {
       <i class=${info.steps ? "" : "loading"} style=${{ width: `${info.steps ? (100 * info.step) / info.steps : 18}%` }}></i></div>
     ${info.why && info.steps && info.state !== "done" && html`<p class="body small muted">${info.why}</p>`}
     ${info.problem && html`<div class="body"><${Problem}>${info.problem}<//></div>`}
-    ${info.state === "failed" && lastLines?.length > 0 && html`<div class="body"><pre class="code" tabindex="0" aria-label="Last lines of its output">${lastLines.join("\n")}</pre></div>`}`;
+    ${info.state === "failed" && lastLines?.length > 0 && html`<div class="body">
+      <pre class="code" tabindex="0" aria-label="Last lines of its output">${lastLines.join("\n")}</pre></div>`}`;
 }
 
 function Tiles({ info, series }) {
@@ -84,16 +83,19 @@ function Tiles({ info, series }) {
   const last = (key) => columns[key]?.[at] ?? null;
   const recent = (key) => (columns[key] ?? []).slice(-RECENT);
   const [entropy, target, lower, upper] = ["entropy", "target", "lower", "upper"].map(last);
-  const side = target === null ? "no curve" : `target ${fixed(target)}, ${entropy > upper ? "above the band" : entropy < lower ? "below the band" : "in the band"}`;
+  const side = target === null ? "no curve" : `target ${fixed(target)}, ${sideOf({ entropy, lower, upper })}`;
   const away = mean(recent("distance").map((value) => (value === null ? null : Math.abs(value))));
   const kept = mean(recent("kept_token_fraction"));
   const count = Math.min(RECENT, step.length);
   const over = count === 1 ? "of the first step" : `mean of the last ${count} steps`;
+  const noise = info.noise ? `; reading noise ${fixed(info.noise)}` : "";
   return html`
     <div class="tiles">
       <${Tile} title="Entropy" value=${fixed(entropy)} unit="nats" tone="measured">${side}<//>
-      <${Tile} title="Distance from target" value=${fixed(away)} unit=${away !== null && "nats"}>${away === null ? "this run follows no curve" : `${over}${info.noise ? `; reading noise ${fixed(info.noise)}` : ""}`}<//>
-      <${Tile} title="Tokens learnt from" value=${kept === null ? "–" : Math.round(100 * kept)} unit=${kept !== null && "%"}>${kept !== null && kept < 0.995 ? "the rest would have pushed the wrong way" : over}<//>
+      <${Tile} title="Distance from target" value=${fixed(away)} unit=${away !== null && "nats"}>
+        ${away === null ? "this run follows no curve" : over + noise}<//>
+      <${Tile} title="Tokens learnt from" value=${kept === null ? "–" : Math.round(100 * kept)} unit=${kept !== null && "%"}>
+        ${kept !== null && kept < 0.995 ? "the rest would have pushed the wrong way" : over}<//>
       <${Tile} title="Reward" value=${fixed(mean(recent("reward")))}>${over}<//>
     </div>`;
 }
@@ -138,18 +140,17 @@ function useEntropyTable(parts) {
   return useMemo(() => entropyTable(parts), [series, info.curve, bent]);
 }
 
-const valuesOf = (tables) => tables.flatMap((table) => table.lines.flatMap((line) => line.values));
-
 function Watching({ info, series }) {
   const height = useNarrow() ? 290 : 340;
   const table = useEntropyTable({ info, series });
   const tables = useMemo(() => [table], [table]);
   const last = series.columns.entropy.length - 1;
-  const label = `Entropy over ${info.steps} steps: ${fixed(series.columns.entropy[0])} at first, ${fixed(series.columns.entropy[last])} at step ${info.step}`;
-  return html`<${Chart} label=${label} tables=${tables} x=${stepRange(info.steps)} y=${rangeOf(valuesOf(tables), { least: 0.06, floor: 0 })} height=${height}
-    under=${under(info)} over=${(place) => html`
+  const { entropy } = series.columns;
+  const label = `Entropy over ${info.steps} steps: ${fixed(entropy[0])} at first, ${fixed(entropy[last])} at step ${info.step}`;
+  return html`<${Chart} label=${label} tables=${tables} height=${height}
+    x=${stepRange(info.steps)} y=${rangeOf(valuesOf(tables), { least: 0.06, floor: 0 })} under=${under(info)} over=${(place) => html`
       ${nowFlag(info, place)}
-      ${info.state === "running" && last >= 0 && html`<i class="pulse" style=${{ left: `${place.x(series.step[last])}px`, top: `${place.y(series.columns.entropy[last])}px` }}></i>`}`} />`;
+      ${info.state === "running" && html`<i class="pulse" style=${standing(place.x(series.step[last]), place.y(entropy[last]))}></i>`}`} />`;
 }
 
 function Bending({ info, series, steering }) {
@@ -166,7 +167,8 @@ function Bending({ info, series, steering }) {
     <${Chart} label=${`Entropy over ${info.steps} steps, with the curve that you propose from step ${info.step + 1}`} tables=${tables}
       x=${stepRange(info.steps)} y=${shown} height=${height} under=${under(info)} over=${(place) => html`
         ${nowFlag(info, place)}
-        <${Knots} ...${{ place, lines, answer, selected }} steps=${info.steps} unit="nats" width=${history.now.width} tone="proposal" earliest=${info.step / info.steps}
+        <${Knots} ...${{ place, lines, answer, selected }} steps=${info.steps} earliest=${info.step / info.steps}
+          unit="nats" width=${history.now.width} tone="proposal"
           onSelect=${select} onChange=${(key, knots, tag) => history.change((curve) => ({ ...curve, [key]: knots }), tag)}
           onDrag=${(begins) => setDragging(begins ? shown : null)} onUndo=${history.undo} onRedo=${history.redo} />`} />`;
 }
@@ -195,7 +197,7 @@ function SmallCharts({ info, series }) {
     <div class="trio">${charts.map(([title, tables, format]) => html`
       <div key=${title}><h3>${title}</h3>
         <${Chart} small label=${`${title} over the steps made`} tables=${tables} x=${stepRange(info.steps)} format=${format}
-          y=${rangeOf(valuesOf(tables), { least: title === "Tokens learnt from" ? 0.2 : 0.04 })} height=${narrow ? 112 : 122} under=${under(info)} /></div>`)}
+          y=${rangeOf(valuesOf(tables), { least: 0.04 })} height=${narrow ? 112 : 122} under=${under(info)} /></div>`)}
     </div>`;
 }
 
@@ -207,30 +209,37 @@ function Happened({ info }) {
     <${Card} title="What happened">
       ${events.length === 0 && html`<p class="muted">Nothing worth telling so far.</p>`}
       <div class="log" role="log" aria-label="What happened" tabindex="0"><ol>${events.map(({ step, kind, text }) => html`
-        <li key=${`${step}${kind}${text}`}><span class="when">step ${step}</span><span><${Chip} tone=${TONES[kind]}>${kind}<//> ${text}</span></li>`)}</ol></div>
+        <li key=${`${step}${kind}${text}`}>
+          <span class="when">step ${step}</span><span><${Chip} tone=${TONES[kind]}>${kind}<//> ${text}</span></li>`)}</ol></div>
     <//>`;
 }
 
 function Files({ name, info }) {
   const files = [info.state === "done" && "report.md", "config.json", "metrics.jsonl", info.live && "log"].filter(Boolean);
-  return html`<p class="small muted files">Files: ${files.map((file, i) => html`${i ? ", " : ""}<a href=${`api/${runPath(name, `/files/${file}`)}`}>${file}</a>`)}</p>`;
+  return html`<${FileLinks} title="Files" files=${files.map((file) => [runPath(name, `/files/${file}`), file])} />`;
 }
 
 export function Run() {
   const { runs, name } = useChosenRun();
   const { info, series, newest, steering: told, lastLines, problem, reload } = useRun(name);
   const steering = useSteering(name, info, told);
-  if (!name) return html`<${Empty} title="No run yet">Draw a curve and start a training, or start <code>entrocraft train</code> in a terminal: runs in this folder appear here.<br /><a class="button strong" href=${address("draw")}>Draw a curve</a><//>`;
-  if (problem && !info) return html`<${Card} title=${name}><${RunSelect} runs=${runs} name=${name} view="run" /><${Problem}>${problem}<//><//>`;
+  if (!name) {
+    return html`<${NoRun} title="No run yet">Draw a curve and start a training, or start <code>entrocraft train</code> in a terminal:
+      runs in this folder appear here.<//>`;
+  }
+  if (problem && !info) return html`<${BrokenRun} ...${{ runs, name, problem }} view="run" />`;
   if (!info) return html`<div aria-busy="true"></div>`;
   const begun = series?.step.length > 0;
   return html`
     <div class="view">
       <div class="column">
-        <${Card} tight class="o1"><${Head} ...${{ runs, name, info, steering, lastLines, reload }} />${begun && html`<${Tiles} info=${info} series=${series} />`}<//>
+        <${Card} tight class="o1">
+          <${Head} ...${{ runs, name, info, steering, lastLines, reload }} />
+          ${begun && html`<${Tiles} info=${info} series=${series} />`}
+        <//>
         ${begun
           ? html`<${EntropyCard} key=${name} ...${{ info, series, steering }} />`
-          : html`<${Card} title="Entropy"><p class="muted">${info.state === "running" ? "The model and its first problems are loading; the first step comes soon." : info.state === "queued" ? "This run starts when the one before it ends." : "This run has made no step."}</p><//>`}
+          : html`<${Card} title="Entropy"><p class="muted">${NO_STEP[info.state] ?? "This run has made no step."}</p><//>`}
       </div>
       <div class="column side">
         <${Completions} key=${name} name=${name} info=${info} newest=${newest} />

@@ -6,6 +6,7 @@ import { plus } from "./format.js";
 import { useNarrow } from "./store.js";
 
 const MARGIN = { left: 62, right: 8, top: 8, bottom: 40 };
+const SPREAD = 14; // pixels over which rollouts of equal advantage are spread
 const REACH = 22; // pixels around a dot in which a click means it
 
 /** Round numbers within a range. */
@@ -46,7 +47,11 @@ export function Scatter({ rollouts, chosen, onChoose, label }) {
   const [right, bottom] = [width - MARGIN.right, height - MARGIN.bottom];
   const x = (value) => MARGIN.left + ((value - xs[0]) / (xs[1] - xs[0])) * (right - MARGIN.left);
   const y = (value) => MARGIN.top + ((ys[1] - value) / (ys[1] - ys[0])) * (bottom - MARGIN.top);
-  const dots = rollouts.map((rollout) => ({ ...rollout, x: x(rollout.advantage + 0.016 * (xs[1] - xs[0]) * spread(rollout.index)), y: y(rollout.change ?? 0) }));
+  const dots = rollouts.map((rollout) => ({
+    ...rollout,
+    x: x(rollout.advantage) + SPREAD * spread(rollout.index),
+    y: y(rollout.change ?? 0),
+  }));
   const choose = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
     const away = (dot) => Math.hypot(dot.x - (event.clientX - box.left), dot.y - (event.clientY - box.top));
@@ -59,11 +64,15 @@ export function Scatter({ rollouts, chosen, onChoose, label }) {
       <svg width=${width} height=${height} role="img" aria-label=${label} onClick=${choose}>
         <rect class="raises" x=${MARGIN.left} y=${MARGIN.top} width=${right - MARGIN.left} height=${Math.max(0, y0 - MARGIN.top)} />
         <rect class="lowers" x=${MARGIN.left} y=${y0} width=${right - MARGIN.left} height=${Math.max(0, bottom - y0)} />
-        ${ticks(ys).map((value) => html`<line class="grid-line" x1=${MARGIN.left} x2=${right} y1=${y(value)} y2=${y(value)} /><text class="tick" x=${MARGIN.left - 8} y=${y(value) + 4} text-anchor="end">${plus(value)}</text>`)}
-        ${ticks(xs, narrow ? 4 : 7).map((value) => html`<text class="tick" x=${x(value)} y=${bottom + 18} text-anchor="middle">${plus(value)}</text>`)}
-        <line class="axis-line" x1=${MARGIN.left} x2=${right} y1=${y0} y2=${y0} /><line class="axis-line" x1=${x0} x2=${x0} y1=${MARGIN.top} y2=${bottom} />
-        <text class="tick" x=${(MARGIN.left + right) / 2} y=${height - 4} text-anchor="middle">advantage</text>
-        <text class="tick" transform=${`translate(12 ${(MARGIN.top + bottom) / 2}) rotate(-90)`} text-anchor="middle">predicted change of entropy</text>
+        ${ticks(ys).map((value) => html`
+          <line class="grid-line" x1=${MARGIN.left} x2=${right} y1=${y(value)} y2=${y(value)} />
+          <text x=${MARGIN.left - 8} y=${y(value) + 4} text-anchor="end">${plus(value)}</text>`)}
+        ${ticks(xs, narrow ? 4 : 7).map((value) => html`
+          <text x=${x(value)} y=${bottom + 18} text-anchor="middle">${plus(value)}</text>`)}
+        <line class="axis-line" x1=${MARGIN.left} x2=${right} y1=${y0} y2=${y0} />
+        <line class="axis-line" x1=${x0} x2=${x0} y1=${MARGIN.top} y2=${bottom} />
+        <text x=${(MARGIN.left + right) / 2} y=${height - 4} text-anchor="middle">advantage</text>
+        <text transform=${`translate(12 ${(MARGIN.top + bottom) / 2}) rotate(-90)`} text-anchor="middle">predicted change of entropy</text>
         ${dots.map((dot) => html`<${Dot} key=${dot.index} ...${dot} chosen=${dot.index === chosen} />`)}
         <${Corner} x=${MARGIN.left + 10} y=${MARGIN.top + 18} name="worse · raises" text=${narrow ? "" : "unlearning what it is sure of"} />
         <${Corner} end x=${right - 10} y=${MARGIN.top + 18} name="better · raises" text=${narrow ? "" : "learning a rare find"} />

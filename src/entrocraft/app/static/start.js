@@ -54,11 +54,12 @@ function Option({ option, value, onValue }) {
     return html`<label class="check"><input type="checkbox" checked=${given} onChange=${(event) => onValue(event.target.checked)} />
       <span>${name} <span class="faint">${said(summary)}</span></span></label>`;
   }
+  const take = (event) => onValue(event.target.value ? numberOrText(event.target.value) : undefined);
   return html`
     <${Field} label=${name} hint=${said(summary)}>${(id) =>
       typeof option.default === "number"
         ? html`<${NumberInput} id=${id} value=${given} step="any" onNumber=${onValue} />`
-        : html`<input id=${id} type="text" value=${given ?? ""} placeholder="default" onChange=${(event) => onValue(event.target.value ? numberOrText(event.target.value) : undefined)} />`}
+        : html`<input id=${id} type="text" value=${given ?? ""} placeholder="default" onChange=${take} />`}
     <//>`;
 }
 
@@ -76,6 +77,20 @@ function Options({ settings }) {
         <${Option} key=${method.name + option.name} option=${option} value=${values.options[option.name]} onValue=${choose(option.name)} />`)}</div>
     </details>`;
 }
+
+/** A whole number in a range. */
+const Whole = ({ label, value, least, most = Infinity, onNumber }) => html`
+  <${Field} label=${label}>${(id) => html`
+    <${NumberInput} id=${id} value=${value} min=${least} max=${most} step="1"
+      onNumber=${(number) => onNumber(Math.min(most, Math.max(least, Math.round(number))))} />`}<//>`;
+
+/** What stands in the way of a training, or comes before it. */
+const Before = ({ hello, training, queued }) => html`
+  ${!hello.can_train && html`<p class="small muted">${hello.why_not}</p>`}
+  ${training && !queued && html`
+    <p class="small muted"><a href=${address("run", training.name)}>${training.name}</a> is training; this one starts after it.</p>`}
+  ${queued && html`
+    <p class="small muted"><a href=${address("run", queued.name)}>${queued.name}</a> waits already; one run trains and one waits.</p>`}`;
 
 export function StartForm({ hello, runs, settings, curve }) {
   const { values, recipe, method, set, name } = settings;
@@ -111,10 +126,12 @@ export function StartForm({ hello, runs, settings, curve }) {
     set({ name: target.value });
   };
   const { prompts, rollouts } = recipe?.budget ?? {};
+  const size = prompts * rollouts;
+  const budget = size ? `${whole(values.steps * size)} rollouts in ${whole(values.steps)} steps of ${prompts} prompts × ${rollouts}. ` : "";
   return html`
     <${Card} title="Run" class="o3">
       <form class="stack" onSubmit=${submit}>
-        <${Select} label="Recipe" options=${hello.recipes.map((each) => [each.name, each.name])} value=${values.recipe} onChoose=${(each) => set({ recipe: each })} />
+        <${Select} label="Recipe" options=${named(hello.recipes)} value=${values.recipe} onChoose=${(each) => set({ recipe: each })} />
         ${recipe?.title !== recipe?.name && html`<p class="small muted about">${recipe.title}</p>`}
         <div class="pair">
           <${Select} label="Method" options=${named(hello.methods)} value=${values.method} onChoose=${(each) => set({ method: each, options: {} })} />
@@ -123,19 +140,19 @@ export function StartForm({ hello, runs, settings, curve }) {
         ${method.summary && html`<p class="small muted about">${said(method.summary)}</p>`}
         <${Options} settings=${settings} />
         <div class="pair">
-          <${Field} label="Steps">${(id) => html`<${NumberInput} id=${id} value=${values.steps} min="1" max=${hello.limits.steps} step="1" onNumber=${(steps) => set({ steps: Math.max(1, Math.round(steps)) })} />`}<//>
-          <${Field} label="Seed">${(id) => html`<${NumberInput} id=${id} value=${values.seed} min="0" step="1" onNumber=${(seed) => set({ seed: Math.max(0, Math.round(seed)) })} />`}<//>
+          <${Whole} label="Steps" value=${values.steps} least=${1} most=${hello.limits.steps} onNumber=${(steps) => set({ steps })} />
+          <${Whole} label="Seed" value=${values.seed} least=${0} onNumber=${(seed) => set({ seed })} />
         </div>
-        <${Field} label="Name">${(id) => html`<input id=${id} type="text" value=${name} autocomplete="off" spellcheck="false" required onInput=${nameIt} />`}<//>
-        <p class="small muted">${prompts && `${whole(values.steps * prompts * rollouts)} rollouts in ${whole(values.steps)} steps of ${prompts} prompts × ${rollouts}. `}Written to <span class="mono">${hello.folder}/${name}</span>.</p>
+        <${Field} label="Name">${(id) => html`
+          <input id=${id} type="text" value=${name} autocomplete="off" spellcheck="false" required onInput=${nameIt} />`}<//>
+        <p class="small muted">${budget}Written to <span class="mono">${hello.folder}/${name}</span>.</p>
         <div class="row">
-          <button type="submit" class="button strong grow" disabled=${busy || !hello.can_train || Boolean(queued)}>${training ? "Start after it" : "Start training"}</button>
+          <button type="submit" class="button strong grow" disabled=${busy || !hello.can_train || Boolean(queued)}>
+            ${training ? "Start after it" : "Start training"}</button>
           <button type="button" class="button" disabled=${busy || !hello.can_train} onClick=${() => send(true)}>Check only</button>
         </div>
         <div aria-live="polite">
-          ${!hello.can_train && html`<p class="small muted">${hello.why_not}</p>`}
-          ${training && !queued && html`<p class="small muted"><a href=${address("run", training.name)}>${training.name}</a> is training; this one starts after it.</p>`}
-          ${queued && html`<p class="small muted"><a href=${address("run", queued.name)}>${queued.name}</a> waits already; one run trains and one waits.</p>`}
+          <${Before} ...${{ hello, training, queued }} />
           ${busy && html`<p class="small muted">One moment…</p>`}
           ${answer?.message && html`<p class="note pre">${answer.message}</p>`}
         </div>

@@ -99,7 +99,8 @@ export function SteeringState({ steering, info }) {
   const waits = info.state === "running" ? "the run reads it before its next decision" : "the run reads it when it goes on";
   return html`
     <div role="status" class="steering-state">
-      ${written?.followed && html`<p class="note proposal"><b>Followed since step ${written.followed}.</b> Entropy answers over the steps that come, not at once.</p>`}
+      ${written?.followed && html`
+        <p class="note proposal"><b>Followed since step ${written.followed}.</b> Entropy answers over the steps that come, not at once.</p>`}
       ${written && !written.followed && html`<p class="note proposal"><b>Written at step ${written.at}</b>; ${waits}.</p>`}
     </div>
     ${problem && html`<${Problem}>${problem}<//>`}`;

@@ -1,6 +1,7 @@
 // Small components that every view uses.
 
 import { html, useEffect, useRef, useState } from "./vendor/vendor.js";
+import { address } from "./store.js";
 
 const ICONS = {
   draw: html`<path d="M3 8c6 0 6 9 18 9" /><circle cx="12" cy="13" r="2.6" />`,
@@ -14,7 +15,8 @@ const ICONS = {
   cross: html`<path d="M6 6l12 12M18 6 6 18" />`,
   before: html`<path d="m15 5-7 7 7 7" />`,
   next: html`<path d="m9 5 7 7-7 7" />`,
-  light: html`<circle cx="12" cy="12" r="4.2" /><path d="M12 2.8v2M12 19.2v2M2.8 12h2M19.2 12h2M5.5 5.5l1.4 1.4M17.1 17.1l1.4 1.4M18.5 5.5l-1.4 1.4M6.9 17.1l-1.4 1.4" />`,
+  light: html`<circle cx="12" cy="12" r="4.2" /><path d="M12 2.8v2M12 19.2v2M2.8 12h2M19.2 12h2" />
+    <path d="M5.5 5.5l1.4 1.4M17.1 17.1l1.4 1.4M18.5 5.5l-1.4 1.4M6.9 17.1l-1.4 1.4" />`,
   dark: html`<path d="M20 14.5A8.2 8.2 0 0 1 9.5 4 8.2 8.2 0 1 0 20 14.5Z" />`,
   system: html`<rect x="3" y="4.5" width="18" height="12.5" rx="2" /><path d="M9 20.5h6" />`,
 };
@@ -30,6 +32,13 @@ export const Card = ({ title, aside, tight, class: more = "", children, ...rest 
     ${title && html`<header class="head"><h2>${title}</h2>${aside}</header>`}
     <div class=${tight ? "" : "body"}>${children}</div>
   </section>`;
+
+/** What stands at the right of a card's title. */
+export const Aside = ({ children }) => html`<span class="grow"></span><span class="small muted">${children}</span>`;
+
+/** Links to files of runs: `files` are [run's path, text] pairs. */
+export const FileLinks = ({ title, files }) => html`
+  <p class="small muted files">${title}: ${files.map(([path, text], i) => html`${i ? ", " : ""}<a href=${`api/${path}`}>${text}</a>`)}</p>`;
 
 /** A row of buttons of which one is pressed. `options` are [value, text] pairs. */
 export const Choice = ({ label, options, value, onChoose, disabled = [], class: more = "" }) => html`
@@ -83,6 +92,10 @@ export const Tile = ({ title, value, unit, tone = "", children }) => html`
     <p class="detail">${children}</p></div>`;
 
 export const Empty = ({ title, children }) => html`<div class="empty"><h2>${title}</h2><p>${children}</p></div>`;
+
+/** What a view shows while there is no run. */
+export const NoRun = ({ title, children }) => html`
+  <${Empty} title=${title}>${children}<br /><a class="button strong" href=${address("draw")}>Draw a curve</a><//>`;
 
 /** What went wrong, said at once to those who cannot see it. */
 export const Problem = ({ children }) => html`<p class="problem" role="alert">${children}</p>`;
