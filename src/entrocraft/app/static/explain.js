@@ -78,8 +78,8 @@ function Quadrants({ quadrants }) {
     <ul class="quadrants">${quadrants.map(({ name, all, kept }) => html`
       <li key=${name}><span>${QUADRANTS[name] ?? name}</span>
         <span class="bars" aria-hidden="true"><${Bar} value=${all} class="all" /><${Bar} value=${kept} class="kept" /></span>
-        <span class="number">${signed(MILLI * (kept ?? 0), 1)} <span class="faint">of ${signed(MILLI * (all ?? 0), 1)}</span></span></li>`)}</ul>
-    <p class="small faint">10⁻³ nats per token and unit of step, predicted: what was kept, of what all would do.</p>`;
+        <span class="number">${signed(MILLI * (kept ?? 0), 1)} <span class="faint">all ${signed(MILLI * (all ?? 0), 1)}</span></span></li>`)}</ul>
+    <p class="small faint">10⁻³ nats per token and unit of step, predicted: what was kept does, beside what all would have done.</p>`;
 }
 
 /** Tokens tinted by what learning from each would do to entropy. */
@@ -129,7 +129,7 @@ function WholeRun({ name }) {
 
 const Legend = () => html`
   <span class="grow"></span><${Key} tone="good" mark="dot">better than its group<//><${Key} tone="bad" mark="dot">worse<//>
-  <${Key} tone="none" mark="ring">left out<//>`;
+  <${Key} tone="none" mark="half">kept in part<//><${Key} tone="none" mark="ring">left out<//>`;
 
 function Step({ name, info, series, number }) {
   const [page, setPage] = useState(0);

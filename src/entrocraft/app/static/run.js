@@ -39,9 +39,12 @@ function Actions({ name, info, steering, reload }) {
   return html`
     <div class="row actions">
       ${running && info.steps && html`<button type="button" class="button accent"
-        aria-pressed=${String(Boolean(steering.drawing))} disabled=${!info.steerable || !info.curve} title=${info.why_not_steerable ?? undefined} onClick=${steering.drawing ? steering.discard : steering.begin}>Bend the curve</button>`}
+        aria-pressed=${String(Boolean(steering.drawing))} disabled=${!info.steerable || !info.curve}
+        title=${info.why_not_steerable ?? undefined} onClick=${steering.drawing ? steering.discard : steering.begin}>
+        Bend the curve</button>`}
       ${stoppable && !asked?.stop && html`<button type="button" class="button danger" onClick=${() => stop(false)}>${upTo}</button>`}
-      ${stoppable && asked?.stop && !asked.now && html`<button type="button" class="button danger" onClick=${() => stop(true)}>Stop at once</button>`}
+      ${stoppable && asked?.stop && !asked.now && html`
+        <button type="button" class="button danger" onClick=${() => stop(true)}>Stop at once</button>`}
       ${["stopped", "failed"].includes(info.state) && html`<button type="button" class="button strong" disabled=${asked?.resume}
         onClick=${() => send("/resume", {}, () => ({ resume: true }))}>Go on from step ${info.checkpoints.at(-1) ?? 0}</button>`}
     </div>
