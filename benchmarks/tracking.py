@@ -410,8 +410,8 @@ def overview(curves, shown):
         if not rows:
             continue
         cells = [
-            "-" if row["mean_error"] is None else shown([value and 1000 * value for value in row["mean_error"]], 0)
-            for row in rows
+            shown([value and 1000 * value for value in rules[rule]["mean_error"]], 0) if rule in rules else "-"
+            for rules in curves.values()
         ]
         means = [100 * statistics.fmean(row[name][0] for row in rows) for name in ("in_band", "kept")]
         text += f"| `{rule}` | {' | '.join(cells)} | {' | '.join(f'{mean:.0f}' for mean in means)} |\n"

@@ -161,7 +161,7 @@ def test_method_token_masks_tokens_and_says_what_it_kept(make_trainer):
     [
         (GRPOTrainer, {}, {}, "token"),
         (GRPOTrainer, {"importance_sampling_level": "sequence", "loss_type": "grpo"}, {}, "budget"),
-        (GRPOTrainer, {}, {"visitation": True}, "token"),
+        (GRPOTrainer, {}, {"visitation": True}, "budget"),
         (RLOOTrainer, {}, {}, "budget"),
         (GRPOTrainer, {}, {"method": "advantage"}, "advantage"),
     ],

@@ -36,7 +36,7 @@ def test_a_curve_is_drawn_as_everywhere(compose, overrides, curve):
     ("overrides", "method"),
     [
         ([], "token"),
-        (["+entrocraft.visitation=true"], "token"),
+        (["+entrocraft.visitation=true"], "budget"),
         ([f"{ACTOR}.policy_loss.loss_mode=gspo"], "budget"),
         ([f"{ACTOR}.policy_loss.loss_mode=clip_cov"], "budget"),
         (["+entrocraft.method=advantage"], "advantage"),

@@ -11,6 +11,8 @@ from entrocraft.errors import InvalidValueError
 
 PREFERRED = ("token", "budget", "predicted")
 """Methods that may be the default, the best first."""
+BETTER_WITH = {"visitation": "budget"}
+"""By option: the method that is better with it, as measured (docs/control.md, the hard case)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +56,11 @@ def default_method(capabilities: Capabilities | None = None, options: Collection
 
     Example:
         >>> default_method(), default_method(options=["visitation"])
-        ('token', 'token')
+        ('token', 'budget')
     """
-    candidates = [name for name in PREFERRED if capabilities is None or _fits(METHODS[name](), capabilities)] or [
-        *PREFERRED
-    ]
+    preferred = [*(BETTER_WITH[option] for option in options if option in BETTER_WITH), *PREFERRED]
+    fitting = [name for name in preferred if capabilities is None or _fits(METHODS[name](), capabilities)]
+    candidates = fitting or preferred
     having = [name for name in candidates if set(options) <= signature(METHODS[name]).parameters.keys()]
     return (having or candidates)[0]
 

@@ -42,6 +42,7 @@ class NoMethod:
         {"rule": "budget", "min_kept": 0.2, "visitation": True},
         {"method": "rejection", "rule": "budget", "min_kept": 0.2, "visitation": True},
         {"method": {"name": "budget", "min_kept": 0.2}, "visitation": True},
+        {"min_kept": 0.2, "visitation": True},  # better with it than the default
     ],
 )
 def test_a_method_and_its_options_may_be_written_in_many_ways(settings):
@@ -203,7 +204,7 @@ def test_an_engine_refuses_what_it_cannot_do_by_name_with_the_reason():
         (None, (), "token"),
         (engine(), (), "token"),
         (engine(without=["tokens"]), (), "budget"),
-        (engine(), ("visitation",), "token"),
+        (engine(), ("visitation",), "budget"),
         (engine(blind_to=["fresh_entropy"]), (), "predicted"),
         # A person is told what to change, where another method would not do what was asked for.
         (engine(blind_to=["change"]), (), "token"),
