@@ -37,6 +37,8 @@ def status_of(error: Exception) -> int:
             return 409
         case EntrocraftError():
             return 422
+        case OSError():  # a full disk, a folder that cannot be written to
+            return 409
     return 500
 
 

@@ -6,6 +6,7 @@ out steps that it has.
 """
 
 import asyncio
+import logging
 import secrets
 import threading
 import time
@@ -25,6 +26,8 @@ from entrocraft.app.recorded import RecordedRun
 from entrocraft.app.series import default_keys
 from entrocraft.app.steps import groups_of
 from entrocraft.errors import EntrocraftError
+
+_logger = logging.getLogger(__name__)
 
 TICK = 0.25
 """Seconds between looks at the files: at most four events of a kind a second."""
@@ -153,8 +156,11 @@ class Events:
         while True:
             await asyncio.sleep(TICK)
             before = self.log.last
-            self._launcher.poll()
-            await run_in_threadpool(self._look)
+            try:
+                self._launcher.poll()
+                await run_in_threadpool(self._look)
+            except Exception:  # of one look: the end of a training must be noticed all the same
+                _logger.exception("the page could not look at its runs, and looks again")
             if self.log.last > before:
                 self._wake()
 

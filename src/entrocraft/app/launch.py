@@ -17,7 +17,7 @@ from pathlib import Path
 from entrocraft.app.errors import ConflictError
 from entrocraft.app.library import Library
 from entrocraft.app.recorded import Standing, State
-from entrocraft.errors import InvalidValueError
+from entrocraft.errors import InvalidValueError, os_error_line
 from entrocraft.study.child import Child
 
 NAME = "[a-z0-9][a-z0-9._-]{0,63}"
@@ -150,7 +150,10 @@ class Launcher:
         self._library.forget_if_there(training.name)
         waiting, self._waiting = self._waiting, None
         if waiting is not None:
-            self._begin(waiting)
+            try:
+                self._begin(waiting)
+            except OSError as error:
+                self._expect(waiting, "failed", os_error_line(error))
 
     @staticmethod
     def _press(training: Training, child: Child) -> None:

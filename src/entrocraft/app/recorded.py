@@ -64,6 +64,9 @@ class RecordedRun:
     def update(self) -> None:
         """Take in what was added to the run's files."""
         with self.lock:
+            file = _rollouts_file(self.directory.path)
+            if file != self.rollouts.path:  # which only now was made
+                self.rollouts = RolloutIndex(file)
             self.rollouts.update()
             self.book.update()
 

@@ -20,7 +20,7 @@ class RolloutIndex:
     """
 
     def __init__(self, path: Path):
-        self._path = path
+        self.path = path
         self._follower = LineFollower(path, _step_of)
         self._times_begun = 0
         self._offsets: dict[int, int] = {}
@@ -57,7 +57,7 @@ class RolloutIndex:
         offset = self._offsets.get(step)
         if offset is None:
             return None
-        with open_regular(self._path) as file:
+        with open_regular(self.path) as file:
             file.seek(offset)
             raw = file.readline()
         try:
@@ -65,7 +65,7 @@ class RolloutIndex:
         except (ValueError, RecursionError):
             line = None
         if not isinstance(line, dict) or line.get("step") != step:
-            raise RunDirectoryError(f"{self._path.name}: the line of step {step} is damaged")
+            raise RunDirectoryError(f"{self.path.name}: the line of step {step} is damaged")
         return line
 
 

@@ -73,7 +73,7 @@ class Routes:
             Route("/api/runs/{run}/resume", self.resume, methods=["POST"]),
             Route("/api/runs/{run}/curve", self.steer, methods=["PUT"]),
         ]
-        handled: dict[Any, Any] = dict.fromkeys((EntrocraftError, HTTPException, Refusal, Exception), mistake)
+        handled: dict[Any, Any] = dict.fromkeys((EntrocraftError, OSError, HTTPException, Refusal, Exception), mistake)
         return Starlette(routes=routes, exception_handlers=handled, **options)
 
     async def page(self, request: Request) -> Response:

@@ -283,6 +283,29 @@ def test_a_run_that_nobody_looks_at_is_followed_no_longer(events, make_run, monk
     scenario(events, play)
 
 
+def test_one_look_that_goes_wrong_is_not_the_last(events, make_run, monkeypatch, caplog):
+    run, poll, times = make_run(lines=[step_line(1)], why=None), events._launcher.poll, []
+
+    def goes_wrong_once():
+        times.append(1)
+        if len(times) == 2:
+            raise OSError("a full disk")
+        poll()
+
+    monkeypatch.setattr(events._launcher, "poll", goes_wrong_once)
+
+    async def play():
+        viewer = Viewer(events, ["one"])
+        await viewer.until(lambda event, data: event == "runs")
+        await asyncio.sleep(3 * TICK)
+        run.append_metrics(step_line(2))
+        await viewer.until(is_step(2))
+        await viewer.close()
+
+    scenario(events, play)
+    assert "a full disk" in caplog.text
+
+
 def test_the_log_is_bounded_and_says_what_it_lost(monkeypatch):
     monkeypatch.setattr("entrocraft.app.events._MOST_FRAMES", 3)
     log = Log("boot")

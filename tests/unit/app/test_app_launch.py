@@ -147,6 +147,19 @@ def _is_alive(pid):
         return False
 
 
+def test_what_waited_and_cannot_be_started_is_said(launcher, library, monkeypatch):
+    launcher.start("a", [SLEEPS])
+    launcher.start("b", [SLEEPS])
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device", "b.log")
+
+    monkeypatch.setattr(launch, "Child", full)
+    launcher.stop("a", now=False)
+    wait_for_end(launcher, "a")
+    assert launcher.live is None and state_of(library, "b") == ("failed", "b.log: No space left on device")
+
+
 def test_what_waits_can_be_taken_back(launcher, library):
     launcher.start("a", [SLEEPS])
     launcher.start("b", [SLEEPS])

@@ -5,7 +5,7 @@ import sys
 import time
 
 import pytest
-from support.page import CONFIG, step_line
+from support.page import CONFIG, rollout_line, step_line
 
 from entrocraft.app.happenings import evaluated, happenings
 from entrocraft.app.overview import overview
@@ -86,6 +86,20 @@ def test_a_run_of_verl_goes_on_as_long_as_lines_come(tmp_path):
     os.utime(file, (1.0, 1.0))
     assert run.standing().state == "done"
     assert "verl" in run.why_not_steerable()
+
+
+def test_rollouts_of_verl_are_found_where_verl_saves(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1, "data": {"entrocraft/entropy": 0.5}}) + "\n")
+    run = RecordedRun(tmp_path)
+    run.update()
+    assert run.rollouts.steps == []
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "rollouts.jsonl").write_text(json.dumps(rollout_line(1)) + "\n")
+    run.update()
+    assert run.rollouts.steps == [1]
+    found = overview("one", run)
+    assert (found["engine"], found["config"], found["steps"], found["curve"]) == ("verl", None, None, None)
+    assert found["rollout_steps"] == [1] and found["step"] == 1
 
 
 @pytest.mark.parametrize(

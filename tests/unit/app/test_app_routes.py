@@ -260,6 +260,16 @@ def test_what_may_not_be_started_starts_nothing(client, make_run, tmp_path, body
     assert [path.name for path in (tmp_path / "runs").iterdir()] == ["one"]
 
 
+def test_a_folder_that_cannot_be_written_to_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    server = Server(Settings(port=0, folder=tmp_path / "file" / "runs", has_token=False))
+    with TestClient(server.application, base_url="http://127.0.0.1") as client:
+        body = {"recipe": "countdown", "name": "new", "curve": {"text": "0.5"}}
+        answer = client.post("/api/runs", json=body, headers={"Origin": "http://127.0.0.1"})
+        assert answer.status_code == 409 and answer.json()["message"].endswith("Not a directory")
+    server.close()
+
+
 @pytest.mark.parametrize(("why", "status"), [("completed", 409), (None, 409)])
 def test_what_is_done_or_runs_does_not_go_on(client, make_run, why, status):
     make_run("one", why=why)
