@@ -55,7 +55,7 @@ def draw_a_curve(page: Page) -> None:
             steps.nth(index).fill(str(step))
             steps.nth(index).press("Tab")
     targets.nth(2).focus()
-    page.locator("main").focus()
+    page.evaluate("document.activeElement.blur(); scrollTo(0, 0)")
 
 
 def bend(page: Page) -> None:
@@ -68,10 +68,41 @@ def bend(page: Page) -> None:
         page.keyboard.press("PageUp")
 
 
+def take_stills(browser: Browser, address: str, output: Path, scheme: str) -> None:
+    """Take the pictures for which nothing needs to train."""
+    page = opened(browser, address, "draw", scheme)
+    draw_a_curve(page)
+    page.get_by_label("behind it").select_option("grpo")
+    page.wait_for_timeout(400)
+    save(page, output / f"draw-{scheme}.png")
+    save(opened(browser, address, "compare/entrocraft,grpo", scheme), output / f"compare-{scheme}.png")
+    save(opened(browser, address, "explain/entrocraft/41", scheme), output / f"explain-{scheme}.png")
+
+
+def take_live(browser: Browser, address: str, output: Path) -> None:
+    """Start a training, bend it while it is looked at, and see it followed."""
+    page = opened(browser, address, "draw", "light")
+    page.get_by_label("Name").fill("bent")
+    page.get_by_role("button", name="Start training").click()
+    made = "least => Number(document.querySelector('.run-head b')?.innerText) >= least"
+    page.wait_for_function(made, arg=SHOWN_AT, timeout=30 * STEP_MS)
+    for scheme in ("light", "dark"):
+        page = opened(browser, address, "run/bent", scheme)
+        bend(page)
+        page.wait_for_timeout(500)
+        save(page, output / f"run-{scheme}.png")
+    save(opened(browser, address, "run/bent", "dark", PHONE), output / "run-phone-dark.png")
+    page.get_by_role("button", name="Apply").click()
+    followed = page.get_by_text(re.compile("Followed since step"))
+    followed.wait_for(timeout=STEP_MS)
+    click.echo(followed.inner_text())
+
+
 @click.command(help=__doc__)
 @click.argument("output", type=click.Path(path_type=Path))
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("runs/page"), help="Where the runs are.")
-def main(output: Path, folder: Path) -> None:
+@click.option("--live/--no-live", default=True, help="Whether to start the training that is bent.")
+def main(output: Path, folder: Path, live: bool) -> None:
     """Train, open, and take the pictures."""
     output.mkdir(parents=True, exist_ok=True)
     for name, overrides in {"grpo": ["control=null"], "entrocraft": []}.items():
@@ -79,28 +110,9 @@ def main(output: Path, folder: Path) -> None:
             train(RECIPE, folder / name, *overrides, seconds=3600)
     with chromium() as browser, served(folder) as address:
         for scheme in ("light", "dark"):
-            page = opened(browser, address, "draw", scheme)
-            draw_a_curve(page)
-            page.get_by_label("behind it").select_option("grpo")
-            page.wait_for_timeout(400)
-            save(page, output / f"draw-{scheme}.png")
-            save(opened(browser, address, "compare/entrocraft,grpo", scheme), output / f"compare-{scheme}.png")
-            save(opened(browser, address, "explain/entrocraft/41", scheme), output / f"explain-{scheme}.png")
-        page = opened(browser, address, "draw", "light")
-        page.get_by_label("Name").fill("bent")
-        page.get_by_role("button", name="Start training").click()
-        page.wait_for_function(
-            f"Number(document.querySelector('.run-head b')?.innerText) >= {SHOWN_AT}", timeout=30 * STEP_MS
-        )
-        for scheme in ("light", "dark"):
-            page = opened(browser, address, "run/bent", scheme)
-            bend(page)
-            page.wait_for_timeout(500)
-            save(page, output / f"run-{scheme}.png")
-        save(opened(browser, address, "run/bent", "dark", PHONE), output / "run-phone-dark.png")
-        page.get_by_role("button", name="Apply").click()
-        page.get_by_text(re.compile("Followed since step")).wait_for(timeout=STEP_MS)
-        click.echo(page.get_by_text(re.compile("Followed since step")).inner_text())
+            take_stills(browser, address, output, scheme)
+        if live:
+            take_live(browser, address, output)
 
 
 if __name__ == "__main__":

@@ -137,7 +137,7 @@ function TextCard({ answer, history, steps, initial }) {
   const choice = html`<${Choice} label="Format" options=${formats} value=${format} onChoose=${setFormat} />`;
   return html`
     <${Card} title="The same curve as" aside=${choice} class="o6">
-      <pre class="code" tabindex="0" aria-label=${`The curve as ${FORMATS[format][0]}`}>${text}</pre>
+      <pre class="code folded" tabindex="0" aria-label=${`The curve as ${FORMATS[format][0]}`}>${text}</pre>
       <div class="row">
         <${CopyButton} text=${() => text} />
         <button type="button" class="button" onClick=${download}>Download</button>

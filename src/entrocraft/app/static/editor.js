@@ -101,7 +101,7 @@ export function KnotTable({ history, steps, selected, onSelect }) {
                 <td>${percent(at)}</td>
                 <td><${NumberInput} label=${`Step of ${title.toLowerCase()} ${index + 1}`} value=${Math.round(at * steps)} min="0" max=${steps}
                   disabled=${index === 0} onNumber=${(step) => take(name, knots, index, [step / steps, value])} /></td>
-                <td><${NumberInput} label=${`Target of ${title.toLowerCase()} ${index + 1}`} value=${value} digits=${digits} min="0" step="0.005"
+                <td><${NumberInput} label=${`Target of ${title.toLowerCase()} ${index + 1}`} value=${value} digits=${digits} min="0" step="0.001"
                   onNumber=${(target) => take(name, knots, index, [at, target])} /></td>
                 <td><button type="button" class="plain" aria-label=${`Remove ${title.toLowerCase()} ${index + 1}`}
                   disabled=${index === 0 || knots.length <= 2}

@@ -138,8 +138,9 @@ function Step({ name, info, series, number }) {
   const rollouts = useMemo(() => (step ? rolloutsOf(step) : []), [step]);
   useEffect(() => setPage(0), [name, number]);
   const withText = useMemo(() => new Map(step?.groups.flatMap((group) => group.rollouts.map((text) => [text.index, { group, text }]))), [step]);
-  const first = [...withText.keys()][0] ?? 0;
-  const rollout = rollouts[chosen ?? first] ?? rollouts[0];
+  const moves = (rollout) => Math.abs(rollout.change ?? rollout.advantage);
+  const telling = rollouts.filter(({ index }) => withText.has(index)).toSorted((a, b) => moves(b) - moves(a))[0];
+  const rollout = rollouts[chosen] ?? telling ?? rollouts[0];
   const out = rollouts.filter(({ verdict }) => verdict === "left out").length;
   const near = info.rollout_steps.toSorted((a, b) => Math.abs(a - number) - Math.abs(b - number))[0];
   return html`
