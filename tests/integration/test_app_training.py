@@ -190,3 +190,26 @@ def test_stopped_at_once_a_training_ends_amid_its_step(page, tmp_path):
     wait_until_gone(tmp_path / "runs" / "live")
     assert page.client.post("api/runs/live/resume", json={}).status_code == 202
     page.wait(lambda: page.asked()["live"], "a second start")
+
+
+@pytest.mark.parametrize(
+    "train",
+    [
+        {},
+        {"micro_batch_size": 8},
+        {"micro_batch_size": 8, "trl": {"steps_per_generation": 6}},
+        {"micro_batch_size": 16, "trl": {"generation_batch_size": 96, "num_iterations": 2}},
+        {"trl": {"num_iterations": 3}},
+    ],
+)
+def test_a_stop_comes_where_the_trainers_own_plan_says(train, tmp_path):
+    """The page computes it without the trainer, which it must not load."""
+    from entrocraft.app.recorded import steps_between_checkpoints
+    from entrocraft.config import parse_config
+    from entrocraft.runs import RunDirectory
+    from entrocraft.training import plan_run
+
+    settings = {"steps": 60, "prompts_per_step": 8, "rollouts_per_prompt": 4, "save_every": 60} | train
+    config = parse_config({"train": settings, "task": {"num_problems": 64}, "eval": {"num_problems": 2}})
+    plan = plan_run(config, RunDirectory(tmp_path))
+    assert steps_between_checkpoints(config.to_dict()["train"]) == plan.steps_between_checkpoints

@@ -196,7 +196,7 @@ class RecordedRun:
         """The step that a stop would come after; None if it does not run or that is not known."""
         if self.total_steps is None or self.standing().state != "running":
             return None
-        every = _steps_between_checkpoints(self._train)
+        every = steps_between_checkpoints(self._train)
         return min(self.total_steps, (self.book.last_step // every + 1) * every)
 
     # ---- curve --------------------------------------------------------------------------------------
@@ -250,7 +250,7 @@ def _rollouts_file(path: Path) -> Path:
     return of_verl if of_verl.exists() and not ours.exists() else ours
 
 
-def _steps_between_checkpoints(train: Mapping[str, Any]) -> int:
+def steps_between_checkpoints(train: Mapping[str, Any]) -> int:
     """Return the optimizer steps after which a batch of rollouts is used up, as `training.plan` has it."""
     rollouts = train.get("prompts_per_step", 64) * train.get("rollouts_per_prompt", 8)
     micro_batch = train.get("micro_batch_size") or rollouts

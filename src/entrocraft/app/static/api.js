@@ -1,7 +1,7 @@
 // Requests to the server. Addresses are relative to the page's own, so that a path prefix changes nothing.
 
 /** What the server refused, with its own sentence. */
-export class Refusal extends Error {
+class Refusal extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;

@@ -67,6 +67,7 @@ function Page() {
   }, []);
   useEffect(() => {
     document.title = `${TITLES[view]} · entrocraft`;
+    if (view === "draw" && hello) get("hello").then((answer) => update({ hello: answer }), () => {}); // a run may have measured the start
   }, [view]);
   if (problem?.status === 401) {
     return html`<main><${Empty} title="This page needs its key">Open the address that <code>entrocraft app</code> printed, with its token;

@@ -12,7 +12,7 @@ const ROWS_SPOKEN = 25;
 const STEPS_APART = [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5].map((power) => n * 10 ** power)).sort((a, b) => a - b);
 
 /** The colour that a CSS variable has now, as a canvas takes it. */
-export function colour(variable) {
+function colour(variable) {
   const probe = document.createElement("i");
   probe.style.color = `var(--${variable})`;
   document.body.append(probe);

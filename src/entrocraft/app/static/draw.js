@@ -171,7 +171,7 @@ export function Draw({ hello }) {
   const one = start && (curve.unit === "initial" ? start.value : 1);
   const shownStart = start && {
     value: start.value / one, low: start.low / one, high: start.high / one,
-    text: `starts at ${fixed(start.value)} ± ${fixed((start.high - start.low) / 2)} nats`,
+    text: `${start.source} started at ${fixed(start.value)} ± ${fixed((start.high - start.low) / 2)} nats`,
   };
   const editor = { history, steps, selected, onSelect: setSelected };
   return html`

@@ -8,7 +8,7 @@ const MOST_STEPS = 4000; // then the server's summary is smaller and says as muc
 const NOTHING = { info: null, series: null, newest: null, steering: null, lastLines: null, problem: null };
 
 /** One table of steps from two; where both know a step, `news` counts. */
-export function merged(known, news) {
+function merged(known, news) {
   if (!known || !news?.step.length) return known ?? news;
   if (!news.step.length) return known;
   const [first, last] = [news.step[0], news.step.at(-1)];
