@@ -17,10 +17,11 @@ function proposalFor(info) {
   const coming = own.filter(([at]) => at > now + 1 / steps);
   const free = coming.length >= LEAST_FREE ? coming : [1, 2, 3].map((part) => now + ((1 - now) * part) / 3).map((at) => [at, target(at)]);
   const whole = ([at, value]) => [Number((Math.round(at * steps) / steps).toFixed(4)), Number(value.toFixed(4))];
+  const apart = ([at], i, all) => i === 0 || at > all[i - 1][0]; // near the end, several may fall onto one step
   const started = [[0, target(0)], ...own.filter(([at]) => at > 0 && at < now - 1 / steps)];
   return {
     text: null, family: "drawn", lower: null, upper: null,
-    knots: [...(now > 1 / steps ? started : []), [now > 1 / steps ? now : 0, target(now)], ...free].map(whole),
+    knots: [...(now > 1 / steps ? started : []), [now > 1 / steps ? now : 0, target(now)], ...free].map(whole).filter(apart),
     kind: coming.length >= LEAST_FREE && info.kind ? info.kind : "monotone",
     unit: "nats",
     width: Number(((info.width ?? 0) * factor || curve.upper[0] - curve.lower[0]).toFixed(4)),
