@@ -21,7 +21,12 @@ def replacing(file: Path) -> Iterator[Path]:
     """Give the path of a temporary file that takes the place of `file` at the end, or goes if anything fails.
 
     The temporary file has the ending of `file`, and its folder is made.
+
+    Raises:
+        InvalidValueError: What is there is no file, but a folder, a device or a pipe, whose place nothing may take.
     """
+    if file.exists() and not file.is_file():
+        raise InvalidValueError(f"cannot write {file}: expected the name of a file, and it is {_no_file(file)}")
     with making(file.parent):
         temporary = file.with_name(f".{uuid.uuid4().hex}{file.suffix}")  # two writers, two files
         try:
@@ -83,8 +88,7 @@ def open_regular(file: Path) -> BinaryIO:
         OSError: It cannot be read.
     """
     if not stat.S_ISREG(os.stat(file).st_mode):
-        kind = "a folder" if file.is_dir() else "a pipe or a device"
-        raise InvalidValueError(f"cannot read {file}: expected a file, and it is {kind}")
+        raise InvalidValueError(f"cannot read {file}: expected a file, and it is {_no_file(file)}")
     return file.open("rb")
 
 
@@ -100,6 +104,11 @@ def read_regular(file: Path, most_bytes: int) -> bytes:
     if len(content) > most_bytes:
         raise InvalidValueError(f"cannot read {file}: expected {most_bytes:,} bytes at most, and it is larger")
     return content
+
+
+def _no_file(path: Path) -> str:
+    """Return in words what a path is that names no file."""
+    return "a folder" if path.is_dir() else "a pipe or a device"
 
 
 def _about(error: OSError, file: Path) -> OSError:

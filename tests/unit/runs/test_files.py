@@ -47,3 +47,13 @@ def test_only_files_of_a_reasonable_size_are_read(tmp_path):
     for path, kind in ((tmp_path / "pipe", "a pipe"), ("/dev/zero", "a device"), (tmp_path, "a folder")):
         with pytest.raises(InvalidValueError, match=kind):
             read_regular(type(tmp_path)(path), 4)
+
+
+def test_what_is_no_file_is_refused_and_stays(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    for name, kind in (("pipe", "a pipe or a device"), ("link", "a pipe or a device"), ("folder", "a folder")):
+        with pytest.raises(InvalidValueError, match=f"cannot write .*{name}: .* it is {kind}"):
+            write_text(tmp_path / name, "text")
+    assert (tmp_path / "pipe").is_fifo() and sorted(os.listdir(tmp_path)) == ["folder", "link", "pipe"]
