@@ -32,7 +32,10 @@ export function spoken(curve) {
 export const replaced = (knots, index, knot) => knots.map((each, i) => (i === index ? knot : each));
 export const without = (knots, index) => knots.filter((_, i) => i !== index);
 
-const tidy = (value) => Number(value.toFixed(4));
+export const tidy = (value) => Number(value.toFixed(4));
+
+/** A whole step as a fraction of the run, of as few digits as tell it from the next one. */
+export const fractionOf = (step, steps) => Number((step / steps).toFixed(steps > 1000 ? 6 : 4));
 
 /** A knot at a whole step between its neighbours, with a value that is not negative. */
 export function allowed(knots, index, [at, value], steps, earliest = 0) {
@@ -40,7 +43,7 @@ export function allowed(knots, index, [at, value], steps, earliest = 0) {
   const from = index === 0 ? 0 : Math.max(earliest, knots[index - 1][0]) + one;
   const to = index === 0 ? 0 : index === knots.length - 1 ? 1 : knots[index + 1][0] - one;
   const step = Math.round(Math.min(Math.max(at, from), Math.max(from, to)) * steps);
-  return [tidy(step / steps), tidy(Math.max(0, value))];
+  return [fractionOf(step, steps), tidy(Math.max(0, value))];
 }
 
 /** Where another knot fits best: the middle of the widest gap, or of the one after `index`. */

@@ -2,7 +2,7 @@
 
 import { html, useEffect, useState } from "./vendor/vendor.js";
 import { get, post, runPath } from "./api.js";
-import { hasEdges, inUnit, PACES, UNITS, useDrawn, useHistory } from "./curve.js";
+import { hasEdges, inUnit, PACES, tidy, UNITS, useDrawn, useHistory } from "./curve.js";
 import { Editor, editing, KeyHelp, KnotTable, Toolbar } from "./editor.js";
 import { fixed } from "./format.js";
 import { StartForm, useSettings } from "./start.js";
@@ -75,7 +75,7 @@ function ShapeCard({ hello, history, answer, start }) {
       const middle = curve.upper.map(([at, value], i) => [at, (value + (curve.lower[i]?.[1] ?? value)) / 2]);
       return history.change({ ...curve, lower: null, upper: null, knots: middle });
     }
-    const moved = (by) => curve.knots.map(([at, value]) => [at, Number(Math.max(0, value + by).toFixed(4))]);
+    const moved = (by) => curve.knots.map(([at, value]) => [at, tidy(Math.max(0, value + by))]);
     return history.change({ ...curve, text: null, family: "drawn", upper: moved(curve.width / 2), lower: moved(-curve.width / 2) });
   };
   return html`

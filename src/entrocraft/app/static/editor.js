@@ -2,7 +2,7 @@
 
 import { html, useMemo, useRef, useState } from "./vendor/vendor.js";
 import { Chart, rangeOf, standing, stepRange, valuesOf } from "./chart.js";
-import { allowed, hasEdges, linesOf, replaced, UNITS } from "./curve.js";
+import { allowed, hasEdges, linesOf, replaced, tidy, UNITS } from "./curve.js";
 import { fixed, percent } from "./format.js";
 import { addKnot, Knots, removeKnot } from "./knots.js";
 import { Choice, IconButton, Icon, NumberInput } from "./ui.js";
@@ -15,7 +15,7 @@ export function editing(history) {
   const drawn = { text: null, family: "drawn" };
   return {
     onChange: (name, knots, tag) => history.change((curve) => ({ ...curve, ...drawn, [name]: knots }), tag),
-    onWidth: (width) => history.change((curve) => ({ ...curve, width: Number(Math.max(0, width).toFixed(4)) }), "width"),
+    onWidth: (width) => history.change((curve) => ({ ...curve, width: tidy(Math.max(0, width)) }), "width"),
     onKind: (kind) => history.change((curve) => ({ ...curve, ...drawn, kind })),
   };
 }

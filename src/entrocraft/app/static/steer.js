@@ -2,7 +2,7 @@
 
 import { html, useEffect, useMemo, useState } from "./vendor/vendor.js";
 import { put, runPath } from "./api.js";
-import { hasEdges, linesOf, spoken, useDrawn, useHistory } from "./curve.js";
+import { fractionOf, linesOf, spoken, tidy, useDrawn, useHistory } from "./curve.js";
 import { Problem } from "./ui.js";
 
 const LEAST_FREE = 3;
@@ -16,7 +16,7 @@ function proposalFor(info) {
   const own = (info.knots ?? []).map(([at, value]) => [at, value * factor]);
   const coming = own.filter(([at]) => at > now + 1 / steps);
   const free = coming.length >= LEAST_FREE ? coming : [1, 2, 3].map((part) => now + ((1 - now) * part) / 3).map((at) => [at, target(at)]);
-  const whole = ([at, value]) => [Number((Math.round(at * steps) / steps).toFixed(4)), Number(value.toFixed(4))];
+  const whole = ([at, value]) => [fractionOf(Math.round(at * steps), steps), tidy(value)];
   const apart = ([at], i, all) => i === 0 || at > all[i - 1][0]; // near the end, several may fall onto one step
   const started = [[0, target(0)], ...own.filter(([at]) => at > 0 && at < now - 1 / steps)];
   return {
@@ -24,7 +24,7 @@ function proposalFor(info) {
     knots: [...(now > 1 / steps ? started : []), [now > 1 / steps ? now : 0, target(now)], ...free].map(whole).filter(apart),
     kind: coming.length >= LEAST_FREE && info.kind ? info.kind : "monotone",
     unit: "nats",
-    width: Number(((info.width ?? 0) * factor || curve.upper[0] - curve.lower[0]).toFixed(4)),
+    width: tidy((info.width ?? 0) * factor || curve.upper[0] - curve.lower[0]),
   };
 }
 
@@ -80,7 +80,7 @@ export function useProposal(first, info) {
       ],
     };
   }, [answer, info.step]);
-  return { history, selected, select, answer, problem, table, lines: linesOf(history.now), edges: hasEdges(history.now) };
+  return { history, selected, select, answer, problem, table, lines: linesOf(history.now) };
 }
 
 /** What may be done with the proposal. */
