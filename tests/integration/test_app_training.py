@@ -30,10 +30,11 @@ class Page:
     """A server with a browser's rights, that remembers all events of one run."""
 
     def __init__(self, folder):
-        recipe = folder / "tiny.yaml"
+        recipe, slow = folder / "tiny.yaml", folder / "slow.yaml"
         recipe.write_text(RECIPE)
+        slow.write_text(RECIPE.replace("prompts_per_step: 8", "prompts_per_step: 64"))
         self.process = subprocess.Popen(
-            [*APP, str(recipe), "--folder", str(folder / "runs")],
+            [*APP, str(recipe), str(slow), "--folder", str(folder / "runs")],
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | {"XDG_STATE_HOME": str(folder / "state"), "OMP_NUM_THREADS": "1"},
@@ -171,11 +172,23 @@ def test_a_training_is_started_bent_stopped_gone_on_with_and_ends_with_the_serve
     assert state["why"] == "stopped by SIGTERM" and state["exit"] == 128 + signal.SIGTERM
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_server_that_is_told_to_end_stops_its_training_first(page, tmp_path, number):
     page.client.post("api/runs", json={"recipe": "tiny", "name": "live", "curve": CURVE})
     page.wait(lambda: page.asked()["step"] >= 1, "a first step")
     page.process.send_signal(number)
+    page.process.wait(LONGEST)
+    wait_until_gone(tmp_path / "runs")
+    state = json.loads((tmp_path / "runs" / "live" / "state.json").read_text())
+    assert state["why"] == "stopped by SIGTERM"
+
+
+def test_a_second_ctrl_c_does_not_wait_and_leaves_nothing_behind_all_the_same(page, tmp_path):
+    page.client.post("api/runs", json={"recipe": "slow", "name": "live", "curve": CURVE})
+    page.wait(lambda: page.asked()["step"] >= 1, "a first step")
+    page.process.send_signal(signal.SIGINT)
+    assert "live stops after this step" in page.process.stderr.readline()
+    page.process.send_signal(signal.SIGINT)
     page.process.wait(LONGEST)
     wait_until_gone(tmp_path / "runs")
     state = json.loads((tmp_path / "runs" / "live" / "state.json").read_text())

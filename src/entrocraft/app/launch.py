@@ -185,14 +185,16 @@ class Launcher:
         output = [] if name is None else ["--output", str(self._library.folder / name)]
         return Child([*command, "--dry-run", *output], Path(file.name), threads=1)
 
+    @property
+    def is_at_work(self) -> bool:
+        """Whether a training's process is there."""
+        return self._current is not None and self._current.child is not None and self._current.child.exit_status is None
+
     def close(self) -> None:
-        """Stop what is at work after its step, and return once it has ended."""
+        """Ask what is at work to stop after its step, and let nothing wait any more."""
         self._waiting = None
-        if self._current is None or self._current.child is None:
-            return
-        self._current.child.stop()
-        while self._current.child.wait(0.2) is None:
-            pass
+        if self._current is not None:
+            self.stop(self._current.name, now=False)
 
 
 def _ended(status: int, child: Child) -> tuple[State, str]:

@@ -6,13 +6,12 @@ import secrets
 import socket
 import threading
 import webbrowser
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import uvicorn
-from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp
 
 from entrocraft.app.events import Events
@@ -70,6 +69,7 @@ class Server:
         self._socket = _bound(settings.host, settings.port)
         self.port: int = self._socket.getsockname()[1]
         self._say: Callable[[str], None] = print
+        self._is_in_haste = lambda: False
         self._token = secrets.token_urlsafe(24) if settings.has_token else None
 
     @property
@@ -99,9 +99,11 @@ class Server:
             work.cancel()
             with suppress(asyncio.CancelledError):
                 await work
-            if self._app.launcher.live is not None:
-                self._say(f"{self._app.launcher.live} stops after this step; Ctrl-C again leaves it to that by itself")
-            await run_in_threadpool(self._app.launcher.close)
+            self._app.launcher.close()
+            if self._app.launcher.is_at_work:
+                self._say(f"{self._app.launcher.live} stops after this step; Ctrl-C again does not wait for it")
+            while self._app.launcher.is_at_work and not self._is_in_haste():
+                await asyncio.sleep(0.1)
 
     def close(self) -> None:
         """Give the port back; for a server that is not run."""
@@ -131,7 +133,9 @@ class Server:
                 say("others can reach this server; requests need the token, and a host name that --allow-host names")
             if open_browser and _has_screen():
                 threading.Thread(target=webbrowser.open, args=(self.url,), daemon=True).start()
-            uvicorn.Server(config).run(sockets=[self._socket])
+            server = uvicorn.Server(config)
+            self._is_in_haste = lambda: server.force_exit
+            server.run(sockets=[self._socket])
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -160,21 +164,18 @@ def _address_file(port: int) -> Path:
     return Path(state) / "entrocraft" / f"app-{port}"
 
 
-class _told_to_others:
-    """Keeps the address with its token where `entrocraft app --url` finds it, as long as the server runs."""
-
-    def __init__(self, port: int, url: str):
-        self._file, self._url = _address_file(port), url
-
-    def __enter__(self) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._file.unlink(missing_ok=True)  # one that was left behind might be readable by others
-        with open(os.open(self._file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-            file.write(f"{os.getpid()} {self._url}\n")
-
-    def __exit__(self, *exception: object) -> None:
-        with suppress(OSError):
-            self._file.unlink()
+@contextmanager
+def _told_to_others(port: int, url: str) -> Iterator[None]:
+    """Keep the address with its token where `entrocraft app --url` finds it, as long as the server runs."""
+    file = _address_file(port)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file.unlink(missing_ok=True)  # one that was left behind might be readable by others
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as opened:
+        opened.write(f"{os.getpid()} {url}\n")
+    try:
+        yield
+    finally:
+        file.unlink(missing_ok=True)
 
 
 def address_of(port: int) -> str:

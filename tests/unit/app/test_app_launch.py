@@ -197,9 +197,14 @@ def test_a_name_that_is_not_free_is_refused(launcher, library, make_run):
     assert launcher.refuse_unless_free("empty") == "empty"
 
 
-def test_closing_waits_for_the_end(launcher):
+def test_closing_stops_what_is_at_work_and_lets_nothing_follow(launcher):
+    launcher.close()
+    assert not launcher.is_at_work
     launcher.start("a", [SLEEPS])
     child = launcher._current.child
     launcher.start("b", [SLEEPS])
+    assert launcher.is_at_work
     launcher.close()
-    assert child.exit_status == -15 and launcher._waiting is None
+    assert child.wait(10) == -15 and not launcher.is_at_work
+    launcher.poll()
+    assert launcher.live is None
