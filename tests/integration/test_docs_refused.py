@@ -53,7 +53,6 @@ REFUSED_BY_TRL = {
         ({"method": "entropy_bonus"}, RLOOConfig, {}),
         ({"method": "budget", "fallback": "escalate", "entropy_bonus": 0.01}, RLOOConfig, {}),
         ({"method": "entropy_bonus"}, GRPOConfig, {"use_adaptive_entropy": True}),
-        ({"method": "entropy_bonus"}, GRPOConfig, {"use_liger_kernel": True}),
     ],
     "methods that set `clip_low`, `clip_high` or": [
         ({"method": turning(name)}, GRPOConfig, {"loss_type": loss})
@@ -70,7 +69,7 @@ REFUSED_BY_TRL = {
                 {"top_entropy_quantile": 0.2},
                 {"delta": 4.0},
                 {"off_policy_mask_threshold": 0.1},
-                {"use_liger_kernel": True},
+                {"off_policy_mask_threshold": 0.0},
             )
         ),
     ],
@@ -80,8 +79,8 @@ REFUSED_BY_TRL = {
     '`predictor="whole_model"`': [
         ({"method": "predicted", "predictor": "whole_model"}, GRPOConfig, {"optim": "adafactor"})
     ],
-    "`estimator`, or method `reward`": [
-        ({"method": "reward"}, RLOOConfig, {"beta": 0.1}),
+    "`estimator`, or a method that sets advantages by rewards": [
+        *(({"method": name}, RLOOConfig, {"beta": 0.1}) for name in ("reward", "entropic_port", "ds_grpo", "ucpo")),
         ({"method": "budget", "estimator": "nsr"}, RLOOConfig, {"beta": 0.0, "reward_clip_range": (-1.0, 1.0)}),
     ],
 }
@@ -105,6 +104,8 @@ def test_every_row_of_trl_is_checked_and_the_method_chosen_fits():
     for config_class, changes in ((RLOOConfig, {}), (GRPOConfig, SEQUENCE)):
         control = ec.EntropyControl(rejected="mask")
         assert checked_control(control, trl_args(config_class, changes)).method_name == "budget"
+    for method in ("entropy_bonus", "kl_cov"):  # Liger's kernels are of layers: the loss is TRL's own
+        assert checked_control(ec.EntropyControl(method=method), trl_args(GRPOConfig, {"use_liger_kernel": True}))
     args = trl_args(GRPOConfig, {"use_adaptive_entropy": True, "top_entropy_quantile": 0.2})
     assert checked_control(ec.EntropyControl(method="budget", rejected="mask"), args)
 

@@ -234,11 +234,26 @@ def test_a_run_with_one_update_per_batch_is_told_once_that_the_method_does_nothi
         (GRPOConfig, {"importance_sampling_level": "sequence"}, "it is made of single tokens' ratios"),
         (GRPOConfig, {"top_entropy_quantile": 0.2}, "it is made of single tokens' ratios"),
         (GRPOConfig, {"loss_type": "cispo"}, "loss_type='cispo' has no clip range"),
-        (GRPOConfig, {"delta": 4.0}, "delta clips or computes the loss in a way of its own"),
-        (GRPOConfig, {"use_liger_kernel": True}, "use_liger_kernel clips or computes"),
+        (GRPOConfig, {"delta": 4.0}, "delta clips the loss in a way of its own"),
     ],
 )
 def test_surrogates_are_refused_where_the_loss_cannot_take_them(config_class, args, message):
     trainer_args = config_class(output_dir="out", use_cpu=True, bf16=False, report_to="none", **args)
     with pytest.raises(InvalidValueError, match=f"sets surrogate, which TRL's .*Trainer cannot: {message}"):
         checked_control(ec.EntropyControl(method="kl_cov"), trainer_args)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:.use_liger_kernel=True. is deprecated")
+@pytest.mark.parametrize("method", [{"name": "fixed_bonus", "coef": 0.1}, {"name": "kl_cov", "share": 0.5}])
+def test_under_ligers_kernels_of_layers_the_loss_is_trls_own(make_trainer, monkeypatch, method):
+    applied = []
+    monkeypatch.setattr("transformers.trainer.apply_liger_kernel", lambda model, config: applied.append(config))
+    logs = []
+    for use_liger in (False, True):
+        config = {"max_steps": 2, "num_iterations": 2, "use_liger_kernel": use_liger}
+        trainer = make_trainer(EntropyControlledGRPOTrainer, config=config, entropy_control={"method": method})
+        trainer.train()
+        logs.append([(line["loss"], line["entropy"]) for line in train_logs(trainer)])
+    assert applied == [{"fused_linear_cross_entropy": False}]
+    assert logs[0] == logs[1]

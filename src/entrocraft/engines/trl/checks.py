@@ -70,8 +70,9 @@ def check_trainer_args(control: EntropyControl, method: Method, name: str, train
         and (trainer_args.beta != 0.0 or trainer_args.reward_clip_range)
     ):
         raise InvalidValueError(
-            "RLOOTrainer puts its KL penalty and reward clipping into the advantages, which `estimator` and method "
-            "'reward' replace by the raw rewards; set beta=0.0 and reward_clip_range=None, or use GRPOTrainer"
+            "RLOOTrainer puts its KL penalty and reward clipping into the advantages, which `estimator` replaces by "
+            f"those of the raw rewards, and a method that sets advantages by rewards may, here {name!r}; set beta=0.0 "
+            "and reward_clip_range=None, or use GRPOTrainer"
         )
 
 

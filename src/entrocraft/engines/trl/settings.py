@@ -45,11 +45,10 @@ def capabilities(trainer_args: Any) -> Capabilities:
             "top_entropy_quantile leaves out tokens that the method counts on; set it to 1.0, or use "
             "EntropyControl(method='budget', rejected='mask')"
         )
-    adapts = getattr(trainer_args, "use_adaptive_entropy", False)
-    if loss_type == "rloo" or adapts or getattr(trainer_args, "use_liger_kernel", False):
+    if loss_type == "rloo" or getattr(trainer_args, "use_adaptive_entropy", False):
         why_not["entropy_coef"] = (
-            "it is carried out by GRPOTrainer's own entropy bonus, which RLOOTrainer and Liger's loss do not have and "
-            "use_adaptive_entropy governs itself; use GRPOTrainer without them, or entropy_bonus=0.0"
+            "it is carried out by GRPOTrainer's own entropy bonus, which RLOOTrainer does not have and "
+            "use_adaptive_entropy governs itself; use GRPOTrainer without it, or entropy_bonus=0.0"
         )
     if loss_type not in CLIPPING_LOSSES:
         why_not["clip_low"] = why_not["clip_high"] = why_not["surrogate"] = (
@@ -60,9 +59,9 @@ def capabilities(trainer_args: Any) -> Capabilities:
             "it is made of single tokens' ratios, all of them; use GRPOTrainer with importance_sampling_level='token' "
             "and top_entropy_quantile=1.0"
         )
-    for name in ("delta", "off_policy_mask_threshold", "use_liger_kernel"):
-        if getattr(trainer_args, name, None):
-            why_not["surrogate"] = f"{name} clips or computes the loss in a way of its own; leave it unset"
+    for name in ("delta", "off_policy_mask_threshold"):
+        if getattr(trainer_args, name, None) is not None:
+            why_not["surrogate"] = f"{name} clips the loss in a way of its own; leave it unset"
     return Capabilities.all_but(f"TRL's {'RLOO' if loss_type == 'rloo' else 'GRPO'}Trainer", why_not)
 
 
