@@ -11,6 +11,7 @@ from trl import GRPOTrainer, RLOOTrainer
 import entrocraft as ec
 from entrocraft.control import EntropyControl
 from entrocraft.control.planning.ranking import binned
+from entrocraft.dynamics import token_rarity
 from entrocraft.dynamics.whole_model import ascent_step
 from entrocraft.engines.signals import SignalMaker
 from entrocraft.engines.trl import EntropyControlledGRPOTrainer, with_entropy_control
@@ -308,6 +309,25 @@ def test_visitation_is_a_term_with_a_gain_of_its_own(make_trainer, options):
     line = train_logs(trainer)[-1]
     assert line["entrocraft/gain_0"] > 0 and line["entrocraft/gain_1"] > 0
     assert line["entrocraft/gain_0"] != line["entrocraft/gain_1"]
+
+
+@pytest.mark.parametrize("method", ["budget", "token"])
+def test_rarity_is_predicted_without_a_pass_of_its_own(make_trainer, monkeypatch, method):
+    kinds = []
+    own = SignalMaker._in_loss
+
+    def seen(self, rise_BT, rollouts):
+        stats = rollouts.stats
+        torch.testing.assert_close(rise_BT, token_rarity(stats.log_probs_BT, stats.entropy_BT, rollouts.mask_BT))
+        kinds.append(method)
+        return own(self, rise_BT, rollouts)
+
+    monkeypatch.setattr(SignalMaker, "_in_loss", seen)
+    control = EntropyControl(**HIGH, method=method, predictor="rarity")
+    trainer = make_trainer(EntropyControlledGRPOTrainer, config={"max_steps": 2}, entropy_control=control)
+    trainer.train()
+    assert len(kinds) == 2
+    assert train_logs(trainer)[-1]["entrocraft/gain_0"] > 0
 
 
 @pytest.mark.parametrize("rejected", ["drop", "mask"])

@@ -63,8 +63,9 @@ class EntropyControl:
     """What the engine does with rejected rollouts: `drop`, the default, leaves them out of the forward and backward
     passes; `mask` keeps them with zero advantage, so that they pay compute and still feel a KL term."""
     predictor: str | None = None
-    """How entropy changes are predicted: `estimate`, the default, needs log-probabilities and entropies only, `exact`
-    the logits of the whole vocabulary, `whole_model` a gradient and a pass of its own (see `dynamics.whole_model`)."""
+    """How entropy changes are predicted: `estimate`, the default, and `rarity` need log-probabilities and entropies
+    only, `exact` the logits of the whole vocabulary, `whole_model` a gradient and a pass of its own; see
+    `signals.Predictor`."""
     whole_model_blocks: int | None = None
     """Predictor `whole_model`: look at the weights of so many last blocks alone, by default at all trainable ones.
     Fewer are cheaper and agree in sign nearly always, in size less: see docs/control.md."""
@@ -198,6 +199,11 @@ class EntropyControl:
             )
         if self.sees_whole_model and "visitation" in method.needs:
             raise InvalidValueError("predictor 'whole_model' sees visitation already; set visitation=False")
+        if self.predictor == "rarity" and "visitation" in method.needs:
+            raise InvalidValueError(
+                "predictor 'rarity' takes a step to move all contexts alike, and visitation one; use predictor "
+                "'estimate' with it, or visitation=False"
+            )
         if self.rejected is not None and not method.turns & {"rollouts", "tokens"}:
             raise InvalidValueError(
                 f"rejected={self.rejected!r} is for methods that leave something out, and {self.method_name!r} does not"

@@ -7,9 +7,10 @@ is made. An engine lists what it `offers`.
 from dataclasses import dataclass
 from typing import Literal
 
-Predictor = Literal["estimate", "exact", "whole_model"]
-"""Where signal `change` comes from: `estimate`, from log-probabilities and entropies alone; `exact`, from the logits of
-the whole vocabulary; `whole_model`, from how the whole model's entropy answers to what a rollout teaches
+Predictor = Literal["estimate", "rarity", "exact", "whole_model"]
+"""Where signal `change` comes from: `estimate`, from log-probabilities and entropies alone, as if a step moved one
+context; `rarity`, from the same, as if it moved all alike; `exact`, as `estimate`, but from the logits of the whole
+vocabulary; `whole_model`, from how the whole model's entropy answers to what a rollout teaches
 (`dynamics.whole_model`), which takes a gradient and a pass of its own."""
 
 

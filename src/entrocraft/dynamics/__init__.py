@@ -19,14 +19,14 @@ contexts that it visits, and those change too: `visitation`.
     sensitivity   S, and a rollout's local change
     conditions    when the sign of the advantage is the sign of the change: Theorems 1 and 2
     visitation    the change that comes from visiting other contexts
-    estimates     S and the self-kernel without the vocabulary, from log-probability and entropy
+    estimates     S, the self-kernel and rarity without the vocabulary, from log-probability and entropy
     topk          the same from the k largest log-probabilities, more closely
     quadrants     which signs and which tokens an update's change comes from
     whole_model   the change of a model whose rollouts share parameters, by its gradient
 """
 
 from entrocraft.dynamics.conditions import output_space_baseline, sequence_condition, token_condition
-from entrocraft.dynamics.estimates import estimated_entropy_sensitivity, estimated_self_kernel
+from entrocraft.dynamics.estimates import estimated_entropy_sensitivity, estimated_self_kernel, token_rarity
 from entrocraft.dynamics.quadrants import QUADRANTS, Quadrant, Quadrants, quadrants
 from entrocraft.dynamics.sensitivity import entropy_sensitivity, predicted_entropy_change, rollout_entropy_change
 from entrocraft.dynamics.topk import topk_entropy_sensitivity, topk_self_kernel
@@ -52,6 +52,7 @@ __all__ = [
     "self_kernel_from_collision",
     "sequence_condition",
     "token_condition",
+    "token_rarity",
     "topk_entropy_sensitivity",
     "topk_self_kernel",
     "visitation_entropy_change",

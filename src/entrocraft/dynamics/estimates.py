@@ -8,6 +8,7 @@ from torch import Tensor
 from entrocraft.errors import InvalidValueError
 
 _MIN_TOKENS_PER_BIN = 16  # fewer would compare a token with little but itself
+_MOST_RARITY = 2.0  # nats: beyond it a token tells little more of others, and would outweigh them
 _MOST_SORTED = 2**16  # tokens that tell the edges of a dozen bins well enough; sorting more would take most of the time
 
 
@@ -46,6 +47,34 @@ def estimated_entropy_sensitivity(
     # X_y = p_y (log p_y + H), in nats: positive for a token likelier than exp(-H), the geometric mean of its context.
     x_N = log_probs_N.exp() * (log_probs_N + entropy_N)
     return _spread(x_N - _mean_at_similar_entropy(x_N, entropy_N, num_bins), counted)
+
+
+def token_rarity(log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """Return how much rarer each token is than its context's entropy lets expect, `min(-log p_y - H, 2)`.
+
+    The gradient of a distribution's entropy is `-E_{y~p}[(log p_y + H) grad log p_y]`. So a step on a sampled token
+    that weights take for what to do in all contexts alike, not in its own alone, moves entropy as `-log p_y - H` says.
+    `estimated_entropy_sensitivity` supposes the opposite, that a step moves one context; there a token counts in
+    proportion to its probability.
+
+    Args:
+        log_probs_BT: Log-probabilities of the sampled tokens, in nats.
+        entropy_BT: Token entropies, in nats, of the same (tempered) distribution.
+        mask_BT: True where a token counts.
+
+    Returns:
+        Rarities (B, T), float32, in nats; reinforcing a token of positive rarity raises entropy. Zero where masked.
+
+    Source: the score-function form of the gradient of entropy; not in the paper. The limit of 2 nats is ours, and what
+    it is worth is in docs/control.md, "Predictors".
+
+    Example:
+        >>> log_probs, entropy = torch.tensor([[-0.1, -3.0, -9.0]]), torch.tensor([[0.4, 1.5, 0.5]])
+        >>> token_rarity(log_probs, entropy, torch.ones(1, 3))
+        tensor([[-0.3000,  1.5000,  2.0000]])
+    """
+    rarity_BT = (-log_probs_BT.float() - entropy_BT.float()).clamp(max=_MOST_RARITY)
+    return rarity_BT.masked_fill(~mask_BT.bool(), 0.0)  # what is masked may be NaN
 
 
 def estimated_self_kernel(log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor, num_bins: int = 12) -> Tensor:

@@ -91,7 +91,9 @@ class Decider:
         self._ranks, self._by_rollout = ranks, by_rollout
         # A surrogate may have terms of its own.
         self._other_terms = other_terms or "surrogate" in controller.method.turns
-        self._signals = SignalMaker(controller.method, ranks, by_rollout=by_rollout)
+        self._signals = SignalMaker(
+            controller.method, ranks, by_rollout=by_rollout, by_rarity=control.predictor == "rarity"
+        )
         self._aggregation: Aggregation = control.aggregation  # type: ignore[assignment]
         self._has_edges = control.lower is not None
         self._steering = (

@@ -11,7 +11,7 @@ from torch import Tensor
 from entrocraft.control.batch import Batch, Tokens
 from entrocraft.control.goal import Goal
 from entrocraft.control.methods import Method
-from entrocraft.dynamics import estimated_self_kernel, visitation_entropy_change, visitation_rise
+from entrocraft.dynamics import estimated_self_kernel, token_rarity, visitation_entropy_change, visitation_rise
 from entrocraft.engines.ranks import Ranks
 from entrocraft.engines.rollouts import RiseOfLogProbs, Rollouts
 
@@ -23,10 +23,12 @@ class SignalMaker:
         method: The method that asks.
         ranks: Among which the batch is divided.
         by_rollout: True if the loss averages over each rollout's tokens before it averages over rollouts.
+        by_rarity: True if changes are predicted by rarity (`dynamics.token_rarity`), and not by sensitivity.
     """
 
-    def __init__(self, method: Method, ranks: Ranks, *, by_rollout: bool):
-        self._method, self._ranks, self._by_rollout = method, ranks, by_rollout
+    def __init__(self, method: Method, ranks: Ranks, *, by_rollout: bool, by_rarity: bool = False):
+        self._method, self._ranks = method, ranks
+        self._by_rollout, self._by_rarity = by_rollout, by_rarity
 
     def added(
         self, batch: Batch, goal: Goal, rollouts: Rollouts, rise: RiseOfLogProbs | None = None
@@ -77,11 +79,14 @@ class SignalMaker:
 
     def _token_changes(self, rollouts: Rollouts, entropy: float, rise: RiseOfLogProbs | None) -> Tensor:
         """Return what each token's part in the update would change entropy by (B, T), 0 where the mask is."""
-        sensitivity_BT = rollouts.stats.sensitivity_BT
-        assert sensitivity_BT is not None, "estimated, if it was not measured"
+        stats = rollouts.stats
+        if rise is not None:
+            return self._in_loss(rise(entropy), rollouts)
+        if self._by_rarity:
+            return self._in_loss(token_rarity(stats.log_probs_BT, stats.entropy_BT, rollouts.mask_BT), rollouts)
+        assert stats.sensitivity_BT is not None, "estimated, if it was not measured"
         # Eq. 4 of arXiv 2604.26326: a step along A grad log p changes entropy by -A S, in nats per unit step.
-        rise_BT = -sensitivity_BT if rise is None else rise(entropy)
-        return self._in_loss(rise_BT, rollouts)
+        return self._in_loss(-stats.sensitivity_BT, rollouts)
 
     def _in_loss(self, rise_BT: Tensor, rollouts: Rollouts) -> Tensor:
         """Return what tokens change (B, T), from what each would at an advantage of 1 and a weight of 1 in the loss."""

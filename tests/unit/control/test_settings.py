@@ -79,6 +79,7 @@ def test_a_method_of_ones_own_is_found_and_survives_the_dump(method, monkeypatch
         ({"method": "aligned", "predictor": "exact"}, InvalidValueError, "brings its own predictor"),
         ({"method": "aligned", "visitation": True}, InvalidValueError, "sees visitation already"),
         ({"predictor": "aligned", "method": "budget", "visitation": True}, InvalidValueError, "visitation already"),
+        ({"predictor": "rarity", "method": "budget", "visitation": True}, InvalidValueError, "all contexts alike"),
         ({"aligned_share": 0.5}, InvalidValueError, "are for predictor 'whole_model'"),
         ({"predictor": "aligned", "aligned_share": 2.0}, InvalidValueError, "whole_model_share"),
         ({"predictor": "aligned", "aligned_blocks": 0}, InvalidValueError, "whole_model_blocks"),

@@ -150,3 +150,24 @@ def test_many_tokens_are_binned_by_a_sample_of_them_and_nearly_alike(monkeypatch
     assert not torch.equal(nearly, exactly)
     assert (nearly - exactly).abs().mean() < 0.005  # but for tokens near an edge
     assert torch.corrcoef(torch.stack([nearly.flatten(), exactly.flatten()]))[0, 1] > 0.998
+
+
+def test_rarity_by_hand_is_limited_and_does_not_read_what_is_masked():
+    log_probs_BT = torch.tensor([[-0.1, -3.0, -9.0, torch.nan]])
+    entropy_BT = torch.tensor([[0.4, 1.5, 0.5, torch.nan]])
+    rarity_BT = dynamics.token_rarity(log_probs_BT, entropy_BT, torch.tensor([[1, 1, 1, 0]]))
+    torch.testing.assert_close(rarity_BT, torch.tensor([[-0.3, 1.5, 2.0, 0.0]]))
+
+
+def test_rarity_is_the_change_where_all_contexts_share_their_logits():
+    """Steps on tokens drawn in contexts that are one table: their mean change, by brute force, is what rarity says."""
+    logits = torch.tensor([1.0, 0.3, -0.5], dtype=torch.float64, requires_grad=True)
+    log_p = logits.log_softmax(-1)
+    entropy = -(log_p.exp() * log_p).sum()
+    (slope,) = torch.autograd.grad(entropy, logits)
+    # The gradient of entropy is the mean over draws of rarity times the gradient of the log-probability.
+    p = log_p.detach().exp()
+    ones_BT = torch.ones(1, 3)
+    rarity_BT = dynamics.token_rarity(log_p.detach()[None], entropy.detach() * ones_BT, ones_BT)
+    scores = torch.eye(3, dtype=torch.float64) - p  # of token y: e_y - p
+    torch.testing.assert_close(((p * rarity_BT[0])[:, None] * scores).sum(0), slope)

@@ -60,3 +60,29 @@ def test_columns_are_checked_as_the_others_are():
         ec.Batch(**fields, sequence_log_probs=torch.zeros(3))
     with pytest.raises(InvalidValueError, match="sequence_log_probs and num_tokens"):
         ec.Batch(**fields, sequence_log_probs=torch.zeros(2)).surprisal  # noqa: B018
+
+
+class Predicting(ec.Method):
+    """Wants changes of tokens, and keeps what it is told."""
+
+    needs = frozenset({"change"})
+
+    def decide(self, batch, goal):
+        return Decision.everything(batch)
+
+
+@pytest.mark.parametrize("by_rollout", [False, True])
+def test_changes_by_rarity_are_advantage_times_rarity_by_weight_in_the_loss(by_rollout):
+    log_probs_BT, entropy_BT = torch.tensor([[-1.0, -2.0], [-0.5, -3.0]]), torch.tensor([[0.5, 1.0], [1.0, 1.0]])
+    rollouts = Rollouts(
+        stats=TokenStats(log_probs_BT, entropy_BT, torch.full((2, 2), 7.0)),  # sensitivities are not asked
+        advantages=torch.tensor([2.0, -1.0]),
+        mask_BT=torch.tensor([[1, 1], [0, 1]]),
+    )
+    batch = ec.Batch(step=1, entropy=0.3, advantages=rollouts.advantages, num_tokens=torch.tensor([2.0, 1.0]))
+    maker = SignalMaker(Predicting(), OneRank(), by_rollout=by_rollout, by_rarity=True)
+    batch, tokens = maker.added(batch, GOAL, rollouts)
+    # Rarities 0.5, 1 and 2; a token of the first rollout weighs half where rollouts weigh alike.
+    first = torch.tensor([1.0, 2.0]) / (2.0 if by_rollout else 1.0)
+    torch.testing.assert_close(tokens.change_BT, torch.stack([first, torch.tensor([0.0, -2.0])]))
+    torch.testing.assert_close(batch.change.float(), tokens.change_BT.sum(-1))

@@ -101,13 +101,8 @@ def write_parquet(
         "sha256": checksum.hexdigest(),
     }
     table = pyarrow.Table.from_pylist(rows).replace_schema_metadata({"entrocraft": json.dumps(about)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.tmp")
-    try:
+    with replacing(path) as unfinished:
         pyarrow.parquet.write_table(table, unfinished)
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
     return about
 
 
