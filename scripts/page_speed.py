@@ -82,9 +82,14 @@ def main(output: Path) -> None:
             page.locator("button.knot").first.wait_for()
             updates = page.evaluate(UPDATE, [SERIES, STEPS, UPDATES])
         version = browser.version
+    system = f"{platform.system()} {platform.machine()}"
     measured: dict[str, Any] = {
         "command": f"python scripts/page_speed.py {output}",
-        "machine": {"cores": os.cpu_count(), "system": platform.platform(), "load": os.getloadavg()[0]},
+        "machine": {
+            "cores": os.cpu_count(),
+            "system": system,
+            "load": os.getloadavg()[0],
+        },
         "chromium": version,
         "first_paint_ms": spread([paint for paint, _ in openings]) | {"openings": OPENINGS},
         "first_knot_ms": spread([knot for _, knot in openings]) | {"openings": OPENINGS},

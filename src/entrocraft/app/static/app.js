@@ -31,7 +31,7 @@ function Training() {
   const progress = run.steps ? `${run.step} / ${run.steps}` : "loading";
   return html`
     <a class="pill" href=${address("run", run.name)}>
-      <span class="dot live"></span><b>${run.name}</b><span class="number">${progress}</span></a>`;
+      <span key=${run.step} class="dot live"></span><b>${run.name}</b><span class="number">${progress}</span></a>`;
 }
 
 function Connection() {

@@ -153,7 +153,7 @@ function Watching({ info, series }) {
   return html`<${Chart} label=${label} tables=${tables} height=${height}
     x=${stepRange(info.steps)} y=${rangeOf(valuesOf(tables), { least: 0.06, floor: 0 })} under=${under(info)} over=${(place) => html`
       ${nowFlag(info, place)}
-      ${info.state === "running" && html`<i class="pulse" style=${standing(place.x(series.step[last]), place.y(entropy[last]))}></i>`}`} />`;
+      ${info.state === "running" && html`<i key=${info.step} class="pulse" style=${standing(place.x(series.step[last]), place.y(entropy[last]))}></i>`}`} />`;
 }
 
 function Bending({ info, series, steering }) {

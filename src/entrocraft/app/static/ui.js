@@ -112,7 +112,7 @@ const STATES = {
 export function StateChip({ run }) {
   const [text, tone] = STATES[run.state] ?? [run.state, ""];
   if (run.state === "running") {
-    return html`<span class="chip good"><span class="dot live"></span>${text}</span>`;
+    return html`<span class="chip good"><span key=${run.step} class="dot live"></span>${text}</span>`;
   }
   return html`<${Chip} tone=${tone}>${text}<//>`;
 }
