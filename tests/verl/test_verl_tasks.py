@@ -1,6 +1,7 @@
 """This library's tasks as verl takes them."""
 
 import json
+import os
 
 import pyarrow
 import pyarrow.parquet
@@ -173,8 +174,15 @@ def test_nothing_half_written_is_left_behind(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pyarrow.parquet.write_table", fails)
     with pytest.raises(OSError, match="disk full"):
-        write_parquet({"name": "countdown"}, "train", 2, tmp_path / "train.parquet")
+        write_parquet({"name": "countdown"}, "train", 2, tmp_path / "made" / "train.parquet")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_place_of_a_pipe_or_a_device_is_not_taken(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(EntrocraftError, match="cannot write .*pipe: .* a pipe or a device"):
+        write_parquet({"name": "countdown"}, "train", 2, tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo() and len(list(tmp_path.iterdir())) == 1
 
 
 @pytest.mark.parametrize(

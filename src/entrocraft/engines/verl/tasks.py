@@ -10,6 +10,7 @@ from typing import Any
 from entrocraft import tasks
 from entrocraft.errors import InvalidValueError, first_line
 from entrocraft.grading import verifiers
+from entrocraft.runs.files import replacing
 from entrocraft.tasks import Problem, Split, Task
 from entrocraft.tasks.base import CORRECT
 from entrocraft.tasks.layouts import PLAIN, VERL
