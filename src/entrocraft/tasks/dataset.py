@@ -17,6 +17,8 @@ from entrocraft.tasks.prompt_template import PromptTemplate
 from entrocraft.tasks.sources import Row, read_rows
 
 _MOST_COLUMNS = 10_000
+MANY_ROWS = 100_000
+"""Rows above which copies of a row are taken for an accident: so large a data set would be weighed in another way."""
 # Arguments that TRL gives a reward besides columns; outside of training there is nothing to log to.
 _OUTSIDE_TRAINING: dict[str, Any] = {
     "trainer_state": None,
@@ -160,18 +162,20 @@ class DatasetTask(Task):
         columns = dict.fromkeys(name for row in rows for name in row)
         if len(columns) > _MOST_COLUMNS:
             raise InvalidValueError(f"{source}: more than {_MOST_COLUMNS} columns, got {len(columns)}")
-        rows = [dict.fromkeys(columns) | row for row in rows]
+        numbered = self._each_once(rows, source)
+        rows = [dict.fromkeys(columns) | row for row in numbered.values()]
         answer = self._decide(rows, source)
         needed = [*self._template.columns] + ([] if answer is None else [answer])
         check_columns((*needed, *self._where.columns, *self._unless.columns), rows, source)
         for selection in (self._where, self._unless):
             selection.check(rows, source)
-        numbers = [
-            number
-            for number, row in enumerate(rows, start=1)
+        selected = {
+            number: row
+            for number, row in zip(numbered, rows, strict=True)
             if self._where.all_hold(row) and not self._unless.any_holds(row)
-        ]
-        problems = [self._problem(rows[number - 1], answer, f"{source}, row {number}") for number in numbers]
+        }
+        numbers = [*selected]
+        problems = [self._problem(row, answer, f"{source}, row {number}") for number, row in selected.items()]
         if not problems:
             raise InvalidValueError(f"{source}: none of {len(rows)} rows is what `where` and `unless` ask for")
         is_chat = [isinstance(problem["prompt"], list) for problem in problems]
@@ -182,6 +186,22 @@ class DatasetTask(Task):
             )
         self._sources.append((source, numbers, problems))
         return problems
+
+    def _each_once(self, rows: Sequence[Row], source: str) -> dict[int, Row]:
+        """Return rows by their number, from 1; of more than `MANY_ROWS`, each once, with a warning of the copies."""
+        first: dict[int, int] = {}
+        for number, row in enumerate(rows, start=1):
+            first.setdefault(id(row), number)  # copies are one object; see `read_rows`
+        num_copies = len(rows) - len(first)
+        if len(rows) <= MANY_ROWS or not num_copies:
+            return dict(enumerate(rows, start=1))
+        warnings.warn(
+            f"{self.name}: {num_copies:,} of the {len(rows):,} rows of {source} are exact copies of others and are "
+            f"left out, as in all data of more than {MANY_ROWS:,} rows; to weigh rows by copies, tell these apart by "
+            "a column, such as a number",
+            stacklevel=2,
+        )
+        return {number: rows[number - 1] for number in first.values()}
 
     def place_of(self, problem: Mapping[str, Any]) -> str:
         """Return source, row and columns of a prompt; of several that are the same, the first."""

@@ -2,12 +2,13 @@
 
 import csv
 import gzip
+import hashlib
 import io
 import json
 import os
 import stat
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -27,7 +28,7 @@ _MOST_FILES = 100_000  # of a folder that are looked at before it is read
 
 
 def read_rows(source: str, *, config: str | None = None, revision: str | None = None) -> list[Row]:
-    """Return the rows of a data set.
+    """Return the rows of a data set; exact copies of a row are one object, and so take no memory.
 
     Args:
         source: Path of a .jsonl, .json, .csv, .tsv or .parquet file, the ones of text also with .gz; or a folder or a
@@ -78,10 +79,27 @@ def _format_of(source: str) -> str:
     return "".join(suffixes[-2:]) if suffixes[-1:] == [".gz"] else "".join(suffixes[-1:])
 
 
-def _rows_of_file(path: Path, read: Callable[[Path], list[Row]], what: str) -> list[Row]:
+def _sharing_copies(rows: Iterable[Row]) -> list[Row]:
+    """Return rows, each that is an exact copy of an earlier one as that very object.
+
+    Example:
+        >>> first, other, copy = _sharing_copies([{"a": 1}, {"a": 2}, {"a": 1}])
+        >>> copy is first, other
+        (True, {'a': 2})
+    """
+    known: dict[bytes, Row] = {}
+    return [known.setdefault(_digest(row), row) for row in rows]
+
+
+def _digest(row: Row) -> bytes:
+    """Return what tells rows apart, short enough to be held for millions of them."""
+    return hashlib.blake2b(repr(row).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _rows_of_file(path: Path, read: Callable[[Path], Iterable[Row]], what: str) -> list[Row]:
     """Read a file; what goes wrong is said in one line."""
     try:
-        rows = read(path)
+        rows = _sharing_copies(read(path))
     except UnicodeDecodeError as error:
         raise InvalidValueError(f"{what} is not UTF-8: {error}; save it as UTF-8") from error
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
@@ -207,7 +225,7 @@ def _read_tsv(path: Path) -> list[Row]:
     return _read_csv(path, delimiter="\t")
 
 
-def _read_parquet(path: Path) -> list[Row]:
+def _read_parquet(path: Path) -> Iterator[Row]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -221,14 +239,15 @@ def _read_parquet(path: Path) -> list[Row]:
                 f"{path} holds more than {MOST_BYTES:,} bytes, too many to hold in memory; take a part of it"
             )
         # The file itself: of a path, pyarrow would take `name=value` folders for columns.
-        return rows_of_table(pyarrow.parquet.ParquetFile(path).read(), f"{path}")
+        file = pyarrow.parquet.ParquetFile(path)
+        yield from rows_of_table(file.iter_batches(), file.schema_arrow, f"{path}")
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError) as error:
         if isinstance(error, InvalidValueError):
             raise
         raise InvalidValueError(f"{path}: not parquet: {first_line(error)}") from error
 
 
-_READERS: dict[str, Callable[[Path], list[Row]]] = {
+_READERS: dict[str, Callable[[Path], Iterable[Row]]] = {
     ".csv": _read_csv,
     ".json": _read_json,
     ".jsonl": _read_jsonl,
@@ -270,7 +289,8 @@ def _load(source: str, config: str | None, revision: str | None) -> list[Row]:
     try:
         found = datasets.load_dataset(name, config, split=split, revision=revision)
         _check_number(len(found), f"data set {source!r:.200}")
-        return rows_of_table(found.with_format("arrow")[:], f"data set {source!r:.200}")
+        table = found.with_format("arrow")[:]
+        return _sharing_copies(rows_of_table(table.to_batches(), table.schema, f"data set {source!r:.200}"))
     except InvalidValueError:
         raise
     except Exception as error:  # of the library, of what it reads with, or of the network

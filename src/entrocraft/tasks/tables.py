@@ -1,6 +1,6 @@
 """Rows of Arrow tables: what parquet files, folders and the hub hold."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -8,29 +8,28 @@ import numpy as np
 from entrocraft.errors import InvalidValueError
 
 
-def rows_of_table(table: Any, place: str) -> list[dict[str, Any]]:
-    """Return the rows of an Arrow table, numbers of short precision as they were written.
+def rows_of_table(batches: Iterable[Any], schema: Any, place: str) -> Iterator[dict[str, Any]]:
+    """Yield the rows of an Arrow table, numbers of short precision as they were written.
 
     The float32 nearest to 0.1 is 0.10000000149011612 as a float64; the shortest decimals that name it are 0.1.
 
     Args:
-        table: A `pyarrow.Table`.
+        batches: Its parts, each a `pyarrow.RecordBatch`.
+        schema: Its `pyarrow.Schema`.
         place: What it is, for messages.
 
     Raises:
         InvalidValueError: Two columns have one name.
     """
-    names = table.schema.names
-    twice = [name for name in names if names.count(name) > 1]
+    twice = [name for name in schema.names if schema.names.count(name) > 1]
     if twice:
         raise InvalidValueError(f"{place}: two columns are called {twice[0]!r:.80}")
-    rows = table.to_pylist()
-    for field in table.schema:
-        mend = _mender(field.type)
-        if mend is not None:
-            for row in rows:
-                row[field.name] = mend(row[field.name])
-    return rows
+    menders = {field.name: mend for field in schema if (mend := _mender(field.type)) is not None}
+    for batch in batches:
+        for row in batch.to_pylist():
+            for name, mend in menders.items():
+                row[name] = mend(row[name])
+            yield row
 
 
 def _mender(kind: Any) -> Callable[[Any], Any] | None:

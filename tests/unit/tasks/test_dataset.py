@@ -10,7 +10,7 @@ import pytest
 from entrocraft import tasks
 from entrocraft.errors import InvalidValueError, RewardError, UnknownNameError
 from entrocraft.grading import rewards
-from entrocraft.tasks import DatasetTask
+from entrocraft.tasks import DatasetTask, dataset
 
 ROWS = [{"question": f"{i} + 1", "answer": i + 1, "level": i % 3} for i in range(40)]
 
@@ -411,6 +411,29 @@ def test_verls_layout_is_read_as_it_is():
     assert made.decided == {"answer": "reward_model.ground_truth", "reward": "math"}
     jsonl("verl.jsonl", verl_rows())
     assert tasks.build("dataset", train="verl.jsonl").size("train") == made.size("train")
+
+
+def test_copies_of_rows_are_left_out_of_large_data_and_counted(monkeypatch):
+    monkeypatch.setattr(dataset, "MANY_ROWS", 100)
+    plain = tasks.build("dataset", train=parquet(verl_rows(40)), test_share=0.0)
+    large = tasks.build("dataset", train=parquet(verl_rows(40) * 3, "large.parquet"), test_share=0.0)
+    with pytest.warns(UserWarning, match="80 of the 120 rows of large.parquet are exact copies of others and are left"):
+        assert large.problems("train", 40) == plain.problems("train", 40)
+    assert large.place_of(large.problems("train", 40)[0]).startswith("large.parquet, row ")
+    rows = verl_rows(40) * 3 + [verl_rows(1)[0] | {"reward_model": {"ground_truth": "", "style": ""}}]
+    with (
+        pytest.warns(UserWarning, match="exact copies"),
+        pytest.raises(InvalidValueError, match=r"row 121: column 'reward_model.ground_truth' is empty"),
+    ):
+        tasks.build("dataset", train=parquet(rows)).size("train")
+
+
+@pytest.mark.filterwarnings("error")
+def test_copies_stay_in_data_that_a_person_may_have_weighed(monkeypatch):
+    monkeypatch.setattr(dataset, "MANY_ROWS", 100)
+    assert task(train=jsonl(rows=ROWS * 2), test_share=0.0).size("train") == 80
+    told_apart = [row | {"copy": i // len(ROWS)} for i, row in enumerate(ROWS * 3)]
+    assert task(train=jsonl(rows=told_apart), test_share=0.0).size("train") == 120
 
 
 def test_dotted_columns_may_be_named():

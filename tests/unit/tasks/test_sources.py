@@ -175,3 +175,22 @@ def test_what_is_too_large_to_hold_is_refused_before_it_is_held(monkeypatch):
     for name in ("rows.jsonl", "rows.parquet"):
         with pytest.raises(InvalidValueError, match=f"{name} holds more than 3 rows"):
             read_rows(name)
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.parquet"])
+def test_exact_copies_of_a_row_are_one_object(name):
+    rows = [{"q": [{"role": "user", "content": "1 + 1?"}], "a": i} for i in (1, 2, 1)]
+    match Path(name).suffix:
+        case ".jsonl":
+            Path(name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        case ".json":
+            Path(name).write_text(json.dumps(rows))
+        case _:
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), name, row_group_size=1)
+    found = read_rows(name)
+    assert found == rows and found[0] is found[2] is not found[1]
+
+
+def test_what_is_but_equal_is_no_copy():
+    Path("rows.jsonl").write_text('{"a": 1}\n{"a": true}\n{"a": 1.0}\n{"a": "1"}\n{"a": 1, "b": null}\n')
+    assert len({id(row) for row in read_rows("rows.jsonl")}) == 5
