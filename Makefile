@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-fast faults fuzz lint install
+.PHONY: demo docs test test-fast faults fuzz lint install
 
 install: $(VENV)/.installed
 
@@ -52,3 +52,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The site, in site/. Any warning ends it: a link to nowhere, a page that is in no menu, a docstring that cannot be read.
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -1,0 +1,346 @@
+"""Every block of code in the README and in docs/ is run by a test; those without a test of their own are run here.
+
+`python -m pytest tests/integration/test_docs_blocks.py -q` prints how many there are.
+"""
+
+import ast
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+import click
+import pytest
+import yaml
+from support.commands import run_command
+
+import entrocraft as ec
+from entrocraft.analysis import explanation
+from entrocraft.analysis.diagnosis import recommendation
+from entrocraft.cli import main
+from entrocraft.config import parse_config
+from entrocraft.control import guard
+from entrocraft.reports import diagnosis as diagnosis_report
+from entrocraft.reports import explanation as explanation_report
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md"))]
+NEW = {"quickstart.md", "concepts.md", "troubleshooting.md", "recipes.md"}
+"""Pages whose Python and commands are carried out, and not only read."""
+
+BY_THEIR_OWN_TEST = {
+    ("README.md", "python"): "test_readme.py",
+    ("extending.md", "python"): "test_docs_extending.py",
+    ("extending.md", "yaml"): "test_docs_extending.py",
+    ("extending.md", "csv"): "test_docs_extending.py",
+    ("extending.md", ""): "test_docs_extending.py",
+    ("studies.md", "yaml"): "test_docs_studies.py",
+    ("studies.md", "bash"): "test_study.py",
+    ("tasks.md", "python"): "test_own_data.py",
+    ("tasks.md", "json"): "test_own_data.py",
+    ("trl.md", "python"): "test_docs_blocks.py",
+}
+SMALL = ["train.steps=9", "train.prompts_per_step=4", "train.rollouts_per_prompt=4", "train.save_every=9"]
+SMALL += ["task.num_problems=40", "eval={num_problems: 2, num_samples: 2, k: [1]}"]
+
+
+def blocks_of(page):
+    """Return (language, code) of each fenced block."""
+    return re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+BLOCKS = [(page.name, number, *block) for page in PAGES for number, block in enumerate(blocks_of(page))]
+
+
+def those_in(languages, pages=None):
+    """Return pytest parameters: page, number and code of blocks in some languages, without those tested elsewhere."""
+    return [
+        pytest.param(page, code, id=f"{page}-{number}")
+        for page, number, language, code in BLOCKS
+        if language in languages and (page, language) not in BY_THEIR_OWN_TEST and (pages is None or page in pages)
+    ]
+
+
+def commands_of(code):
+    """Return the command lines of a block, word by word, continued lines joined and comments left out."""
+    lines = code.replace("\\\n", " ").splitlines()
+    return [words for words in (shlex.split(line, comments=True) for line in lines) if words]
+
+
+# ---- all blocks ----------------------------------------------------------------------------------
+
+
+def test_every_block_is_run_by_some_test(capsys):
+    languages = Counter(language for _, _, language, _ in BLOCKS)
+    assert languages.keys() <= {"", "sh", "bash", "python", "yaml", "json", "csv"}
+    for (page, language), test in BY_THEIR_OWN_TEST.items():
+        assert any(block[0] == page and block[2] == language for block in BLOCKS), (page, language)
+        assert (Path(__file__).parent / test).exists(), test
+    here = sum((page, language) not in BY_THEIR_OWN_TEST for page, _, language, _ in BLOCKS)
+    pages = len({page for page, *_ in BLOCKS})
+    with capsys.disabled():
+        print(f"\n{len(BLOCKS)} blocks of code on {pages} pages are run, {here} of them here, by language:")
+        print("  " + ", ".join(f"{language or 'commands'} {count}" for language, count in languages.most_common()))
+
+
+@pytest.mark.parametrize(("page", "code"), those_in({"python"}, NEW - {"quickstart.md"}))
+def test_python_prints_what_its_comments_say(page, code, capsys):
+    exec(code, {"__name__": "__main__"})
+    beside = re.findall(r"^print\(.*\)  # (.*)$", code, re.MULTILINE)
+    below = re.search(r"(?:^# .*\n)*\Z", code, re.MULTILINE)[0].replace("# ", "").splitlines()
+    assert capsys.readouterr().out.splitlines() == beside + below
+
+
+@pytest.mark.parametrize(("page", "code"), those_in({"yaml"}))
+def test_settings_can_be_used(page, code):
+    data = yaml.safe_load(code)
+    if data.keys() == {"control"}:
+        assert ec.EntropyControl.of(data["control"]).settled()
+    else:
+        assert parse_config(data)
+
+
+def test_the_python_of_trl_md():
+    first, second = (code for language, code in blocks_of(DOCS / "trl.md") if language == "python")
+    exec(second, {})
+    tree = ast.parse(first)  # with `...` for a script's own arguments
+    keywords = {
+        keyword.arg: keyword.value for node in ast.walk(tree) if isinstance(node, ast.Call) for keyword in node.keywords
+    }
+    assert ec.EntropyControl.of(ast.literal_eval(keywords["entropy_control"]))
+    exec(first.split("\n\n")[0], {})
+
+
+# ---- commands ------------------------------------------------------------------------------------
+
+
+def check_ours(words):
+    """Check the arguments of a command line of ours against what the command takes, without carrying it out."""
+    command, arguments = main, words[1:]
+    while isinstance(command, click.Group):
+        command, arguments = command.commands[arguments[0]], arguments[1:]
+    # Files that a page's reader has need not be here.
+    for parameter in command.params:
+        if isinstance(parameter.type, click.Path):
+            parameter.type.exists = False
+    command.make_context(command.name, arguments)
+
+
+def check_verl(words):
+    from hydra import compose, initialize_config_module
+
+    from entrocraft.engines.verl.checks import checked_settings
+
+    overrides = [word for word in words if word != "..."]
+    with initialize_config_module("verl.trainer.config", version_base=None):
+        config = compose("ppo_trainer", overrides=overrides)
+    if any("entrocraft" in word and "reward" not in word for word in overrides):
+        assert checked_settings(config)
+
+
+def check_pip(words):
+    extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+    for word in words[2:]:
+        for asked in re.findall(r"(?:entrocraft|\.)\[(.*)\]", word):
+            assert set(asked.split(",")) <= extras, word
+
+
+def check_accelerate(words):
+    from accelerate.commands.launch import launch_command_parser
+
+    arguments = launch_command_parser().parse_args([re.sub(r"\$\w+", "0", word) for word in words[2:]])
+    assert arguments.training_script == "train.py"
+
+
+def check(words):
+    """Check one command line of whichever tool."""
+    if words[0] == "entrocraft":
+        check_ours(words)
+    elif words[:3] == ["python", "-m", "verl.trainer.main_ppo"]:
+        check_verl(words[3:])
+    elif words[0] == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert {word for word in words[1:] if "=" not in word} <= set(targets)
+    elif words[:2] == ["pip", "install"]:
+        for part in " ".join(words).split(" && "):
+            check_pip(part.split())
+    elif words[:2] == ["accelerate", "launch"]:
+        check_accelerate(words)
+    elif words[0].startswith("'+entrocraft") or words[0].startswith(("+entrocraft", "actor_rollout_ref")):
+        check_verl(words if words[0].startswith("actor") else [])  # the others are read in test_docs_refused.py
+    else:
+        assert words[0] in {"ray", "ssh", "export", "for", "done", "tested=$(for"}, words
+
+
+@pytest.mark.parametrize(("page", "code"), those_in({"", "sh", "bash"}))
+def test_commands_are_known_with_their_arguments(page, code):
+    if page == "paper.md":  # a script: the commands in its loops are ours, too
+        subprocess.run(["bash", "-n"], input=code, text=True, check=True)
+    for words in commands_of(code):
+        check(words)
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """Work in a folder that holds the recipes and nothing else."""
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_new_pages_are_carried_out_in_their_order(checkout):
+    made = Counter()
+    for page in ("quickstart.md", "recipes.md", "troubleshooting.md"):
+        for words in (w for language, code in blocks_of(DOCS / page) if language == "sh" for w in commands_of(code)):
+            if words[0] != "entrocraft":
+                continue
+            small = {"train": SMALL, "diagnose": ["--num-prompts", "4", "--num-rollouts", "4"]}.get(words[1], [])
+            if page == "recipes.md" and "--dry-run" not in words:
+                small = [*SMALL, "--output", "runs/other"]
+            result = run_command(*words[1:], *small)
+            assert result.exit_code == 0, f"{shlex.join(words)}\n{result.output}"
+            made[words[1]] += 1
+    assert made["train"] >= 4 and made["explain"] >= 2
+    assert (checkout / "comparison.png").exists() and (checkout / "train.parquet").exists()
+
+
+@pytest.mark.slow
+def test_the_script_of_the_quickstart_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (script,) = [code for language, code in blocks_of(DOCS / "quickstart.md") if language == "python"]
+    assert "max_steps=50" in script
+    names = {"__name__": "__main__"}
+    exec(script.replace("max_steps=50", "max_steps=2"), names)
+    assert names["trainer"].state.global_step == 2
+
+
+# ---- pages against the code ----------------------------------------------------------------------
+
+
+def texts_of(*modules):
+    """Return all pieces of text in the source of modules, joined as Python joins them."""
+    trees = [ast.parse(Path(module.__file__).read_text()) for module in modules]
+    constants = [node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    return "\n".join(text for text in constants if isinstance(text, str))
+
+
+@pytest.mark.parametrize(
+    ("heading", "modules", "column"),
+    [
+        ("What `diagnose` says", (recommendation, diagnosis_report), 0),
+        ("What `explain` says", (explanation, explanation_report), 0),
+        ("What the guard warns of", (guard,), 1),
+    ],
+    ids=["diagnose", "explain", "guard"],
+)
+def test_what_troubleshooting_quotes_is_said(heading, modules, column):
+    page = (DOCS / "troubleshooting.md").read_text()
+    (section,) = re.findall(rf"^## {re.escape(heading)}\n(.*?)^## ", page, re.DOTALL | re.MULTILINE)
+    rows = [line.split("|")[1:] for line in section.splitlines() if line.startswith("| ")][1:]
+    quoted = [text for row in rows for text in re.findall(r"`([^`]*)`", row[column])]
+    assert len(quoted) >= len(rows) >= 4
+    said = texts_of(*modules)
+    assert [text for text in quoted if text not in said] == []
+    if modules == (guard,):
+        assert [row[0].strip(" `") for row in rows] == list(guard.SYMPTOMS)
+
+
+def test_the_numbers_of_the_concepts_are_those_of_the_results():
+    found = json.loads((ROOT / "results/diagnose/countdown-base.json").read_text())
+    page = (DOCS / "concepts.md").read_text()
+    assert f"for {found['agreement']['advantage']['by_count']:.0%} of".replace("%", " %") in page
+    faq = (DOCS / "faq.md").read_text()
+    assert f"32 prompts of 8 rollouts is {found['entropy_stderr']:.3f} nats" in faq
+
+
+def test_every_recipe_is_on_its_page():
+    page = (DOCS / "recipes.md").read_text()
+    recipes = ROOT / "recipes"
+    assert [f for f in (*recipes.glob("*.yaml"), *recipes.glob("study/*.yaml")) if f.name not in page] == []
+
+
+def test_the_api_page_has_every_public_name():
+    names = re.findall(r"^<!-- ::: entrocraft\.([\w.]+) -->$", (DOCS / "api.md").read_text(), re.MULTILINE)
+    assert {name.split(".")[-1] for name in names if name.split(".")[0] not in ("engines", "tasks")} >= {
+        name for name in ec.__all__ if name not in ("advantages", "controllers")
+    }
+    assert {"advantages.available", "advantages.estimate", "controllers.available", "controllers.build"} <= set(names)
+
+
+def test_the_pictures_can_be_drawn(tmp_path):
+    command = [sys.executable, "scripts/docs_pictures.py", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+    drawn = {path.name for path in tmp_path.iterdir()}
+    assert drawn == {path.name for path in (DOCS / "pictures").iterdir()}
+
+
+# ---- the notebook and the site -------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_notebook_runs():
+    import nbformat
+    from nbclient import NotebookClient
+
+    notebook = nbformat.read(DOCS / "notebook.ipynb", as_version=4)
+    for cell in notebook.cells:
+        cell.source = cell.source.replace("STEPS = 24", "STEPS = 3").replace("num_prompts=32", "num_prompts=4")
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute(env=environment)
+    assert "3 steps, on average" in notebook.cells[-2].outputs[0]["text"]
+
+
+@pytest.fixture
+def hooks(monkeypatch):
+    """Return the module that mkdocs.yml names among its hooks."""
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    import docs_hooks
+
+    return docs_hooks
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<script src="https://cdn.example/a.js"></script>',
+        '<link rel="stylesheet" href="//fonts.example/css">',
+        "<style>@font-face{src:url(https://fonts.example/a)}</style>",
+        "<img alt=x src=http://x.example/a.png>",
+    ],
+)
+def test_a_page_that_would_load_something_from_elsewhere_is_refused(hooks, html):
+    from types import SimpleNamespace
+
+    page = SimpleNamespace(file=SimpleNamespace(src_uri="a.md"))
+    with pytest.raises(hooks.PluginError, match=r"a\.md would load"):
+        hooks.on_post_page(html, page=page, config=None)
+    harmless = '<a href="https://arxiv.org">paper</a><img src="a.png"><link rel="icon" href="a.png">'
+    assert hooks.on_post_page(harmless, page=page, config=None) == harmless
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", [None, "https://code.example/us/entrocraft"])
+def test_the_site_is_built_strictly_with_and_without_an_address(hooks, url, tmp_path, monkeypatch):
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    monkeypatch.chdir(ROOT)
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(tmp_path), strict=True)
+    (hook,) = [module for module in config.hooks.values() if hasattr(module, "repository_url")]
+    monkeypatch.setattr(hook, "repository_url", lambda: url)
+    config.plugins.run_event("startup", command="build", dirty=False)
+    build(config)
+    config.plugins.run_event("shutdown")
+    page = (tmp_path / "results.html").read_text()
+    target = f"{url}/blob/main/results/README.md" if url else "repository/results/README.md.txt"
+    assert f'href="{target}"' in page
+    assert (tmp_path / "repository/results/tracking/countdown.png").exists()
+    assert "def linear" not in page and 'id="entrocraft.linear"' in (tmp_path / "api.html").read_text()
