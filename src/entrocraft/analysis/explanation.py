@@ -152,8 +152,8 @@ def _check(lines: Sequence[Mapping[str, Any]]) -> None:
         missing = [name for name in needed if line.get(name) is None]
         if missing:
             raise InvalidValueError(
-                f"step {line['step']} has no {missing[0]}: quadrants are recorded by runs under entropy control, from "
-                "this version on; train again, with a control section"
+                f"step {line['step']} has no {missing[0]}: a run without entropy control, or of an early version, "
+                "records none. To watch a run and leave it as it is, train it under `control: {method: none}`"
             )
     steps = [line["step"] for line in lines]
     if steps != list(range(steps[0], steps[0] + len(steps))):

@@ -1,5 +1,6 @@
 """Files that are whole or not there: written beside their place and moved into it."""
 
+import errno
 import os
 import re
 import stat
@@ -71,7 +72,10 @@ def making(folder: Path) -> Iterator[None]:
     """Make a folder and those above it; if anything fails within, those that were made and are empty go again."""
     made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:  # a file where a folder is wanted
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), error.filename) from error
         yield
     except BaseException:
         for each in made:
