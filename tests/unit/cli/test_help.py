@@ -1,6 +1,8 @@
 """Help is instant: nothing heavy is imported before a command runs."""
 
 import json
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +51,19 @@ def test_summaries_of_commands_end(arguments):
 def test_every_module_of_commands_is_short():
     for file in Path(entrocraft.cli.__file__).parent.glob("*.py"):
         assert len(file.read_text().splitlines()) < 200, file.name
+
+
+def test_the_package_itself_is_the_command():
+    shown = subprocess.run([sys.executable, "-m", "entrocraft", "--help"], capture_output=True, text=True, check=True)
+    assert shown.stdout.startswith("Usage: ") and "entrocraft" in shown.stdout.splitlines()[0]
+    assert set(main.commands) <= set(shown.stdout.split())
+
+
+def test_a_terminal_is_told_at_once_what_loads_and_a_script_is_not():
+    command = [sys.executable, "-m", "entrocraft", "train", "nowhere.yaml"]
+    terminal, at_terminal = pty.openpty()
+    with subprocess.Popen(command, stderr=at_terminal) as process:
+        assert os.read(terminal, 10_000).startswith(b"entrocraft: loading PyTorch")
+        process.kill()
+    os.close(at_terminal), os.close(terminal)
+    assert "loading" not in CliRunner().invoke(main, ["train", "nowhere.yaml"]).stderr

@@ -1,4 +1,6 @@
-from entrocraft.errors import RewardError, RunDirectoryError
+import pytest
+
+from entrocraft.errors import InvalidValueError, MeasurementError, RewardError, RunDirectoryError
 from entrocraft.training.failures import explained
 
 
@@ -22,3 +24,27 @@ def test_a_file_that_torch_could_not_write_whole_is_said_without_its_own_words()
         "step 3: what the run leaves behind cannot be written: a file of the checkpoint was cut short. Make room, and "
         "go on with --resume"
     )
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "probability tensor contains either `inf`, `nan` or element < 0",
+        "invalid multinomial distribution (sum of probabilities <= 0)",
+    ],
+)
+def test_a_policy_that_has_diverged_is_said_to_have(said):
+    found = explained(RuntimeError(said), step=7, begun=True)
+    assert isinstance(found, MeasurementError)
+    assert str(found).startswith(f"step 7: the policy has diverged, its probabilities are no numbers any more ({said})")
+    assert "Lower train.learning_rate" in str(found)
+
+
+def test_whatever_the_set_up_of_a_run_raises_is_one_line_on_its_settings():
+    class UsageError(Exception):
+        """As wandb raises it where nobody has logged in."""
+
+    found = explained(UsageError("api_key not configured (no-tty).\nCall wandb.login"), step=1, begun=False)
+    assert isinstance(found, InvalidValueError) and "\n" not in str(found)
+    assert "cannot begin with these settings: UsageError: api_key not configured" in str(found)
+    assert explained(UsageError("a mistake of ours"), step=3, begun=True) is None
