@@ -42,3 +42,8 @@ def test_trackers_get_scores_targets_and_a_name(tmp_path, monkeypatch):
     assert len(steps) == 2, [(step, len(logs), [k for k in logs if "loss" in k]) for step, logs in Tracker.told]
     assert [logs["train/entrocraft/target"] for logs in steps] == [0.55, 0.55]
     assert all("train/entropy" in logs for logs in steps)
+
+
+def test_the_documentation_says_how_the_command_line_names_a_tracker():
+    pages = (Path(__file__).parents[2] / "docs").glob("*.md")
+    assert any("train.trl.report_to" in page.read_text() for page in pages)
