@@ -40,7 +40,7 @@ function Connection() {
     html`<p class="banner">The connection to the server is lost. The page tries again; training goes on without it.</p>`}</div>`;
 }
 
-function Header({ hello }) {
+function Header({ folder }) {
   const { view } = useStore((state) => state.place);
   return html`
     <header class="top">
@@ -50,7 +50,7 @@ function Header({ hello }) {
         <a key=${each} href=${address(each)} aria-current=${each === view ? "page" : undefined}>
           <${Icon} name=${each} size="21" />${TITLES[each]}</a>`)}</nav>
       <span class="grow"></span>
-      <span class="pill folder" title="The folder that is read">${hello.folder}</span>
+      ${folder && html`<span class="pill folder" title="The folder that is read">${folder}</span>`}
       <${Training} />
       <${ThemeButton} />
     </header>`;
@@ -74,12 +74,12 @@ function Page() {
       <code>entrocraft app --url</code> prints it again.<//></main>`;
   }
   if (problem) return html`<main><${Empty} title="Nothing to show">${problem.message}<//></main>`;
-  if (!hello) return html`<main aria-busy="true"></main>`;
   const View = PAGES[view];
   return html`
-    <${Header} hello=${hello} />
+    <${Header} folder=${hello?.folder} />
     <${Connection} />
-    <main id="stage" tabindex="-1"><h1 class="unseen">${TITLES[view]}</h1><${View} hello=${hello} /></main>`;
+    <main id="stage" tabindex="-1" aria-busy=${String(!hello)}>
+      <h1 class="unseen">${TITLES[view]}</h1>${hello && html`<${View} hello=${hello} />`}</main>`;
 }
 
 render(html`<${Page} />`, document.getElementById("page"));
