@@ -54,5 +54,7 @@ lint: install
 	$(BIN)/mypy
 
 # The site, in site/. Any warning ends it: a link to nowhere, a page that is in no menu, a docstring that cannot be read.
+# Then how many blocks of code the docs have, each of which a test runs.
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/integration/test_docs_blocks.py -k every_block
