@@ -42,6 +42,7 @@ RULES = {
     "aligned": {"method": "aligned"},
     "budget": {"method": "budget"},
     "token": {"method": "token"},
+    "token, rarity": {"method": "token", "predictor": "rarity"},
     "budget, aligned": {"method": "budget", "predictor": "whole_model"},
 }
 SETTINGS = [
@@ -58,9 +59,10 @@ SMOLLM2_RULES = {
     "aligned": {"method": "aligned"},
     "budget, visitation": {"method": "budget", "visitation": True},
     "token, visitation": {"method": "token", "visitation": True},
+    "token, rarity": {"method": "token", "predictor": "rarity"},
     "budget, aligned": {"method": "budget", "predictor": "whole_model"},
 }
-FULL_WEIGHTS_ONLY = {"budget, visitation", "token, visitation"}
+FULL_WEIGHTS_ONLY = {"budget, visitation", "token, visitation", "token, rarity"}
 PLAN = ("filtered_entropy", "drift", "gain_0", "gain_1", "effect_0", "effect_1", "wanted_effect", "saturated")
 # Half the width of a 95 % interval for the mean of n values, in standard errors (Student).
 T_95 = {2: 12.71, 3: 4.30, 4: 3.18, 5: 2.78}
