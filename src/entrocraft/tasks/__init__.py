@@ -11,12 +11,14 @@ from entrocraft.tasks.base import Problem, Split, Task
 from entrocraft.tasks.benchmarks import BENCHMARKS, build_benchmark
 from entrocraft.tasks.countdown import Countdown
 from entrocraft.tasks.dataset import DatasetTask
+from entrocraft.tasks.parity import Parity
 from entrocraft.tasks.procedural import ReasoningGym
 
 TASKS: dict[str, Callable[..., Task]] = {
     "additions": Additions,
     "countdown": Countdown,
     "dataset": DatasetTask,
+    "parity": Parity,
     "reasoning-gym": ReasoningGym,
     **{name: partial(build_benchmark, name) for name in BENCHMARKS},
 }
@@ -51,4 +53,15 @@ def build(name: str, /, **options: Any) -> Task:
     return build_with(TASKS[name], options, f"task {name!r}")
 
 
-__all__ = ["Additions", "Countdown", "DatasetTask", "Problem", "ReasoningGym", "Split", "Task", "available", "build"]
+__all__ = [
+    "Additions",
+    "Countdown",
+    "DatasetTask",
+    "Parity",
+    "Problem",
+    "ReasoningGym",
+    "Split",
+    "Task",
+    "available",
+    "build",
+]
