@@ -17,6 +17,7 @@ from entrocraft.models.carried import carried_over
 from entrocraft.models.sampling_config import SamplingConfig
 from entrocraft.runs import RunDirectory
 from entrocraft.tasks import Task
+from entrocraft.tasks.cells import check_unicode
 from entrocraft.yaml_text import apply_overrides, read_yaml_file
 
 MOST_STEPS = 1_000_000
@@ -210,7 +211,7 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def parse_config(data: Mapping[str, Any]) -> RunConfig:
     """Check plain data and return the configuration; see `load_config` for the errors."""
-    _refuse_keys_that_are_no_text(data)
+    _refuse_what_cannot_be_kept(data)
     try:
         return RunConfig(**data)
     except ValidationError as error:
@@ -219,16 +220,22 @@ def parse_config(data: Mapping[str, Any]) -> RunConfig:
         raise InvalidValueError(f"config: {error}") from error
 
 
-def _refuse_keys_that_are_no_text(value: Any, path: str = "") -> None:
-    """Refuse a key such as 1 or `yes`: in the configuration that a run keeps, it would be another one, the text."""
+def _refuse_what_cannot_be_kept(value: Any, path: str = "") -> None:
+    """Refuse what the configuration that a run keeps would not hold: half a character, or a key that is no text.
+
+    A key such as 1 or `yes` would be another one there, the text.
+    """
     if isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str):
                 raise InvalidValueError(f"config: {path or 'a key'}: expected text as a key, got {key!r:.80}; quote it")
-            _refuse_keys_that_are_no_text(inner, f"{path}.{key}" if path else key)
+            check_unicode(key, f"config: {path or 'a key'}")
+            _refuse_what_cannot_be_kept(inner, f"{path}.{key}" if path else key)
     elif isinstance(value, list | tuple):
         for inner in value:
-            _refuse_keys_that_are_no_text(inner, path)
+            _refuse_what_cannot_be_kept(inner, path)
+    else:
+        check_unicode(value, f"config: {path}")
 
 
 def resolved(data: Mapping[str, Any]) -> dict[str, Any]:

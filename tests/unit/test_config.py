@@ -184,3 +184,16 @@ def test_the_default_curve_needs_no_tuning_to_the_model():
 def test_what_would_be_another_setting_once_it_is_kept_is_refused(write, text, message):
     with pytest.raises(InvalidValueError, match=message):
         load_config(write(text))
+
+
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        ({"model": "\udc80"}, "config: model"),
+        ({"task": {"options": {"train": ["a", "\ud800b"]}}}, "config: task.options.train"),
+        ({"train": {"trl": {"x\udc80": 1}}}, "config: train.trl"),
+    ],
+)
+def test_half_a_character_is_refused_where_it_stands(data, place):
+    with pytest.raises(InvalidValueError, match=f"^{place} is no Unicode text"):
+        parse_config(data)

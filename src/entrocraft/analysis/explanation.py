@@ -25,6 +25,7 @@ from entrocraft.runs.metrics import QUADRANTS, quadrant_columns
 
 MIN_STEPS = 8
 """Steps below which three numbers fit almost anything."""
+_TOO_LARGE = "entropies or quadrants are too large to be added up; the run cannot be explained"
 GOOD_FIT = 0.5
 """R^2 below which the fit is called poor."""
 GOOD_SHARE = 0.2
@@ -118,7 +119,10 @@ def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explan
 
     # The columns beside the constant, 0 at the first step: k, of `b k`; the sum over E_j, of `g sum_{j<=k} E_j`.
     line = np.concatenate([[0.0], moved.cumsum()])
-    path = np.concatenate([[0.0], np.sum(list(kept.values()), axis=0).cumsum()])
+    with np.errstate(over="ignore", invalid="ignore"):  # refused in the next line
+        path = np.concatenate([[0.0], np.sum(list(kept.values()), axis=0).cumsum()])
+    if not np.isfinite(path).all():
+        raise MeasurementError(_TOO_LARGE)
     (_, drift, gain), r_squared = _fit(entropy, line, path)
     _, r_squared_line = _fit(entropy, line)
 
@@ -127,7 +131,7 @@ def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explan
     changes, drifted = np.diff(entropy), drift * moved
     terms = [changes, drifted, *kept_nats.values(), *rejected_nats.values()]
     if not math.isfinite(sum(float(np.abs(term).sum()) for term in terms)):
-        raise MeasurementError("entropies or quadrants are too large to be added up; the run cannot be explained")
+        raise MeasurementError(_TOO_LARGE)
     return Explanation(
         steps=[line["step"] for line in lines[:-1]],
         changes=changes.tolist(),

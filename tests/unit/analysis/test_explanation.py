@@ -146,6 +146,10 @@ def test_numbers_too_large_to_be_added_up_are_refused():
         line["entropy"] = 1e308 * (-1) ** i
     with pytest.raises(MeasurementError, match="too large"):
         explain(lines)
+    for i, line in enumerate(lines):  # each a number, their sum over the run none
+        line |= {"entropy": 0.5 + 0.01 * i, f"kept_quadrants/{QUADRANTS[0]}": 1.7e308}
+    with pytest.raises(MeasurementError, match="too large"):
+        explain(lines)
 
 
 def test_steps_that_say_nothing_of_what_was_kept_count_as_out_of_the_band():
