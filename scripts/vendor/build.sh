@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Bundles Preact, htm and uPlot for the page, and puts axe where the browser tests find it.
+# Bundles Preact, htm and uPlot for the page, then its editor for notebooks, and puts axe where the browser tests find it.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -14,5 +14,6 @@ for package in preact htm uplot; do
     cat "node_modules/$package/LICENSE"
     echo
 done > "$vendor/LICENSES.txt"
+bash widget.sh
 cp node_modules/axe-core/axe.min.js "$tests/axe.min.js"
 cp node_modules/axe-core/LICENSE "$tests/axe.LICENSE.txt"

@@ -1,8 +1,8 @@
 """Entropy control for reinforcement learning of language models: draw the curve, the policy follows.
 
 The names here are the pure core: schedules, entropy, advantages, dynamics and controllers. They need
-torch and nothing else, but for `plot`, which needs matplotlib once it is called. Engines live in
-`entrocraft.engines`, tasks in `entrocraft.tasks`.
+torch and nothing else, but for `plot` and `draw`, which need matplotlib and anywidget once they are
+called. Engines live in `entrocraft.engines`, tasks in `entrocraft.tasks`.
 """
 
 import importlib
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from entrocraft import advantages, controllers
+    from entrocraft.app.notebook import draw
     from entrocraft.control import EntropyControl
     from entrocraft.control.batch import Batch, Tokens
     from entrocraft.control.decision import Decision
@@ -64,6 +65,7 @@ __all__ = [
     "controllers",
     "cosine",
     "cyclic",
+    "draw",
     "entropy_sensitivity",
     "estimated_entropy_sensitivity",
     "exponential",
@@ -82,6 +84,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "app.notebook": ("draw",),
     "control": ("EntropyControl",),
     "control.batch": ("Batch", "Tokens"),
     "control.decision": ("Decision",),

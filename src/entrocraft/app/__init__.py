@@ -9,4 +9,5 @@ library     the runs and studies that there are, by name
 book        what a run has recorded, column by column
 events      news of runs, told to all viewers at once
 launch      training, as a child process
+widget      the editor alone, in a notebook
 """

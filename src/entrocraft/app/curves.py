@@ -7,7 +7,7 @@ from typing import Any, cast
 import yaml
 
 from entrocraft.app.requests import Request
-from entrocraft.app.shapes import knots_of, scaled
+from entrocraft.app.shapes import as_text, knots_of, scaled
 from entrocraft.control import EntropyControl
 from entrocraft.control.settings import DEFAULT_WIDTH
 from entrocraft.errors import InvalidValueError
@@ -169,3 +169,11 @@ def knots_in(band: Band) -> dict[str, Any]:
         "unit": band.unit,
         "width": None,
     }
+
+
+def request_of(band: Band) -> dict[str, Any]:
+    """Return a band in the words of a request, with the knots by which it can be dragged."""
+    shown = knots_in(band)
+    if band.schedule is not None:
+        return shown | {"text": as_text(band.schedule)}
+    return {"lower": shown["lower_knots"], "upper": shown["upper_knots"], "kind": shown["kind"], "unit": band.unit}

@@ -47,10 +47,15 @@ def drawn(request: Request, recipes: Mapping[str, Recipe]) -> dict[str, Any]:
     return {
         **columns_of(drawing.band, drawing.steps, drawing.points),
         **knots_in(drawing.band),
-        "yaml": yaml.safe_dump({"control": control}, sort_keys=False, width=10_000, allow_unicode=True),
+        "yaml": yaml_of(control),
         "python": _python(drawing, control),
         "command": shlex.join(["entrocraft", *command_of(path, control, settings)]),
     }
+
+
+def yaml_of(control: Mapping[str, Any]) -> str:
+    """Return a control section as a configuration says it."""
+    return yaml.safe_dump({"control": dict(control)}, sort_keys=False, width=10_000, allow_unicode=True)
 
 
 def recipe_called(name: Any, recipes: Mapping[str, Recipe]) -> Recipe:

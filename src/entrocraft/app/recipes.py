@@ -6,8 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from entrocraft.app.curves import band_in, knots_in
-from entrocraft.app.shapes import as_text
+from entrocraft.app.curves import band_in, request_of
 from entrocraft.config import RunConfig, parse_config
 from entrocraft.control.settings import DEFAULT_SCHEDULE, DEFAULT_WIDTH
 from entrocraft.errors import InvalidValueError
@@ -65,11 +64,7 @@ class Recipe:
         """Return the recipe's own curve in the words of a request."""
         if self.control is None:
             return None
-        band = band_in(self.control)
-        shown = knots_in(band)
-        if band.schedule is not None:
-            return shown | {"text": as_text(band.schedule)}
-        return {"lower": shown["lower_knots"], "upper": shown["upper_knots"], "kind": shown["kind"], "unit": band.unit}
+        return request_of(band_in(self.control))
 
     def about(self) -> dict[str, Any]:
         """Return what the page shows of it."""

@@ -42,7 +42,7 @@ def control_of(recipe: Recipe | None, band: Band, settings: Request) -> dict[str
     Raises:
         EntrocraftError: A method, option or estimator is none that this library has.
     """
-    return _curve_settings(band) | _control_beside_curve(recipe, settings)
+    return curve_settings(band) | _control_beside_curve(recipe, settings)
 
 
 def control_without_curve(recipe: Recipe, settings: Request) -> dict[str, Any] | None:
@@ -76,7 +76,8 @@ def _control_beside_curve(recipe: Recipe | None, settings: Request) -> dict[str,
     return control
 
 
-def _curve_settings(band: Band) -> dict[str, Any]:
+def curve_settings(band: Band) -> dict[str, Any]:
+    """Return the settings of entropy control that make a band."""
     if band.schedule is not None:
         return {"schedule": as_text(band.schedule), "width": band.width}
     return {name: as_text(edge) for name, edge in (("lower", band.lower), ("upper", band.upper)) if edge is not None}

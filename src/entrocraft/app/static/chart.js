@@ -11,15 +11,15 @@ const FONT = "12px Inter, ui-sans-serif, system-ui, sans-serif";
 const ROWS_SPOKEN = 25;
 const STEPS_APART = [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5].map((power) => n * 10 ** power)).sort((a, b) => a - b);
 
-/** The colour that a CSS variable has now, as a canvas takes it. */
-function colour(variable) {
+/** A function that says which colour a CSS variable has now in an element, as a canvas takes it. */
+const coloursIn = (element) => (variable) => {
   const probe = document.createElement("i");
   probe.style.color = `var(--${variable})`;
-  document.body.append(probe);
+  element.append(probe);
   const { color } = getComputedStyle(probe);
   probe.remove();
   return color;
-}
+};
 
 /** A range that holds all these values with some air around them. */
 export function rangeOf(values, { air = 0.1, least = 0.02, floor = -Infinity } = {}) {
@@ -55,7 +55,7 @@ function useWidth(element) {
   return width;
 }
 
-const lineStyle = ({ color, width = 2, dash, alpha = 1, points }) => ({
+const lineStyle = (colour) => ({ color, width = 2, dash, alpha = 1, points }) => ({
   stroke: width ? colour(color) : undefined,
   width,
   dash,
@@ -64,13 +64,13 @@ const lineStyle = ({ color, width = 2, dash, alpha = 1, points }) => ({
 });
 
 /** Dots at the pointer, on the lines that have a name. */
-const cursorPoints = (lines) => ({
+const cursorPoints = (lines, colour) => ({
   size: (_, index) => (lines[index - 1].label ? 7 : 0),
   width: 0,
   fill: (_, index) => colour(lines[index - 1].color),
 });
 
-function bandsOf(lines) {
+function bandsOf(lines, colour) {
   return lines.flatMap((line, index) => {
     if (!line.fillTo) return [];
     const other = lines.findIndex((each) => each.id === line.fillTo);
@@ -78,7 +78,7 @@ function bandsOf(lines) {
   });
 }
 
-function axes({ yAxis, small, format, ticks }) {
+function axes({ yAxis, small, format, ticks, colour }) {
   const ink = colour("ink-3");
   return [
     {
@@ -156,16 +156,17 @@ export function Chart({ label, tables, x, y, height, small, format = fixed, xNam
 
   useLayoutEffect(() => {
     if (!width) return undefined;
+    const colour = coloursIn(frame.current);
     const plot = new uPlot(
       {
         width, height,
         padding: [TOP, RIGHT, 0, 0],
         legend: { show: false },
-        cursor: { y: false, points: cursorPoints(lines), drag: { x: false, y: false } },
+        cursor: { y: false, points: cursorPoints(lines, colour), drag: { x: false, y: false } },
         scales: { x: { time: false, range: () => ranges.current.x }, y: { range: () => ranges.current.y } },
-        axes: axes({ yAxis, small, format: small ? format : short, ticks }),
-        series: [{}, ...lines.map(lineStyle)],
-        bands: bandsOf(lines),
+        axes: axes({ yAxis, small, format: small ? format : short, ticks, colour }),
+        series: [{}, ...lines.map(lineStyle(colour))],
+        bands: bandsOf(lines, colour),
         hooks: { setCursor: [(u) => setHovered(u.cursor.left >= 0 ? u.cursor.idx : null)] },
       },
       data,

@@ -15,8 +15,8 @@ function Knot({ place, at, value, name, text, tone, locked, selected, onSelect, 
   const button = useRef(null);
   const shownBefore = useRef(false);
   useEffect(() => {
-    const { activeElement: focused } = document;
-    const follows = focused === document.body || focused?.classList.contains("knot");
+    const focused = button.current?.getRootNode().activeElement;
+    const follows = !focused || focused === document.body || focused.classList.contains("knot");
     if (selected && shownBefore.current && follows) button.current?.focus({ preventScroll: true });
     shownBefore.current = true;
   }, [selected]);

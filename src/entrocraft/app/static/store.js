@@ -34,8 +34,8 @@ export function useStore(pick) {
 // ---- where the page is: #view/first/second ----------------------------------------------------------------------
 
 function parsePlace(hash) {
-  const [view, ...parts] = hash.slice(1).split("/").map(decodeURIComponent);
-  return VIEWS.includes(view) ? { view, parts } : { view: "draw", parts: [] };
+  const [view, ...parts] = hash.slice(1).split("/");
+  return VIEWS.includes(view) ? { view, parts: parts.map(decodeURIComponent) } : { view: "draw", parts: [] };
 }
 
 export const address = (view, ...parts) => `#${[view, ...parts.map((part) => encodeURIComponent(part))].join("/")}`;
