@@ -1,6 +1,9 @@
 """Runs over each other, and a step of one explained."""
 
+import json
+
 import pytest
+from browser.test_page_everywhere import violations
 
 pytestmark = pytest.mark.slow
 
@@ -42,6 +45,20 @@ def test_a_step_is_explained_by_every_rollout(open_page):
     page.get_by_role("slider", name="Step", exact=True).focus()
     page.keyboard.press("ArrowLeft")
     page.get_by_role("heading", name="Step 5").wait_for()
+
+
+def test_tokens_are_tinted_by_what_they_do_to_entropy(open_page, runs):
+    lines = [json.loads(line) for line in (runs / "with-curve" / "rollouts.jsonl").read_text().splitlines()]
+    # A prompt whose rewards are all equal teaches nothing, and has no tints.
+    step = next(line["step"] for line in lines if any(any(text["changes"] or ()) for text in line["texts"]))
+    page = open_page(f"explain/with-curve/{step}")
+    tokens = page.locator(".tokens span")
+    tokens.first.wait_for()
+    strengths = tokens.evaluate_all("spans => spans.map((span) => span.style.getPropertyValue('--strength'))")
+    strongest = tokens.nth(strengths.index("70%"))
+    assert strongest.evaluate("span => getComputedStyle(span).backgroundColor") != "rgba(0, 0, 0, 0)"
+    assert page.get_by_text("raises entropy").is_visible()
+    assert violations(page) == []
 
 
 def test_a_click_on_a_dot_chooses_its_rollout(open_page):

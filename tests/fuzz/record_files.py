@@ -7,7 +7,7 @@ from typing import Any
 
 from entrocraft.errors import RunDirectoryError
 from entrocraft.runs.lines import JsonLines
-from entrocraft.runs.rollouts import RolloutFile, rewind_rollouts
+from entrocraft.runs.rollouts import RolloutFile, RolloutText, rewind_rollouts
 from fuzz import mutate, noise, places
 from fuzz.target import Case, Outcome, Target, expect
 
@@ -77,7 +77,9 @@ def try_case(case: Case) -> Outcome:
         _go_back_in_rollouts(case, path)
         JsonLines(path, numbers_only=False).read()
         RolloutFile(path, total_steps=10).append(
-            7, {"group": [0], "reward": [math.inf]}, lambda rows: [("a", "\ud83d")]
+            7,
+            {"group": [0], "reward": [math.inf]},
+            lambda rows: [RolloutText("a", "\ud83d", ["\ud83d"], [math.nan], [True])],
         )
         return "accepted"
 

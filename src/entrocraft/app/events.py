@@ -308,6 +308,6 @@ def _new_rollouts(run: RecordedRun, watched: _Watched) -> Iterator[Event]:
         return
     watched.newest_rollouts = steps[-1]
     try:
-        yield "rollouts", {"step": steps[-1], "groups": groups_of(run.rollouts.read(steps[-1]))}
+        yield "rollouts", {"step": steps[-1], "groups": groups_of(run.rollouts.read(steps[-1]), tokens=False)}
     except (EntrocraftError, OSError) as error:
         yield "event", {"step": steps[-1], "kind": "state", "text": str(error)}

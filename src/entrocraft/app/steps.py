@@ -62,13 +62,20 @@ def rollouts_of(recorded: Line | None) -> dict[str, Any] | None:
     return columns | {"kept": recorded.get("kept_tokens")}
 
 
-def groups_of(recorded: Line | None) -> list[dict[str, Any]]:
-    """Return the prompts whose texts were recorded, each with all that was answered to it."""
+def groups_of(recorded: Line | None, *, tokens: bool = True) -> list[dict[str, Any]]:
+    """Return the prompts whose texts were recorded, each with all that was answered to it, by its tokens if wanted."""
     if recorded is None:
         return []
     groups: dict[int, dict[str, Any]] = {}
     for each in recorded.get("texts") or []:
         rollout = _rollout(recorded, each["row"], each["completion"])
+        if tokens:
+            kept = each.get("kept")
+            rollout |= {
+                "token_texts": each.get("tokens"),
+                "token_changes": each.get("changes"),
+                "token_kept": None if kept is None else [int(digit) for digit in kept],
+            }
         number = recorded["group"][each["row"]]
         groups.setdefault(number, {"group": number, "prompt": each["prompt"], "rollouts": []})["rollouts"].append(
             rollout
@@ -96,6 +103,7 @@ def _rollout(recorded: Line, row: int, text: str) -> dict[str, Any]:
         "verdict": verdict(tokens, kept),
         "token_texts": None,
         "token_changes": None,
+        "token_kept": None,
     }
 
 

@@ -42,8 +42,10 @@ class Update:
     """Which of this rank's rollouts enter the gradient."""
     advantages: Tensor
     """What the update must use, in the shape of the rollouts' own or (B, T); 0 for rollouts and tokens left out."""
-    kept_tokens_B: Tensor
-    """How many tokens of each of this rank's rollouts the update uses."""
+    kept_BT: Tensor
+    """1 for the tokens of this rank's rollouts that the update uses."""
+    change_BT: Tensor | None = None
+    """What each of their tokens is predicted to change entropy by; None if the decision did not ask."""
     is_own: bool
     """False if the advantages are not the rollouts' own even where all of them are kept: tokens were weighed, or what
     rounding had left of equal rewards was taken away."""
@@ -157,10 +159,12 @@ class Decider:
             kept_BT = kept_BT * (weights_BT != 0)
         decision.metrics.update(self._quadrants(rollouts, kept_BT, decision.normalize))
         if weights_BT is not None and decision.advantages.any():
-            return self._weighed(rollouts, decision, batch, kept_BT, weights_BT)
-        # Ranks may differ in this: none of them exchanges anything for it.
-        is_cleaned = not torch.equal(rollouts.advantages, own.advantages)
-        return self._without_rollouts(rollouts, decision, batch, is_cleaned=is_cleaned)
+            update = self._weighed(rollouts, decision, batch, kept_BT, weights_BT)
+        else:
+            # Ranks may differ in this: none of them exchanges anything for it.
+            is_cleaned = not torch.equal(rollouts.advantages, own.advantages)
+            update = self._without_rollouts(rollouts, decision, batch, is_cleaned=is_cleaned)
+        return replace(update, change_BT=tokens.change_BT)
 
     # ---- measure -------------------------------------------------------------------------------------
 
@@ -267,7 +271,7 @@ class Decider:
             batch=None,
             keep_B=keep_B,
             advantages=torch.zeros_like(rollouts.advantages),
-            kept_tokens_B=rollouts.mask_BT.sum(-1),
+            kept_BT=rollouts.mask_BT,
             is_own=False,
         )
 
@@ -289,7 +293,7 @@ class Decider:
             batch=batch,
             keep_B=keep_B,
             advantages=advantages * kept,
-            kept_tokens_B=rollouts.mask_BT.sum(-1) * keep_B,
+            kept_BT=rollouts.mask_BT * keep_B[:, None],
             is_own=not is_cleaned,
         )
 
@@ -320,7 +324,7 @@ class Decider:
             batch=batch,
             keep_B=self._ranks.local(keep).to(mask_BT.device),
             advantages=factor * own.view(len(mask_BT), -1) * (weights_BT * kept_BT),
-            kept_tokens_B=kept_BT.sum(-1),
+            kept_BT=kept_BT,
             is_own=False,
         )
 

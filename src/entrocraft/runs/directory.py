@@ -5,7 +5,7 @@ metrics.jsonl    one line per optimizer step, and one per evaluation
 state.json       whether a process works on it, and how the last one ended
 problems.json    hashes of the problems, which a resumed run must find again
 controller.json  the controller's state
-rollouts.jsonl   what each rollout of recorded steps did, and some of their texts
+rollouts.jsonl   what each rollout of recorded steps did, and some of their texts, by token
 steering.yaml    a curve that a person wrote mid-run, which the run follows instead
 checkpoints/     what training resumes from
 curve.png        target, band and entropy over reward

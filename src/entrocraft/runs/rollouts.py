@@ -10,8 +10,9 @@ import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from entrocraft.errors import InvalidValueError
 from entrocraft.runs.files import open_regular
@@ -19,15 +20,30 @@ from entrocraft.runs.files import open_regular
 LIMIT_BYTES = 64 * 2**20
 """Size of the file at most, by default."""
 TEXT_BYTES = 4096
-"""Bytes of a prompt or completion at most; the rest is cut off."""
+"""Bytes of a prompt or completion, or of a completion's tokens, at most; the rest is cut off."""
 GROUPS_WITH_TEXTS = 2
 """Prompts of a step whose texts are recorded, all of their rollouts."""
 _FIRST_SHARE = 0.1  # of the limit, which a run's beginning may use up at once
 _DIGITS = 6  # significant ones, of numbers
+_TOKEN_DIGITS = 3  # the same, of which there is one per token
 _STEP = re.compile(rb'\{"step": (\d+)[,}]')
 
-Texts = Callable[[Sequence[int]], Sequence[tuple[str, str]]]
-"""Takes rows of the batch; returns prompt and completion of each."""
+
+class RolloutText(NamedTuple):
+    """What a rollout says, and what each of its tokens does."""
+
+    prompt: str
+    completion: str
+    tokens: Sequence[str] = ()
+    """Texts of the completion's tokens."""
+    changes: Sequence[float] | None = None
+    """Predicted entropy change of each of them, NaN where there is none; None if none was predicted."""
+    kept: Sequence[bool] = ()
+    """Which of them the update used."""
+
+
+Texts = Callable[[Sequence[int]], Sequence[RolloutText]]
+"""Takes rows of the batch; returns the text of each."""
 
 
 class RolloutFile:
@@ -44,9 +60,11 @@ class RolloutFile:
         >>> import tempfile
         >>> file = RolloutFile(Path(tempfile.mkdtemp()) / "rollouts.jsonl", total_steps=10)
         >>> columns = {"group": [0, 0], "reward": [1.0, 0.0], "advantage": [1.0, -1.0], "tokens": [3, 2]}
-        >>> file.append(1, columns, lambda rows: [("1+1=", "2"), ("1+1=", "3")])
-        >>> json.loads(file.path.read_text())["texts"][1]
-        {'row': 1, 'prompt': '1+1=', 'completion': '3'}
+        >>> said = RolloutText("1+1=", "2.", ["2", "."], [-0.12345, math.nan], [True, False])
+        >>> file.append(1, columns, lambda rows: [said for _ in rows])
+        >>> json.loads(file.path.read_text())["texts"][1]  # doctest: +NORMALIZE_WHITESPACE
+        {'row': 1, 'prompt': '1+1=', 'completion': '2.',
+         'tokens': ['2', '.'], 'changes': [-0.123, None], 'kept': '10'}
     """
 
     def __init__(self, path: Path | str, total_steps: int, limit_bytes: int = LIMIT_BYTES):
@@ -92,9 +110,9 @@ class RolloutFile:
         line: dict[str, Any] = {"step": step}
         line |= {name: None if values is None else [_short(v) for v in values] for name, values in columns.items()}
         if texts is not None:
-            pairs = zip(rows, texts(rows), strict=True)
-            line["texts"] = [{"row": row, "prompt": _cut(p), "completion": _cut(c)} for row, (p, c) in pairs]
-        encoded = (json.dumps(line, allow_nan=False) + "\n").encode()
+            line["texts"] = [{"row": row} | _written(text) for row, text in zip(rows, texts(rows), strict=True)]
+        # Nothing after commas: there are many.
+        encoded = (json.dumps(line, allow_nan=False, separators=(",", ": ")) + "\n").encode()
         if self._size() + len(encoded) > self._limit:
             return
         self._num_recorded += 1
@@ -139,11 +157,24 @@ def rewind_rollouts(path: Path, step: int) -> None:
     os.truncate(path, kept)
 
 
-def _short(value: float | None) -> float | int | None:
+def _written(text: RolloutText) -> dict[str, Any]:
+    """Return what is written of a text: as many tokens as `TEXT_BYTES` hold, and which are kept as a digit of each."""
+    ends = accumulate(len(token.encode("utf-8", errors="replace")) for token in text.tokens)
+    count = sum(end <= TEXT_BYTES for end in ends)
+    return {
+        "prompt": _cut(text.prompt),
+        "completion": _cut(text.completion),
+        "tokens": list(text.tokens[:count]),
+        "changes": None if text.changes is None else [_short(each, _TOKEN_DIGITS) for each in text.changes[:count]],
+        "kept": "".join("1" if kept else "0" for kept in text.kept[:count]),
+    }
+
+
+def _short(value: float | None, digits: int = _DIGITS) -> float | int | None:
     """Return a number of a few digits, a whole one as it is; None for what is none."""
     if value is None or not math.isfinite(value):
         return None
-    return int(value) if float(value).is_integer() else float(f"{value:.{_DIGITS}g}")
+    return int(value) if float(value).is_integer() else float(f"{value:.{digits}g}")
 
 
 def _cut(text: str) -> str:

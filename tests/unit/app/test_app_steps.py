@@ -3,7 +3,7 @@ from support.page import rollout_line, step_line
 
 from entrocraft.app.errors import NotFoundError
 from entrocraft.app.recorded import RecordedRun
-from entrocraft.app.steps import step_of, verdict
+from entrocraft.app.steps import groups_of, step_of, verdict
 
 
 @pytest.mark.parametrize(
@@ -36,11 +36,27 @@ def test_a_step_shows_its_rollouts_by_prompt(make_run):
         "verdict": "kept",
         "token_texts": None,
         "token_changes": None,
+        "token_kept": None,
     }
     assert (wrong["index"], wrong["text"], wrong["verdict"]) == (3, "2-1", "in part")
     assert found["sentence"] == (
         "Entropy was 0.600 nats per token, 0.100 above its target; the update learnt from 75% of the tokens. "
         "Of 4 rollouts: 3 kept, 1 in part, 0 left out."
+    )
+
+
+def test_a_step_shows_what_each_token_does_where_that_was_recorded(make_run):
+    line = rollout_line(1)
+    line["texts"][0] |= {"tokens": ["1", "+", "2"], "changes": [-0.012, None, 3e-5], "kept": "101"}
+    line["texts"][1] |= {"tokens": ["2", "-1"], "changes": None, "kept": "01"}
+    (group,) = step_of(RecordedRun(make_run(rollouts=[line]).path), 1)["groups"]
+    known = [
+        [rollout[name] for name in ("token_texts", "token_changes", "token_kept")] for rollout in group["rollouts"]
+    ]
+    assert known == [[["1", "+", "2"], [-0.012, None, 3e-5], [1, 0, 1]], [["2", "-1"], None, [0, 1]]]
+    (streamed,) = groups_of(line, tokens=False)
+    assert streamed["rollouts"][0] == group["rollouts"][0] | dict.fromkeys(
+        ("token_texts", "token_changes", "token_kept")
     )
 
 

@@ -66,6 +66,7 @@ def test_in_band_nothing_is_changed():
     assert update.advantages is not None and torch.equal(update.advantages, advantages)
     assert update.decision.metrics["entropy"] == pytest.approx(0.6)
     assert update.decision.metrics["num_tokens"] == 9
+    assert torch.equal(update.kept_BT, MASK) and update.change_BT is None
 
 
 @pytest.mark.parametrize("by_token", [False, True])
@@ -120,6 +121,8 @@ def test_tokens_left_out_have_no_advantage_and_the_others_make_up_for_them(norma
     assert update.keep_B.tolist() == [True, False, True, True]
     assert update.decision.metrics["kept_token_fraction"] == pytest.approx(3 / 9)
     assert update.loss_scale(by_tokens=True) == 1.0  # it is in the advantages
+    assert update.kept_BT.tolist() == kept.tolist()
+    torch.testing.assert_close(update.change_BT, advantages[:, None] * rise * MASK)
 
 
 def test_what_each_rank_says_ends_in_the_metrics_once():

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from entrocraft.runs.rollouts import TEXT_BYTES, RolloutFile, rewind_rollouts
+from entrocraft.runs.rollouts import TEXT_BYTES, RolloutFile, RolloutText, rewind_rollouts
 
 COLUMNS = {
     "group": [0, 0, 1, 1, 2, 2],
@@ -18,7 +18,10 @@ COLUMNS = {
 
 
 def texts(rows):
-    return [(f"prompt {row // 2}", f"completion {row}") for row in rows]
+    return [
+        RolloutText(f"prompt {row // 2}", f"completion {row}", ["completion", f" {row}"], [-0.25, 1 / 3], [True, False])
+        for row in rows
+    ]
 
 
 def lines_of(file):
@@ -43,7 +46,34 @@ def test_texts_are_those_of_other_prompts_at_each_step(tmp_path):
     file.append(4, COLUMNS, texts)
     shown = [[text["row"] for text in line["texts"]] for line in lines_of(file)]
     assert shown == [[0, 1, 2, 3], [0, 1, 4, 5], [2, 3, 4, 5], [0, 1, 2, 3]]  # prompts 0 1, 2 0, 1 2
-    assert lines_of(file)[0]["texts"][2] == {"row": 2, "prompt": "prompt 1", "completion": "completion 2"}
+    assert lines_of(file)[0]["texts"][2] == {
+        "row": 2,
+        "prompt": "prompt 1",
+        "completion": "completion 2",
+        "tokens": ["completion", " 2"],
+        "changes": [-0.25, 0.333],
+        "kept": "10",
+    }
+
+
+def test_tokens_of_which_nothing_was_predicted_say_whether_they_were_kept(tmp_path):
+    file = RolloutFile(tmp_path / "rollouts.jsonl", total_steps=10)
+    file.append(1, COLUMNS, lambda rows: [RolloutText("p", "ab", ["a", "b"], None, [False, True]) for _ in rows])
+    file.append(2, COLUMNS, lambda rows: [RolloutText("p", "a", ["a"], [math.nan], [True]) for _ in rows])
+    none, nan = (line["texts"][0] for line in lines_of(file))
+    assert none["changes"] is None and none["kept"] == "01" and nan["changes"] == [None]
+
+
+@pytest.mark.parametrize(
+    ("token", "count"), [("xyz", TEXT_BYTES // 3), ("äö", TEXT_BYTES // 4), ("\ud83d", TEXT_BYTES)]
+)
+def test_tokens_are_cut_where_a_text_is(tmp_path, token, count):
+    file = RolloutFile(tmp_path / "rollouts.jsonl", total_steps=10)
+    long = RolloutText("", token * 5000, [token] * 5000, [1e-9] * 5000, [True] * 5000)
+    file.append(1, COLUMNS, lambda rows: [long for _ in rows])
+    written = lines_of(file)[0]["texts"][0]
+    assert len(written["tokens"]) == len(written["changes"]) == len(written["kept"]) == count
+    assert written["completion"].startswith("".join(written["tokens"]).encode(errors="replace").decode())
 
 
 def test_only_texts_at_hand_are_asked_for(tmp_path):
@@ -56,18 +86,18 @@ def test_only_texts_at_hand_are_asked_for(tmp_path):
 @pytest.mark.parametrize("text", ["x" * 9000, "ä" * 5000, "half an emoji \ud83d", "NUL \x00"])
 def test_a_text_is_cut_and_always_readable(tmp_path, text):
     file = RolloutFile(tmp_path / "rollouts.jsonl", total_steps=10)
-    file.append(1, COLUMNS, lambda rows: [(text, text) for _ in rows])
+    file.append(1, COLUMNS, lambda rows: [RolloutText(text, text) for _ in rows])
     written = lines_of(file)[0]["texts"][0]["completion"]
     assert len(written.encode()) <= TEXT_BYTES + len(" ...")
 
 
 def test_the_file_stays_within_its_limit_and_spreads_over_the_run(tmp_path):
-    file = RolloutFile(tmp_path / "rollouts.jsonl", total_steps=1000, limit_bytes=20_000)
+    file = RolloutFile(tmp_path / "rollouts.jsonl", total_steps=1000, limit_bytes=30_000)
     for step in range(1, 1001):
         if file.wants(step):
             file.append(step, COLUMNS, texts)
     steps = [line["step"] for line in lines_of(file)]
-    assert file.path.stat().st_size <= 20_000
+    assert file.path.stat().st_size <= 30_000
     assert steps[:4] == [1, 2, 3, 4]  # the beginning whole
     halves = [sum(step <= 500 for step in steps), sum(step > 500 for step in steps)]
     assert min(halves) > 0.7 * max(halves) and steps[-1] > 950

@@ -82,12 +82,13 @@ function Quadrants({ quadrants }) {
     <p class="small faint">10⁻³ nats per token and unit of step, predicted: what was kept does, beside what all would have done.</p>`;
 }
 
-/** Tokens tinted by what learning from each would do to entropy. */
-function Tokens({ texts, changes }) {
+/** Tokens tinted by what learning from each would do to entropy; those left out are struck through. */
+function Tokens({ texts, changes, kept }) {
   const most = Math.max(1e-12, ...changes.map((change) => Math.abs(change ?? 0)));
-  return html`<p class="tokens mono">${texts.map((text, i) => html`<span key=${i} class=${changes[i] < 0 ? "lowers" : "raises"}
+  return html`<p class="tokens mono">${texts.map((text, i) => html`<span key=${i} class="${changes[i] < 0 ? "lowers" : "raises"} ${kept[i] ? "" : "out"}"
     style=${{ "--strength": `${Math.round((70 * Math.abs(changes[i] ?? 0)) / most)}%` }} title=${plus(changes[i])}>${visible(text)}</span>`)}</p>
-    <div class="row"><${Key} tone="measured" mark="dot">raises entropy<//><${Key} tone="rival" mark="dot">lowers it<//></div>`;
+    <div class="row"><${Key} tone="measured" mark="dot">raises entropy<//><${Key} tone="rival" mark="dot">lowers it<//>
+      ${kept.includes(0) && html`<s class="small faint">left out</s>`}</div>`;
 }
 
 function Chosen({ rollout, text, group, count, onChoose }) {
@@ -101,7 +102,7 @@ function Chosen({ rollout, text, group, count, onChoose }) {
       <div class="stack" aria-live="polite">
         ${group && html`<div class="small muted">Prompt <${ModelText} text=${group.prompt} /></div>`}
         ${text?.token_texts && text.token_changes
-          ? html`<${Tokens} texts=${text.token_texts} changes=${text.token_changes} />`
+          ? html`<${Tokens} texts=${text.token_texts} changes=${text.token_changes} kept=${text.token_kept} />`
           : text ? html`<p class="said"><${Mark} reward=${reward} /><${ModelText} text=${text.text} /></p>`
           : html`<p class="small muted">Its text is not recorded: each step keeps the texts of a few prompts, in turn.</p>`}
         <div class="row"><${Chip}>reward ${fixed(reward, 2)}<//><${Chip}>advantage ${signed(advantage, 2)}<//>

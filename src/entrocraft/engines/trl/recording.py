@@ -31,9 +31,8 @@ class RolloutRecordingMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: 
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         batch = super()._generate_and_score_completions(inputs)
         if self.model.training:
-            tokens_B = loss_mask(batch).sum(-1)
             rewards = None if self._scored is None else summed_rewards(self, self._scored)
-            record(self._recorder, self, batch, batch["advantages"], tokens_B, rewards=rewards)
+            record(self._recorder, self, batch, batch["advantages"], loss_mask(batch), rewards=rewards)
         return batch
 
 
@@ -47,27 +46,32 @@ def record(
     trainer: Any,
     batch: Batch,
     advantages_B: Tensor,
-    kept_tokens_B: Tensor,
+    kept_BT: Tensor,
     *,
     rewards: Tensor | None,
     change: Tensor | None = None,
+    change_BT: Tensor | None = None,
 ) -> None:
     """Record a batch of a TRL trainer; see `RolloutRecorder.record`."""
 
-    def texts(rows: Sequence[int]) -> list[tuple[str, str]]:
-        return list(zip(*(_decoded(trainer, batch, name, rows) for name in ("prompt", "completion")), strict=True))
+    def token_ids(rows: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        # A masked completion, cut off before its end, is shown all the same: special tokens are its padding.
+        prompts, masks = batch["prompt_ids"], batch["prompt_mask"].bool()
+        return [(prompts[row][masks[row]], batch["completion_ids"][row]) for row in rows]
 
-    tokens_B = loss_mask(batch).sum(-1)
+    mask_BT = loss_mask(batch)
     recorder.record(
         trainer.state.global_step + 1,
         trainer.state.max_steps,
-        groups=torch.arange(len(tokens_B) * trainer.accelerator.num_processes) // trainer.num_generations,
+        groups=torch.arange(len(mask_BT) * trainer.accelerator.num_processes) // trainer.num_generations,
         advantages_B=advantages_B,
-        tokens_B=tokens_B,
-        kept_tokens_B=kept_tokens_B,
+        mask_BT=mask_BT,
+        kept_BT=kept_BT,
+        tokenizer=getattr(trainer.processing_class, "tokenizer", trainer.processing_class),
+        token_ids=token_ids,
         rewards=rewards,
         change=change,
-        texts=texts,
+        change_BT=change_BT,
     )
 
 
@@ -77,11 +81,3 @@ def summed_rewards(trainer: Any, rewards_per_func: Tensor) -> Tensor:
     # A sum without a term would be 0, which is a reward.
     rewards[torch.isnan(rewards_per_func).all(dim=1)] = torch.nan
     return rewards.cpu().double()
-
-
-def _decoded(trainer: Any, batch: Batch, name: str, rows: Sequence[int]) -> list[str]:
-    ids, mask = batch[f"{name}_ids"][list(rows)], batch[f"{name}_mask"][list(rows)].bool()
-    tokenizer = getattr(trainer.processing_class, "tokenizer", trainer.processing_class)
-    # A masked completion, cut off before its end, is shown all the same: padding is left out with special tokens.
-    whole = [row if name == "completion" else row[counted] for row, counted in zip(ids, mask, strict=True)]
-    return tokenizer.batch_decode(whole, skip_special_tokens=True)

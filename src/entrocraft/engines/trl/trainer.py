@@ -173,8 +173,8 @@ class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ig
         )
         if self._recorder is not None:
             change = None if update.batch is None else update.batch.change
-            own = (rollouts.advantages_B, update.kept_tokens_B)
-            record(self._recorder, self, batch, *own, rewards=rewards, change=change)
+            own = (rollouts.advantages_B, update.kept_BT)
+            record(self._recorder, self, batch, *own, rewards=rewards, change=change, change_BT=update.change_BT)
         return self._loss.prepared(batch, update), update.decision
 
     def _estimate_advantages(self, estimator: Any) -> Tensor:

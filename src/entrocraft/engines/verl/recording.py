@@ -6,6 +6,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 from tensordict import TensorDict
+from torch import Tensor
 from verl.trainer.ppo.v1.trainer_base import KVBatchMeta
 
 from entrocraft.control import EntropyControl
@@ -41,21 +42,21 @@ def record(
         step: Number of the decision, counted from 1.
     """
 
-    def texts(chosen: Sequence[int]) -> list[tuple[str, str]]:
+    def token_ids(chosen: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         fields = read(batch, [rows[index] for index in chosen], ["prompts", "responses"])
-        pairs = zip(fields["prompts"].unbind(), fields["responses"].unbind(), strict=True)
-        return [tuple(trainer.tokenizer.batch_decode(list(pair), skip_special_tokens=True)) for pair in pairs]
+        return list(zip(fields["prompts"].unbind(), fields["responses"].unbind(), strict=True))
 
     mask_BT = own["response_mask"].long()
-    tokens_B = mask_BT.sum(-1)
     recorder.record(
         step,
         trainer.total_training_steps * int(trainer.parameter_sync_step),
         groups=groups_of(batch, rows),
-        advantages_B=(own["advantages"].float() * mask_BT).sum(-1) / tokens_B.clamp(min=1),
-        tokens_B=tokens_B,
-        kept_tokens_B=update.kept_tokens_B,
+        advantages_B=(own["advantages"].float() * mask_BT).sum(-1) / mask_BT.sum(-1).clamp(min=1),
+        mask_BT=mask_BT,
+        kept_BT=update.kept_BT,
+        tokenizer=trainer.tokenizer,
+        token_ids=token_ids,
         rewards=own["rm_scores"].double().sum(-1),
         change=None if update.batch is None else update.batch.change,
-        texts=texts,
+        change_BT=update.change_BT,
     )

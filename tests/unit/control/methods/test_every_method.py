@@ -150,7 +150,7 @@ def update(decider, advantages, rewards, step=1, mask=None):
 
 
 def assert_usable(made):
-    assert made.advantages.isfinite().all() and made.kept_tokens_B.isfinite().all()
+    assert made.advantages.isfinite().all() and made.kept_BT.isfinite().all()
     assert all(math.isfinite(value) for value in made.decision.metrics.values())
     unknown = [name for name in made.decision.metrics if column_of(name) is None]
     assert not unknown
