@@ -333,6 +333,7 @@ details.text { position: relative; z-index: 1; }
 .bars i { position: absolute; height: 9px; border-radius: 3px; background: var(--tone); }
 .bars .all { top: 1px; opacity: 0.36; } .bars .kept { top: 12px; }
 .tokens { line-height: 2.1; font-size: 14px; overflow-wrap: anywhere; }
+.tokens .out { text-decoration: line-through; }
 .tokens span { padding: 3px 4px; margin-right: 2px; border-radius: 5px; white-space: pre-wrap; background: color-mix(in srgb, var(--tone) var(--strength), transparent); }
 .said { display: grid; grid-template-columns: 18px minmax(0, 1fr); gap: 8px; align-items: start; max-height: 320px; overflow-y: auto; }
 .two { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 380px), 1fr)); max-height: 700px; }
