@@ -41,6 +41,7 @@ from entrocraft.tasks import Countdown
 
 ASSET = Path(__file__).parents[1] / "src/entrocraft/assets/countdown-base"
 SEED = 20260426
+BATCH = 256
 SEQUENCE_TOKENS = {3: 24, 4: 24, 5: 32}  # by how many numbers: these, target and punctuation, longest answer, end
 
 CARD = """---
@@ -81,15 +82,17 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A Llama of 1.2 million parameters."""
+def build_model(
+    tokenizer: PreTrainedTokenizerFast, *, hidden: int = 160, intermediate: int = 432, layers: int = 4, heads: int = 5
+) -> LlamaForCausalLM:
+    """A small Llama with random weights, by default of 1.2 million parameters."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
-            hidden_size=160,
-            intermediate_size=432,
-            num_hidden_layers=4,
-            num_attention_heads=5,
+            hidden_size=hidden,
+            intermediate_size=intermediate,
+            num_hidden_layers=layers,
+            num_attention_heads=heads,
             max_position_embeddings=64,
             tie_word_embeddings=True,
             pad_token_id=tokenizer.pad_token_id,
@@ -122,6 +125,44 @@ class SolvedProblems(Dataset):
             "input_ids": torch.tensor(prompt + answer + [self.tokenizer.pad_token_id] * padding),
             "labels": torch.tensor([-100] * len(prompt) + answer + [-100] * padding),
         }
+
+
+def train_and_save(
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    examples: Dataset,
+    output: Path,
+    *,
+    steps: int,
+    learning_rate: float,
+    seed: int,
+) -> None:
+    """Train on `BATCH` examples a step, the rate falling along a cosine, and save the model and its tokenizer."""
+    scratch = output.with_name(f"{output.name}-scratch")
+    Trainer(
+        model=model,
+        args=TrainingArguments(
+            output_dir=str(scratch),
+            max_steps=steps,
+            per_device_train_batch_size=BATCH,
+            learning_rate=learning_rate,
+            lr_scheduler_type="cosine",
+            warmup_steps=50,
+            weight_decay=0.01,
+            adam_beta2=0.95,
+            logging_steps=50,
+            save_strategy="no",
+            report_to="none",
+            use_cpu=True,
+            seed=seed,
+            disable_tqdm=True,
+        ),
+        train_dataset=examples,
+    ).train()
+    output.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(output)
+    tokenizer.save_pretrained(output)
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 def write_card(folder: Path, steps: int, numbers: Sequence[int]) -> None:
@@ -163,31 +204,8 @@ def main() -> None:
     tokenizer = build_tokenizer()
     model = build_model(tokenizer)
     print(f"{model.num_parameters():,} parameters")
-    scratch = args.output.with_name(f"{args.output.name}-scratch")
-    Trainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=str(scratch),
-            max_steps=args.steps,
-            per_device_train_batch_size=256,
-            learning_rate=1e-3,
-            lr_scheduler_type="cosine",
-            warmup_steps=50,
-            weight_decay=0.01,
-            adam_beta2=0.95,
-            logging_steps=50,
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
-            seed=SEED,
-            disable_tqdm=True,
-        ),
-        train_dataset=SolvedProblems(tokenizer, args.steps * 256, args.numbers),
-    ).train()
-    args.output.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(args.output)
-    tokenizer.save_pretrained(args.output)
-    shutil.rmtree(scratch, ignore_errors=True)
+    problems = SolvedProblems(tokenizer, args.steps * BATCH, args.numbers)
+    train_and_save(model, tokenizer, problems, args.output, steps=args.steps, learning_rate=1e-3, seed=SEED)
     write_card(args.output, args.steps, args.numbers)
 
 

@@ -10,37 +10,17 @@ of them break off: so far this is right less often than the habit, but practice 
 import argparse
 import json
 import random
-import shutil
 from pathlib import Path
 
 import torch
-from build_base_model import build_tokenizer
+from build_base_model import BATCH, build_model, build_tokenizer, train_and_save
 from torch.utils.data import Dataset
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Trainer, TrainingArguments, set_seed
+from transformers import PreTrainedTokenizerFast, set_seed
 
 from entrocraft.tasks import Parity
 
 SEED = 20260427
-BATCH = 256
 SLIPS, BREAKS_OFF = 0.06, 0.5  # by bit, by answer
-
-
-def build_model(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
-    """A Llama of 0.2 million parameters."""
-    return LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=96,
-            intermediate_size=256,
-            num_hidden_layers=2,
-            num_attention_heads=3,
-            max_position_embeddings=64,
-            tie_word_embeddings=True,
-            pad_token_id=tokenizer.pad_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            bos_token_id=None,
-        )
-    )
 
 
 def working(bits: str, rng: random.Random) -> str:
@@ -89,33 +69,9 @@ def main() -> None:
 
     set_seed(SEED)
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer)
-    scratch = args.output.with_name(f"{args.output.name}-scratch")
-    task = Parity(num_bits=args.bits)
-    Trainer(
-        model=model,
-        args=TrainingArguments(
-            output_dir=str(scratch),
-            max_steps=args.steps,
-            per_device_train_batch_size=BATCH,
-            learning_rate=2e-3,
-            lr_scheduler_type="cosine",
-            warmup_steps=50,
-            weight_decay=0.01,
-            adam_beta2=0.95,
-            logging_steps=50,
-            save_strategy="no",
-            report_to="none",
-            use_cpu=True,
-            seed=SEED,
-            disable_tqdm=True,
-        ),
-        train_dataset=Answers(tokenizer, args.steps * BATCH, task, args.share_of_working),
-    ).train()
-    args.output.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(args.output)
-    tokenizer.save_pretrained(args.output)
-    shutil.rmtree(scratch, ignore_errors=True)
+    model = build_model(tokenizer, hidden=96, intermediate=256, layers=2, heads=3)  # 0.2 million parameters
+    answers = Answers(tokenizer, args.steps * BATCH, Parity(num_bits=args.bits), args.share_of_working)
+    train_and_save(model, tokenizer, answers, args.output, steps=args.steps, learning_rate=2e-3, seed=SEED)
     made = {"bits": args.bits, "steps": args.steps, "share_of_working": args.share_of_working, "seed": SEED}
     (args.output / "made.json").write_text(json.dumps(made) + "\n")
 
