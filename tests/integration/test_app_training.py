@@ -114,6 +114,18 @@ def wait_until_gone(folder):
     assert processes_of(folder) == []
 
 
+def begin(page, recipe):
+    """Start a training and wait for its first step."""
+    page.client.post("api/runs", json={"recipe": recipe, "name": "live", "curve": CURVE})
+    page.wait(lambda: page.asked()["step"] >= 1, "a first step")
+
+
+def state_once_gone(tmp_path):
+    """Return what the run recorded of its end, once no process of any run is left."""
+    wait_until_gone(tmp_path / "runs")
+    return json.loads((tmp_path / "runs" / "live" / "state.json").read_text())
+
+
 def test_a_training_is_started_bent_stopped_gone_on_with_and_ends_with_the_server(page, tmp_path):
     client = page.client
     checked = client.post("api/runs?check=1", json={"recipe": "tiny", "name": "live", "curve": CURVE})
@@ -167,37 +179,31 @@ def test_a_training_is_started_bent_stopped_gone_on_with_and_ends_with_the_serve
     # Killed: the training ends its step by itself, and can go on.
     page.process.kill()
     page.process.wait()
-    wait_until_gone(tmp_path / "runs")
-    state = json.loads((tmp_path / "runs" / "live" / "state.json").read_text())
+    state = state_once_gone(tmp_path)
     assert state["why"] == "stopped by SIGTERM" and state["exit"] == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_server_that_is_told_to_end_stops_its_training_first(page, tmp_path, number):
-    page.client.post("api/runs", json={"recipe": "tiny", "name": "live", "curve": CURVE})
-    page.wait(lambda: page.asked()["step"] >= 1, "a first step")
+    begin(page, "tiny")
     page.process.send_signal(number)
     page.process.wait(LONGEST)
-    wait_until_gone(tmp_path / "runs")
-    state = json.loads((tmp_path / "runs" / "live" / "state.json").read_text())
+    state = state_once_gone(tmp_path)
     assert state["why"] == "stopped by SIGTERM"
 
 
 def test_a_second_ctrl_c_does_not_wait_and_leaves_nothing_behind_all_the_same(page, tmp_path):
-    page.client.post("api/runs", json={"recipe": "slow", "name": "live", "curve": CURVE})
-    page.wait(lambda: page.asked()["step"] >= 1, "a first step")
+    begin(page, "slow")
     page.process.send_signal(signal.SIGINT)
     assert "live stops after this step" in page.process.stderr.readline()
     page.process.send_signal(signal.SIGINT)
     page.process.wait(LONGEST)
-    wait_until_gone(tmp_path / "runs")
-    state = json.loads((tmp_path / "runs" / "live" / "state.json").read_text())
+    state = state_once_gone(tmp_path)
     assert state["why"] == "stopped by SIGTERM"
 
 
 def test_stopped_at_once_a_training_ends_amid_its_step(page, tmp_path):
-    page.client.post("api/runs", json={"recipe": "tiny", "name": "live", "curve": CURVE})
-    page.wait(lambda: page.asked()["step"] >= 1, "a first step")
+    begin(page, "tiny")
     assert page.client.post("api/runs/live/stop", json={"now": True}).json() == {"stops_at": None}
     page.wait(lambda: page.asked()["state"] == "stopped" and not page.asked()["live"], "the stop")
     wait_until_gone(tmp_path / "runs" / "live")
