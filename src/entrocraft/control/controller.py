@@ -194,10 +194,14 @@ class Controller:
         turns, undeclared = self.method.turns, set(decision.knobs)
         if not decision.keep.all():
             undeclared.add("rollouts")
-        # One factor on all that is kept is a smaller step, not advantages of the method's own.
-        factors = (decision.advantages / batch.advantages)[decision.keep & (batch.advantages != 0)]
-        if len(factors) and not torch.allclose(factors, factors[0].expand_as(factors), rtol=_ROUNDING):
-            undeclared.add("advantages")
+        # One factor on all that is kept is a smaller step, not advantages of the method's own. It is read from the
+        # largest advantage: numbers below the smallest normal one have lost their digits, and so has their quotient.
+        before, after = batch.advantages[decision.keep].double(), decision.advantages[decision.keep].double()
+        if len(before):
+            largest = before.abs().argmax()
+            factor = after[largest] / before[largest] if before[largest] != 0 else torch.ones_like(after[largest])
+            if not torch.allclose(after, factor * before, rtol=_ROUNDING, atol=torch.finfo(torch.float32).tiny):
+                undeclared.add("advantages")
         undeclared -= turns
         if undeclared:
             raise InvalidValueError(

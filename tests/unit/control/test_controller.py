@@ -35,6 +35,16 @@ def test_metrics_say_what_happened():
     assert metrics["out_of_band_batches"] == 1.0
 
 
+@pytest.mark.parametrize("smallest", [5e-324, 1.5e-323])
+def test_one_factor_on_advantages_too_small_to_carry_it_is_no_change_of_them(smallest):
+    # No rollout raises entropy, so that `escalate` takes a smaller step: one factor on all. A subnormal number has
+    # too few digits for it, and its quotient is not that of the others.
+    advantages = torch.tensor([smallest, 1.0], dtype=torch.float64)
+    batch = ec.BatchStats(step=3, total_steps=10, entropy=0.0, advantages=advantages)
+    decision = ec.RejectionController(BAND, fallback="escalate", entropy_bonus=0.01).decide(batch)
+    assert decision.keep.all() and 0 < decision.advantages[1] < 1
+
+
 def test_a_relative_band_is_scaled_by_the_first_entropy():
     controller = ec.RejectionController(ec.Band(ec.linear(1.0, 0.5, unit="initial"), width=0.1))
     first = controller.decide(ec.BatchStats(step=0, total_steps=10, entropy=0.8, advantages=torch.ones(2)))

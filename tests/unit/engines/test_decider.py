@@ -328,3 +328,12 @@ def test_token_weights_that_are_not_declared_are_refused():
 def test_a_batch_without_advantages_is_left_out_unless_a_surrogate_may_have_terms_of_its_own(method, kept):
     update = ruled(decider(lower=0.0, upper=9.0, rule=method), torch.zeros(4))
     assert update.keep_B.tolist() == [kept] * 4
+
+
+def test_an_advantage_where_the_batch_has_none_is_refused():
+    class Silent(Told):
+        def decide(self, batch, goal):
+            return Decision.everything(batch, advantages=torch.tensor([1.0, 0.5, 2.0, -2.0]).double())
+
+    with pytest.raises(InvalidValueError, match="decided on advantages"):
+        ruled(decider(Silent()), torch.tensor([1.0, 0.0, 2.0, -2.0]))
