@@ -7,6 +7,7 @@ from typing import Any
 
 from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDependencyError, first_line
 from entrocraft.models.fitting import check_fit
+from entrocraft.models.tokenizer_files import check_tokenizer_files
 from entrocraft.models.weights import base_of_adapter, check_adapter, check_finite, check_loaded
 
 EMBEDDED = {"countdown-base": "A Llama of 1.2 million parameters that half knows Countdown; see its model card."}
@@ -75,6 +76,8 @@ def load_tokenizer(name: str) -> Any:
 
     source, options = _pretrained(resolve_model(name))
     try:
+        if not options and Path(source).is_dir():
+            check_tokenizer_files(name, Path(source))
         tokenizer = AutoTokenizer.from_pretrained(source, **options)
         if options:  # a GGUF file names the token that ends a turn in its configuration; its tokenizer may say another
             config = AutoConfig.from_pretrained(source, **options)
@@ -82,6 +85,8 @@ def load_tokenizer(name: str) -> Any:
                 index = getattr(config, f"{token}_token_id", None)
                 if isinstance(index, int):
                     setattr(tokenizer, f"{token}_token", tokenizer.convert_ids_to_tokens(index))
+    except EntrocraftError:
+        raise
     except _UNREADABLE as error:
         raise _not_loaded(name, "tokenizer", error) from error
     if tokenizer.pad_token is None:
