@@ -195,6 +195,9 @@ REFUSED_BY_VERL = {
         ["+entrocraft.estimator=nsr", "algorithm.use_kl_in_reward=true"],
         ["+entrocraft.estimator=nsr", "algorithm.adv_estimator=gae"],
     ],
+    "methods that set advantages by rewards": [
+        [method(name), "algorithm.use_kl_in_reward=true"] for name in ("reward", "entropic_port", "ds_grpo", "ucpo")
+    ],
     "a relative path in `steering`": [["+entrocraft.steering=steering.yaml"]],
     "an `entrocraft` block": [["+entrocraft=0.4", "trainer.v1.trainer_mode=sync"]],
     "`trainer.use_v1=false`": [["trainer.use_v1=false"]],

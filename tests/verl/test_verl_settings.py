@@ -144,6 +144,11 @@ def test_what_the_advantages_must_make_good(compose, overrides, expected):
             "use_kl_in_reward goes into the advantages",
         ),
         (
+            ["+entrocraft.method=reward", "algorithm.use_kl_in_reward=true", "algorithm.adv_estimator=grpo"],
+            InvalidValueError,
+            "here 'reward'; set it to false, or use actor_rollout_ref.actor.use_kl_loss",
+        ),
+        (
             ["+entrocraft.estimator=w_reinforce", "algorithm.adv_estimator=gae"],
             InvalidValueError,
             "a critic whose values nothing uses",

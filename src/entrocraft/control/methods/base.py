@@ -44,6 +44,11 @@ class Method(ABC):
     """True for what makes no difference in the first update on a batch, where the ratio is 1: engines warn of runs that
     make but one."""
 
+    @property
+    def may_replace_advantages(self) -> bool:
+        """Whether advantages may be made of raw rewards, which lack the KL penalty that some engines add to them."""
+        return "rewards" in self.needs and "advantages" in self.turns
+
     def wants(self, batch: Batch, goal: Goal) -> frozenset[str]:
         """Return which of `needs` this decision depends on; the engine makes them before it asks."""
         return self.needs

@@ -61,12 +61,9 @@ def check_trainer_args(control: EntropyControl, method: Method, name: str, train
             f"predictor 'whole_model' must know how the optimizer scales gradients, and does not for optim="
             f"{optimizer_name(trainer_args)!r}; use one of {', '.join(KNOWN_SCALING)}, or another predictor"
         )
-    makes_advantages_of_rewards = control.estimator is not None or (
-        "rewards" in method.needs and "advantages" in method.turns
-    )
     if (
         loss_type == "rloo"
-        and makes_advantages_of_rewards
+        and (control.estimator is not None or method.may_replace_advantages)
         and (trainer_args.beta != 0.0 or trainer_args.reward_clip_range)
     ):
         raise InvalidValueError(

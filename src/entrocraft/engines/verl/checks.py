@@ -176,6 +176,11 @@ def _check_advantages(settings: VerlSettings, config: DictConfig) -> None:
             "algorithm.use_kl_in_reward goes into the advantages, which entrocraft.estimator replaces by those of the "
             "raw rewards; set it to false, or use algorithm.adv_estimator"
         )
+    if settings.method.may_replace_advantages and config.algorithm.get("use_kl_in_reward", False):
+        raise InvalidValueError(
+            "algorithm.use_kl_in_reward goes into the advantages, which a method that sets them by the raw rewards may "
+            f"replace, here {control.method_name!r}; set it to false, or use actor_rollout_ref.actor.use_kl_loss"
+        )
     if control.estimator is not None and config.algorithm.adv_estimator == "gae":
         raise InvalidValueError(
             f"estimator {control.estimator!r} would train a critic whose values nothing uses; set "
