@@ -1,8 +1,8 @@
 """Entropy control for reinforcement learning of language models: draw the curve, the policy follows.
 
-The names here are the pure core: schedules, entropy, advantages, dynamics and controllers. They need
-torch and nothing else, but for `plot` and `draw`, which need matplotlib and anywidget once they are
-called. Engines live in `entrocraft.engines`, tasks in `entrocraft.tasks`.
+The names here are the pure core: schedules, entropy, advantages, dynamics and controllers, and `decide` for loops of
+one's own. They need torch and nothing else, but for `plot` and `draw`, which need matplotlib and anywidget once they
+are called. Engines live in `entrocraft.engines`, tasks in `entrocraft.tasks`.
 """
 
 import importlib
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         estimated_entropy_sensitivity,
         predicted_entropy_change,
     )
+    from entrocraft.engines.loop import Decided, Loop, decide
     from entrocraft.entropy import batch_entropy, token_entropy, token_log_probs
     from entrocraft.errors import EntrocraftError
     from entrocraft.evaluation import pass_at_k
@@ -50,10 +51,12 @@ __all__ = [
     "Batch",
     "BatchStats",
     "Controller",
+    "Decided",
     "Decision",
     "EntrocraftError",
     "EntropyControl",
     "Goal",
+    "Loop",
     "Method",
     "RejectionController",
     "Schedule",
@@ -65,6 +68,7 @@ __all__ = [
     "controllers",
     "cosine",
     "cyclic",
+    "decide",
     "draw",
     "entropy_sensitivity",
     "estimated_entropy_sensitivity",
@@ -92,6 +96,7 @@ _HOMES = {
     "control.methods": ("Method",),
     "controllers": ("BatchStats", "Controller", "RejectionController"),
     "dynamics": ("entropy_sensitivity", "estimated_entropy_sensitivity", "predicted_entropy_change"),
+    "engines.loop": ("Decided", "Loop", "decide"),
     "entropy": ("batch_entropy", "token_entropy", "token_log_probs"),
     "errors": ("EntrocraftError",),
     "evaluation": ("pass_at_k",),

@@ -41,6 +41,7 @@ BY_THEIR_OWN_TEST = {
     ("extending.md", "yaml"): "test_docs_extending.py",
     ("extending.md", "csv"): "test_docs_extending.py",
     ("extending.md", ""): "test_docs_extending.py",
+    ("hosts.md", "python"): "test_docs_hosts.py",
     ("studies.md", "yaml"): "test_docs_studies.py",
     ("tasks.md", "python"): "test_own_data.py",
     ("tasks.md", "json"): "test_own_data.py",
