@@ -1,0 +1,146 @@
+"""Figures that README and docs give, made anew from the raw numbers in results/ and held against the sentence."""
+
+import json
+import re
+import statistics
+from pathlib import Path
+
+import pytest
+
+MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "results"
+
+
+def read(path):
+    return json.loads((RESULTS / path).read_text(encoding="utf-8"))
+
+
+def read_lines(path):
+    return [json.loads(line) for line in (RESULTS / path).read_text(encoding="utf-8").splitlines()]
+
+
+def distance(entropy, target, after=0.0):
+    """Return the mean distance of entropy from its target, from this share of the steps on."""
+    pairs = list(zip(entropy, target, strict=True))[int(after * len(entropy)) :]
+    return statistics.mean(abs(value - wanted) for value, wanted in pairs)
+
+
+def demo():
+    runs = (read_lines(f"demo/{name}/metrics.jsonl") for name in ("grpo", "entrocraft"))
+    grpo, curve = ([line for line in run if "entropy" in line] for run in runs)
+    fell = statistics.mean(line["entropy"] for line in grpo[-10:]) / grpo[0]["entropy"]
+    away = distance(*([line[key] for line in curve] for key in ("entropy", "target")), after=0.2)
+    yield "README.md", f"GRPO's entropy falls to {fell:.0%} of its start (last ten steps)".replace("%", " %")
+    yield "README.md", f"with the curve it stays {away:.3f} nats from its target on average"
+
+
+def tracking():
+    summary = read("tracking/summary.json")["countdown"]
+    curves = ("constant", "linear", "cosine", "steps", "sine", "drawn")
+    for method in ("none", "advantage", "predicted", "predicted + visitation", "probabilistic", "budget", "token"):
+        rows = [summary["curves"][curve][method] for curve in curves]
+        cells = [" ± ".join(f"{1000 * value:.0f}" for value in row["mean_error"]) for row in rows]
+        yield "README.md", f"| `{method}` | {' | '.join(cells)} |"
+    yield "README.md", f"reading the entropy is off by {1000 * summary['noise_floor']['mean_error']:.0f} by itself"
+    errors = [summary["curves"][curve]["token"]["mean_error"][0] for curve in curves]
+    yield "docs/results.md", f"entropy stays {min(errors):.3f} to {max(errors):.3f} nats from its target on average"
+    held, free = (summary["curves"]["constant"][method] for method in ("token", "none"))
+    held_pass, free_pass = (f"{row['pass@32'][0]:.2f} ± {row['pass@32'][1]:.2f}" for row in (held, free))
+    yield "README.md", f"the policy ends with pass@32 {held_pass}, without control with {free_pass}"
+    held_mean, free_mean = (f"{row['mean@32'][0]:.2f} ± {row['mean@32'][1]:.2f}" for row in (held, free))
+    yield "README.md", f"its mean@32 is lower, {held_mean} to {free_mean}"
+
+
+def long_runs():
+    runs = read_lines("saturation/runs.jsonl")
+    curves = [run for run in runs if run["method"] == "curve"]
+    away = statistics.mean(distance(run["entropy"], run["target"]) for run in curves)
+    yield "README.md", f"With the curve, entropy stays {away:.3f} nats from its target"
+    table = (RESULTS / "saturation" / "table.md").read_text(encoding="utf-8")
+    (above,) = [line for line in table.splitlines() if line.startswith("| curve | 0.6 |") and line.count("|") == 9]
+    cells = [cell.strip().replace("-", MINUS) for cell in above.strip("|").split("|")]
+    yield "README.md", f"Over the run pass@32 is then higher by {cells[7]} and pass@8 by {cells[6]}"
+    yield "README.md", f"at the same mean@32 ({cells[5]})"
+    yield "README.md", f"at the end it is {cells[4]}"
+    yield (
+        "docs/results.md",
+        f"Over the run pass@32 is higher with the curve by {cells[7]}, at the same mean@32 ({cells[5]})",
+    )
+    yield "docs/results.md", f"At the end the lead in pass@32 is {cells[4]}"
+
+
+def on_verl():
+    figures = [value["mean_error"] for key, value in read("verl/tracking.json")["figures"].items() if "seed" in key]
+    sentence = f"entropy stays {min(figures):.4f} to {max(figures):.4f} nats from its target on average"
+    yield "docs/results.md", sentence
+
+
+def costs():
+    cases = read("benchmarks/step_time.json")["cases"]
+    for size, case in (
+        (size, case)
+        for case in ("noted while sampling", "TRL makes the pass", "we add a pass")
+        for size in ("embedded", "large")
+    ):
+        row = cases[f"{size}, {case}"]
+        cells = [f"+{row['overhead_of_keeping_all']:.0%}".replace("%", " %")]
+        cells += [f"{TIMES} {row[key]:.2f}" for key in ("update_time_at_half_kept", "step_time_at_half_kept")]
+        yield "README.md", f"| {'1.2' if size == 'embedded' else '27'} M | {' | '.join(cells)} |"
+    token = [row["cost_of_token"] for row in cases.values()]
+    yield (
+        "README.md",
+        f"({MINUS}{-max(token):.0%} to {MINUS}{-min(token):.0%} of a step)".replace("%", " %", 2).replace(
+            " % to", " to"
+        ),
+    )
+    whole = [row["cost_of_aligned"] for row in cases.values()]
+    yield (
+        "README.md",
+        f"A prediction by `whole_model` costs {100 * min(whole):.0f} to {100 * max(whole):.0f} % of a step",
+    )
+    ratios = {
+        name: (row["time_ratio"], row["memory_ratio"])
+        for name, row in read("benchmarks/vocabulary.json")["table"].items()
+    }
+    entropy, exact, estimate = (
+        "{:.1f} and {:.1f}".format(*ratios[name])
+        for name in ("entropy", "entropy and exact change", "log-probs, entropy and estimated change")
+    )
+    first = entropy.replace(" and", " times its time and")
+    yield "README.md", f"entropy from logits takes {first} times its memory"
+    yield (
+        "README.md",
+        f"with the exact predicted change {exact}; log-probabilities, entropy and the estimated change {estimate}",
+    )
+
+
+def the_page():
+    speed, load, slow = (read(f"app/{name}.json") for name in ("browser", "load", "slowdown"))
+    low, high = slow["ratio_95_percent"]
+    yield (
+        "docs/page.md",
+        f"| {slow['ratio']:.2f} (95 % interval {low:.2f} to {high:.2f}; {slow['steps'] // 2} steps each",
+    )
+    paint = {key: value / 1000 for key, value in speed["first_paint_ms"].items()}
+    yield "docs/page.md", f"| {paint['median']:.2f} s ({paint['least']:.2f} to {paint['most']:.2f} of seven openings) |"
+    update = speed["update_ms"]
+    yield "docs/page.md", f"| {update['median']} ms (at most {update['most']:.0f} ms of forty) |"
+    yield "docs/page.md", f"| {load['load']['server_megabytes_most']:.0f} MB |"
+
+
+def trust():
+    table = read("trust/faults.json")["table"]
+    tried, survived = table["all"]["tried"], table["all"]["survived"]
+    assert tried == survived
+    yield "docs/results.md", f"{tried} trainings were killed, starved, damaged or misled"
+
+
+CLAIMS = [claim for figures in (demo, tracking, long_runs, on_verl, costs, the_page, trust) for claim in figures()]
+
+
+@pytest.mark.parametrize(("page", "claim"), CLAIMS, ids=[claim[:60] for _, claim in CLAIMS])
+def test_the_page_says_what_the_raw_numbers_say(page, claim):
+    text = re.sub(r"\s+", " ", (ROOT / page).read_text(encoding="utf-8"))
+    assert re.sub(r"\s+", " ", claim) in text
