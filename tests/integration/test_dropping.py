@@ -43,9 +43,11 @@ def test_fillers_count_for_nothing():
     assert kept["advantages"].tolist() == [2.0, 0.0, 0.0]
 
 
-def test_where_nothing_is_kept_one_token_remains_to_run_the_collectives_on():
+def test_where_nothing_is_kept_two_tokens_remain_to_run_the_collectives_on():
     kept = keep_rows(batch(), torch.zeros(4, dtype=torch.bool), num_rows=1)
-    assert kept["prompt_ids"].shape == kept["completion_ids"].shape == (1, 1)
+    assert kept["prompt_ids"].shape == (1, 1)
+    # One column would be a value of each whole sequence to TRL's metrics, which do not look at the mask then.
+    assert kept["completion_ids"].shape == (1, 2)
     assert kept["completion_mask"].sum() == 0 and num_loss_tokens(kept) == 0
 
 

@@ -1,6 +1,7 @@
 """Estimates that need no pass over the vocabulary: from the sampled token's log-probability and the entropy."""
 
 import math
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -12,8 +13,24 @@ _MOST_RARITY = 2.0  # nats: beyond it a token tells little more of others, and w
 _MOST_SORTED = 2**16  # tokens that tell the edges of a dozen bins well enough; sorting more would take most of the time
 
 
+class Elsewhere(Protocol):
+    """The tokens of a batch that is divided among several processes, as each of them sees it."""
+
+    def place(self, num_tokens: int) -> tuple[int, int]:
+        """Return the number of the first of this process's tokens among all of them, and how many there are in all."""
+        ...
+
+    def joined(self, values_N: Tensor) -> Tensor:
+        """Return the values of all processes, in the order of their tokens."""
+        ...
+
+    def summed(self, values: Tensor) -> Tensor:
+        """Return the sum over the processes of a tensor on the CPU."""
+        ...
+
+
 def estimated_entropy_sensitivity(
-    log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor, num_bins: int = 12
+    log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor, num_bins: int = 12, elsewhere: Elsewhere | None = None
 ) -> Tensor:
     """Estimate `S_t` from the sampled token's log-probability and the entropy alone.
 
@@ -27,6 +44,7 @@ def estimated_entropy_sensitivity(
         entropy_BT: Token entropies, in nats, of the same (tempered) distribution.
         mask_BT: True where a token counts.
         num_bins: Bins at most; a bin holds no fewer than 16 tokens, unless there is only one.
+        elsewhere: The rest of the batch, where other processes hold some of it; all of them call then.
 
     Returns:
         Estimated sensitivities (B, T), float32; zero where the mask is.
@@ -46,7 +64,7 @@ def estimated_entropy_sensitivity(
     log_probs_N, entropy_N = log_probs_BT[counted].float(), entropy_BT[counted].float()
     # X_y = p_y (log p_y + H), in nats: positive for a token likelier than exp(-H), the geometric mean of its context.
     x_N = log_probs_N.exp() * (log_probs_N + entropy_N)
-    return _spread(x_N - _mean_at_similar_entropy(x_N, entropy_N, num_bins), counted)
+    return _spread(x_N - _mean_at_similar_entropy(x_N, entropy_N, num_bins, elsewhere), counted)
 
 
 def token_rarity(log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor) -> Tensor:
@@ -77,7 +95,9 @@ def token_rarity(log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor) -> T
     return rarity_BT.masked_fill(~mask_BT.bool(), 0.0)  # what is masked may be NaN
 
 
-def estimated_self_kernel(log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor, num_bins: int = 12) -> Tensor:
+def estimated_self_kernel(
+    log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor, num_bins: int = 12, elsewhere: Elsewhere | None = None
+) -> Tensor:
     """Estimate `K_t = 1 - 2 p_y + sum_v p_v^2` from the sampled token's log-probability and the entropy alone.
 
     `sum_v p_v^2 = E[p_y]` is estimated by the mean of `p_y` over the batch's tokens of similar entropy, as in
@@ -88,6 +108,7 @@ def estimated_self_kernel(log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Ten
         entropy_BT: Token entropies, in nats, of the same (tempered) distribution.
         mask_BT: True where a token counts.
         num_bins: Bins at most; a bin holds no fewer than 16 tokens, unless there is only one.
+        elsewhere: The rest of the batch, where other processes hold some of it; all of them call then.
 
     Returns:
         Estimated kernels (B, T), float32; zero where the mask is.
@@ -105,28 +126,32 @@ def estimated_self_kernel(log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Ten
     counted = mask_BT.bool()
     p_N = log_probs_BT[counted].float().exp()
     # E_{y~p}[p_y] = sum_v p_v^2: what drawn tokens have of p_y is, on average, what is wanted.
-    collision_N = _mean_at_similar_entropy(p_N, entropy_BT[counted].float(), num_bins)
+    collision_N = _mean_at_similar_entropy(p_N, entropy_BT[counted].float(), num_bins, elsewhere)
     return _spread(1.0 - 2.0 * p_N + collision_N.maximum(p_N.square()), counted)
 
 
-def _mean_at_similar_entropy(x_N: Tensor, entropy_N: Tensor, num_bins: int) -> Tensor:
+def _mean_at_similar_entropy(x_N: Tensor, entropy_N: Tensor, num_bins: int, elsewhere: Elsewhere | None) -> Tensor:
     """Return for each token the mean of x over the tokens in its bin, of bins of equal size by entropy."""
     if num_bins < 1:
         raise InvalidValueError(f"num_bins must be at least 1, got {num_bins}")
-    num_tokens = x_N.numel()
+    first, num_tokens = (0, x_N.numel()) if elsewhere is None else elsewhere.place(x_N.numel())
     num_bins = max(1, min(num_bins, num_tokens // _MIN_TOKENS_PER_BIN))
     # Bins hold equally many tokens, whatever entropies they have: most tokens are nearly certain, few are open.
-    if num_tokens > _MOST_SORTED:
-        # Edges from an evenly spaced sample; every token is then binned by them.
-        sample = entropy_N[:: math.ceil(num_tokens / _MOST_SORTED)].sort().values
-        edges = sample[torch.arange(1, num_bins, device=x_N.device) * len(sample) // num_bins]
+    stride = max(1, math.ceil(num_tokens / _MOST_SORTED))
+    sample = entropy_N[-first % stride :: stride]  # evenly spaced among the tokens of all processes
+    sample = sample if elsewhere is None else elsewhere.joined(sample)
+    if stride > 1:  # every token is binned by the edges of the sample's bins
+        edges = sample.sort().values[torch.arange(1, num_bins, device=x_N.device) * len(sample) // num_bins]
         bin_N = torch.bucketize(entropy_N, edges, right=True)
     else:
-        rank_N = torch.empty_like(x_N, dtype=torch.long)
-        rank_N[entropy_N.argsort(stable=True)] = torch.arange(num_tokens, device=x_N.device)
-        bin_N = rank_N * num_bins // max(num_tokens, 1)
-    means = torch.stack([x_N[bin_N == index].mean() for index in range(num_bins)])
-    return means[bin_N]
+        rank_N = torch.empty_like(sample, dtype=torch.long)
+        rank_N[sample.argsort(stable=True)] = torch.arange(num_tokens, device=x_N.device)
+        bin_N = (rank_N * num_bins // max(num_tokens, 1))[first : first + x_N.numel()]
+    if elsewhere is None:
+        return torch.stack([x_N[bin_N == index].mean() for index in range(num_bins)])[bin_N]
+    sums = torch.stack([x_N.double()[bin_N == index].sum() for index in range(num_bins)]).cpu()
+    totals, counts = elsewhere.summed(torch.stack([sums, bin_N.bincount(minlength=num_bins).cpu().double()]))
+    return (totals / counts).to(x_N)[bin_N]
 
 
 def _spread(x_N: Tensor, counted_BT: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from entrocraft.control.controller import Controller
 from entrocraft.control.decision import Decision, Normalize
 from entrocraft.control.steering import SteeringFile, format_steering, parse_steering
 from entrocraft.dynamics import QUADRANTS, estimated_entropy_sensitivity, quadrants
-from entrocraft.engines.ranks import Ranks
+from entrocraft.engines.ranks import Ranks, tokens_elsewhere
 from entrocraft.engines.rollouts import RiseOfLogProbs, Rollouts
 from entrocraft.engines.signals import SignalMaker
 from entrocraft.entropy import Aggregation, entropy_from_sums, entropy_standard_error, entropy_sums
@@ -138,7 +138,9 @@ class Decider:
         # What the update's tokens do to entropy is logged with every decision, and predictions may be made of it.
         stats = rollouts.stats
         if stats.sensitivity_BT is None:
-            estimated = estimated_entropy_sensitivity(stats.log_probs_BT, stats.entropy_BT, mask_BT)
+            estimated = estimated_entropy_sensitivity(
+                stats.log_probs_BT, stats.entropy_BT, mask_BT, elsewhere=tokens_elsewhere(self._ranks)
+            )
             rollouts = replace(rollouts, stats=replace(stats, sensitivity_BT=estimated))
         batch, tokens = self._signals.added(batch, goal, rollouts, rise)
         decision = self.controller.decide(batch, goal)

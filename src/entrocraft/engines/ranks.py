@@ -49,3 +49,39 @@ class OneRank:
 
     def from_main(self, text: str | None) -> str | None:
         return text
+
+
+class RanksTokens:
+    """The tokens of a batch on several ranks; see `dynamics.estimates.Elsewhere`.
+
+    Args:
+        ranks: Among which the batch is divided.
+    """
+
+    def __init__(self, ranks: Ranks):
+        self._ranks = ranks
+
+    def place(self, num_tokens: int) -> tuple[int, int]:
+        counts = self._counts(num_tokens)
+        return sum(counts[: self._ranks.index]), sum(counts)
+
+    def joined(self, values_N: Tensor) -> Tensor:
+        counts = self._counts(len(values_N))
+        # Rows are gathered equally many from each rank.
+        padded = values_N.new_zeros(max(counts))
+        padded[: len(values_N)] = values_N
+        parts = self._ranks.gathered(padded)[0].view(len(counts), -1)
+        return torch.cat([part[:count] for part, count in zip(parts, counts, strict=True)]).to(values_N)
+
+    def summed(self, values: Tensor) -> Tensor:
+        return self._ranks.summed(values)
+
+    def _counts(self, num_tokens: int) -> list[int]:
+        mine = torch.zeros(self._ranks.count, dtype=torch.float64)
+        mine[self._ranks.index] = num_tokens
+        return [int(count) for count in self._ranks.summed(mine)]
+
+
+def tokens_elsewhere(ranks: Ranks) -> RanksTokens | None:
+    """Return the tokens of all ranks, for estimates over the whole batch; None if this is the only rank."""
+    return RanksTokens(ranks) if ranks.count > 1 else None

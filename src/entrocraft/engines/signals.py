@@ -12,7 +12,7 @@ from entrocraft.control.batch import Batch, Tokens
 from entrocraft.control.goal import Goal
 from entrocraft.control.methods import Method
 from entrocraft.dynamics import estimated_self_kernel, token_rarity, visitation_entropy_change, visitation_rise
-from entrocraft.engines.ranks import Ranks
+from entrocraft.engines.ranks import Ranks, tokens_elsewhere
 from entrocraft.engines.rollouts import RiseOfLogProbs, Rollouts
 
 
@@ -101,7 +101,9 @@ class SignalMaker:
         stats = rollouts.stats
         if stats.self_kernel_BT is not None:
             return stats.self_kernel_BT
-        return estimated_self_kernel(stats.log_probs_BT, stats.entropy_BT, rollouts.mask_BT)
+        return estimated_self_kernel(
+            stats.log_probs_BT, stats.entropy_BT, rollouts.mask_BT, elsewhere=tokens_elsewhere(self._ranks)
+        )
 
     def _token_visitation(self, rollouts: Rollouts, kernel_BT: Tensor, entropy: float) -> Tensor:
         """Return what each token's part in the update would change entropy by (B, T), by visiting other contexts."""

@@ -24,7 +24,7 @@ def keep_rows(batch: Batch, keep_B: Tensor, num_rows: int) -> Batch:
     """Return `batch` with the kept rows only, filled up to `num_rows` with rows that count for nothing.
 
     Columns that no kept completion reaches are cut off, except with images, whose tokens must all stay.
-    If nothing is kept, what is left is one filler of one prompt and one completion token: enough to run
+    If nothing is kept, what is left is one filler of one prompt token and two completion tokens: enough to run
     the collectives of a pass, and all but free.
     """
     kept = keep_B.nonzero().flatten()
@@ -51,7 +51,8 @@ def keep_rows(batch: Batch, keep_B: Tensor, num_rows: int) -> Batch:
     if not any(name in selected for name in ("pixel_values", "token_type_ids", "mm_token_type_ids")):
         # Columns on the right are padding for all that is left; `prompt_` ones are padded on the left.
         full_width = selected["completion_ids"].shape[1]
-        width = int(selected["completion_mask"].sum(-1).max().clamp(min=1)) if len(kept) else 1
+        width = int(selected["completion_mask"].sum(-1).max()) if len(kept) else 0
+        width = max(width, 2)  # what is one column wide TRL's metrics take for values of whole sequences, unmasked
         for name, value in selected.items():
             if isinstance(value, Tensor) and value.ndim == 2 and not name.startswith("prompt_"):
                 selected[name] = value[:, :width] if value.shape[1] == full_width else value

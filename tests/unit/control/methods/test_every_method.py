@@ -2,12 +2,12 @@
 
 import json
 import math
-import threading
 import warnings
 
 import pytest
 import torch
-from support.histories import T, all_one_way, sampled
+from support.histories import all_one_way, sampled
+from support.meeting import Meeting
 
 from entrocraft import Band
 from entrocraft.advantages import available, estimate_by_group
@@ -27,46 +27,6 @@ NUM_ROLLOUTS, STEPS = 16, 12
 GROUPS = torch.arange(NUM_ROLLOUTS) // 4
 
 
-class Meeting:
-    """Ranks in threads, which meet at each exchange."""
-
-    def __init__(self, count):
-        self.count, self._barrier, self._brought = count, threading.Barrier(count, timeout=30), {}
-
-    def exchanged(self, index, value):
-        self._brought[index] = value
-        self._barrier.wait()
-        everyone = [self._brought[rank] for rank in range(self.count)]
-        self._barrier.wait()
-        return everyone
-
-    def rank(self, index):
-        return Rank(self, index)
-
-    def abort(self):
-        self._barrier.abort()
-
-
-class Rank:
-    """One of the ranks that meet."""
-
-    def __init__(self, meeting, index):
-        self._meeting, self.index, self.count, self.is_main = meeting, index, meeting.count, index == 0
-
-    def gathered(self, *columns_B):
-        table = torch.stack([column.float() for column in columns_B], dim=1).double()
-        return torch.cat(self._meeting.exchanged(self.index, table)).unbind(dim=1)
-
-    def summed(self, values):
-        return sum(self._meeting.exchanged(self.index, values))
-
-    def local(self, values_B):
-        return values_B.chunk(self.count)[self.index]
-
-    def from_main(self, text):
-        return self._meeting.exchanged(self.index, text)[0]
-
-
 FOLLOWING = {f"{name}, following": {"follow": True} for name, m in METHODS.items() if issubclass(m, Following)}
 VARIANTS = {name: {} for name in METHODS} | FOLLOWING | {"stare, adaptive": {"two_sided": True, "adaptive": True}}
 """Options of the methods, by what the tests call them; the method's name comes first."""
@@ -83,27 +43,17 @@ def updates(name, num_ranks):
     deciders = [Decider(controller(name), control, meeting.rank(rank), by_rollout=False) for rank in range(num_ranks)]
     made = []
     for step in range(1, STEPS + 1):
-        batch, parts = sampled(step, 0.9 if step % 2 else 0.4), [None] * num_ranks
+        batch = sampled(step, 0.9 if step % 2 else 0.4)
         advantages = all_one_way(batch, {}, None, up=True, by_token=False) if step % 5 == 0 else batch.advantages
-        # Predictions estimated on each rank from its own tokens differ with the division; exact ones do not.
-        sensitivity = torch.randn(NUM_ROLLOUTS, T, generator=torch.Generator().manual_seed(step))
 
-        def decide(rank, batch=batch, step=step, parts=parts, advantages=advantages, sensitivity=sensitivity):
+        def decide(rank, batch=batch, step=step, advantages=advantages):
             rows = torch.arange(NUM_ROLLOUTS).chunk(num_ranks)[rank]
-            stats = TokenStats(batch.log_probs[rows], batch.entropy[rows], sensitivity[rows], sensitivity[rows].abs())
+            stats = TokenStats(batch.log_probs[rows], batch.entropy[rows])  # predictions are estimated over all ranks
             rollouts = Rollouts(stats=stats, advantages=advantages[rows], mask_BT=batch.mask[rows])
             fields = {"step": step, "total_steps": STEPS, "groups": GROUPS, "rewards": batch.rewards}
-            try:
-                parts[rank] = deciders[rank].decide(rollouts, **fields)
-            except BaseException:
-                meeting.abort()
-                raise
+            return deciders[rank].decide(rollouts, **fields)
 
-        threads = [threading.Thread(target=decide, args=(rank,)) for rank in range(num_ranks)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        parts = meeting.all_do(decide)
         made.append(parts)
     return made
 
