@@ -5,7 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDependencyError, first_line
+from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDependencyError, first_line, shortened
 from entrocraft.models.fitting import check_fit
 from entrocraft.models.tokenizer_files import check_tokenizer_files
 from entrocraft.models.weights import base_of_adapter, check_adapter, check_finite, check_loaded
@@ -32,13 +32,17 @@ def resolve_model(name: str) -> str:
     if name in PACKAGED:
         return _packaged(name)
     path = Path(name)
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir()
+    except OSError as error:  # a name that no path can have, by its length, or a folder that may not be looked into
+        raise InvalidValueError(f"model {shortened(name, 300)!r}: {error.strerror}") from error
     if path.suffix == ".gguf":
-        if not path.is_file():
+        if not is_file:
             raise InvalidValueError(f"model {name!r}: there is no such GGUF file")
         if find_spec("gguf") is None:
             raise MissingDependencyError(f"model {name!r}: GGUF files need the package gguf: pip install gguf")
         return name
-    if path.is_dir():
+    if is_folder:
         if not any((path / file).is_file() for file in ("config.json", _ADAPTER)):
             raise InvalidValueError(
                 f"model {name!r}: the folder holds no config.json and no {_ADAPTER}, so it is no saved model"
