@@ -5,8 +5,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDependencyError, first_line, shortened
+from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDependencyError, first_line
 from entrocraft.models.fitting import check_fit
+from entrocraft.models.places import found_at
 from entrocraft.models.tokenizer_files import check_tokenizer_files
 from entrocraft.models.weights import base_of_adapter, check_adapter, check_finite, check_loaded
 
@@ -31,18 +32,14 @@ def resolve_model(name: str) -> str:
         return str(files("entrocraft") / "assets" / name)
     if name in PACKAGED:
         return _packaged(name)
-    path = Path(name)
-    try:
-        is_file, is_folder = path.is_file(), path.is_dir()
-    except OSError as error:  # a name that no path can have, by its length, or a folder that may not be looked into
-        raise InvalidValueError(f"model {shortened(name, 300)!r}: {error.strerror}") from error
+    path, found = Path(name), found_at(name)
     if path.suffix == ".gguf":
-        if not is_file:
+        if found != "file":
             raise InvalidValueError(f"model {name!r}: there is no such GGUF file")
         if find_spec("gguf") is None:
             raise MissingDependencyError(f"model {name!r}: GGUF files need the package gguf: pip install gguf")
         return name
-    if is_folder:
+    if found == "folder":
         if not any((path / file).is_file() for file in ("config.json", _ADAPTER)):
             raise InvalidValueError(
                 f"model {name!r}: the folder holds no config.json and no {_ADAPTER}, so it is no saved model"

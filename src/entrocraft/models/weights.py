@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from entrocraft.errors import InvalidValueError
+from entrocraft.models.places import found_at
 
 _MOST_NAMED = 3
 
@@ -97,7 +98,7 @@ def base_of_adapter(file: Path) -> str:
     """Return the name of the model that an adapter was trained on, from its configuration file.
 
     Raises:
-        InvalidValueError: The file names none, or names itself.
+        InvalidValueError: The file names none, or one that cannot be, or itself.
     """
     try:
         base = json.loads(file.read_text(encoding="utf-8"))["base_model_name_or_path"]
@@ -105,7 +106,7 @@ def base_of_adapter(file: Path) -> str:
         raise InvalidValueError(f"{file} names no base model: {error!r:.200}") from error
     if not isinstance(base, str) or not base:
         raise InvalidValueError(f"{file} names no base model, got {base!r:.200}")
-    if Path(base).is_dir() and Path(base).resolve() == file.parent.resolve():
+    if found_at(base) == "folder" and Path(base).resolve() == file.parent.resolve():
         raise InvalidValueError(
             f"{file} names itself as the base model; set base_model_name_or_path to the model it adapts"
         )

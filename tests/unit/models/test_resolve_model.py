@@ -6,7 +6,7 @@ from entrocraft.errors import InvalidValueError
 from entrocraft.models import load_model, resolve_model
 
 
-@pytest.mark.parametrize("name", ["a" * 5_000, "b" * 5_000 + ".gguf", "org/" + "c" * 300])
+@pytest.mark.parametrize("name", ["a" * 5_000, "b" * 5_000 + ".gguf"])
 def test_a_name_that_no_path_can_have_is_refused_in_a_line(name):
     with pytest.raises(InvalidValueError, match="File name too long") as caught:
         resolve_model(name)
