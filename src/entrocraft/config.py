@@ -98,7 +98,7 @@ class TrainConfig(_Section):
     rollouts_per_prompt: Annotated[int, Field(ge=2, le=MOST_STEPS, strict=True)] = 8
     """Rollouts of each prompt, which advantages compare."""
     micro_batch_size: PositiveInt | None = None
-    """Rollouts in one forward and backward pass; by default all of a step's."""
+    """Rollouts in one forward and backward pass, of all processes together; by default all of a step's."""
     learning_rate: PositiveFloat = 5e-5
     temperature: PositiveFloat = 1.0
     """Sampling temperature; entropy is measured at it."""

@@ -1,7 +1,9 @@
 """`entrocraft train`: one training run, or what it would be."""
 
+import os
 import signal
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,24 +36,39 @@ def train(
 ) -> None:
     """Train as CONFIG.yaml says.
 
+    On several processes it is launched by `accelerate launch` or `torchrun`, with `-m entrocraft.cli train` and what
+    follows here.
+
     Exit status: 0 done; 2 a mistake in the request; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP, resumable.
     """
-    say_loading()
+    if os.environ.get("RANK", "0") == "0":
+        say_loading()
     from entrocraft.config import load_config
     from entrocraft.runs import RunDirectory
 
-    config = load_config(config_file, overrides)
-    run = RunDirectory(output or Path("runs") / config_file.stem)
     training = import_training()
-    if dry_run:
-        _describe(training.plan_run(config, run), run)
-        return
-    outcome = training.train(config, run, resume=resume, resume_from=resume_from)
-    if outcome.stopped_by is not None:
-        name = signal.Signals(outcome.stopped_by).name
-        say(f"stopped by {name} {outcome.when}; go on with --resume")
-        sys.exit(128 + outcome.stopped_by)
-    click.echo(f"done: {run.report_file}")
+    processes = training.Processes.launched()
+    if not processes.is_main:
+        warnings.showwarning = lambda *_, **__: None  # the main process says the same
+    with processes.as_one():
+        config = load_config(config_file, overrides)
+        run = RunDirectory(output or Path("runs") / config_file.stem)
+        if dry_run:
+            plan = training.plan_run(config, run, processes=processes)
+            if processes.is_main:
+                _describe(plan, run, processes.count)
+            processes.meet()
+            return
+        outcome = training.train(config, run, resume=resume, resume_from=resume_from, processes=processes)
+        if outcome.stopped_by is not None:
+            if processes.is_main:
+                name = signal.Signals(outcome.stopped_by).name
+                say(f"stopped by {name} {outcome.when}; go on with --resume")
+            if not outcome.amid_step:  # else the others wait for this one amid theirs
+                processes.leave()
+            sys.exit(128 + outcome.stopped_by)
+        if processes.is_main:
+            click.echo(f"done: {run.report_file}")
 
 
 def import_training() -> Any:
@@ -63,7 +80,7 @@ def import_training() -> Any:
     return training
 
 
-def _describe(plan: Any, run: Any) -> None:
+def _describe(plan: Any, run: Any, num_processes: int) -> None:
     """Print the resolved configuration, the curve and the arithmetic of the batch."""
     import yaml
 
@@ -76,9 +93,11 @@ def _describe(plan: Any, run: Any) -> None:
     args, rollouts = plan.trl_args, train_config.rollouts_per_step
     total = rollouts * train_config.steps
     problems_seen = train_config.prompts_per_step * train_config.steps / len(plan.train_problems)
+    divided = f", each divided among {num_processes} processes" if num_processes > 1 else ""
     click.echo(
         f"\n{train_config.prompts_per_step} prompts x {train_config.rollouts_per_prompt} rollouts = {rollouts} "
-        f"rollouts a step, in {args.gradient_accumulation_steps} micro-batches of {args.per_device_train_batch_size}, "
+        f"rollouts a step, in {args.gradient_accumulation_steps} micro-batches of "
+        f"{args.per_device_train_batch_size * num_processes}{divided}, "
         f"{plan.prompts_per_generation} prompts in each batch of rollouts\n"
         f"{train_config.steps} steps, {total:,} rollouts of up to {args.max_completion_length} tokens, each of "
         f"{len(plan.train_problems):,} problems seen {problems_seen:.1f} times\n"

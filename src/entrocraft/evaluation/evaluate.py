@@ -22,6 +22,7 @@ def evaluate(
     seed: int = 0,
     with_answers: bool = True,
     file: SampleFile | None = None,
+    share: tuple[int, int] = (0, 1),
     on_batch: Callable[[int, int], None] | None = None,
 ) -> list[Sample]:
     """Draw `config.num_samples` answers to each problem and score them.
@@ -36,6 +37,7 @@ def evaluate(
         with_answers: Whether to read what each completion answers, for majorities and diversity.
         file: File that keeps the samples. Whole batches that are there are not drawn again, and what is drawn after
             them is what an evaluation in one go would have drawn.
+        share: Which of how many processes this is: each draws and scores every so many-th batch, and returns those.
         on_batch: Function called after each batch, with the number of samples there are and that there will be.
 
     Returns:
@@ -52,7 +54,10 @@ def evaluate(
     samples = [] if file is None else file.read(numbers, rows)
     model: Sampler | None = None
     num_late, num_broken = total_late() or 0, 0
+    index, count = share
     for start in range(len(samples), len(numbers), rows):
+        if start // rows % count != index:
+            continue
         model = sampler() if model is None else model
         batch = numbers[start : start + rows]
         asked = [problems[i] for i in batch]

@@ -33,6 +33,12 @@ class Checkpoint:
         """True if the process that wrote it came to its end."""
         return _damage_of_json(self.folder / FINISHED) is None
 
+    @property
+    def num_ranks(self) -> int:
+        """Processes that wrote it: each of several leaves its random numbers, under its own number."""
+        numbers = [file.stem.rpartition("_")[2] for file in self.folder.glob("rng_state_*.pth")]
+        return max((max(2, int(number) + 1) for number in numbers if number.isdecimal()), default=1)
+
     def damage(self, *, controlled: bool, ranks: int = 1) -> list[str]:
         """Return what exact resumption needs and is missing or cannot be read; nothing if the checkpoint is whole.
 

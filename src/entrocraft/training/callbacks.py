@@ -1,8 +1,11 @@
 """What a run writes down on the way."""
 
+import json
 import math
 import time
+import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 from transformers import TrainerCallback
@@ -10,14 +13,15 @@ from transformers import TrainerCallback
 from entrocraft.engines.checkpoints import STATE_FILE
 from entrocraft.evaluation import correctness, with_intervals
 from entrocraft.evaluation.evaluate import evaluate
-from entrocraft.evaluation.measures import correct_by_problem
 from entrocraft.evaluation.samplers import TransformersSampler
 from entrocraft.runs import RunDirectory
 from entrocraft.runs.checkpoints import rotate
 from entrocraft.runs.lines import finite
 from entrocraft.runs.metrics import COLUMNS, EVALUATION, REQUIRED, TRACKERS, TRL
 from entrocraft.runs.state import StateFile
+from entrocraft.tasks.base import CORRECT
 from entrocraft.training.plan import Plan
+from entrocraft.training.processes import Processes
 from entrocraft.training.progress import Progress
 
 _FROM_TRL = tuple(name for name, column in COLUMNS.items() if column.writer == TRL)
@@ -99,15 +103,22 @@ def settle_checkpoint(run: RunDirectory, step: int, *, keep: int | None) -> None
 
 
 class Evaluator(TrainerCallback):
-    """Evaluates on held-out problems, from the outside of the training's random state."""
+    """Evaluates on held-out problems, from the outside of the training's random state.
 
-    def __init__(self, plan: Plan, run: RunDirectory, model: Any, tokenizer: Any, progress: Progress):
+    Several processes share the batches that one would draw, which are seeded by their number, so that the scores are
+    those of one; the main process puts them together and writes them down.
+    """
+
+    def __init__(
+        self, plan: Plan, run: RunDirectory, model: Any, tokenizer: Any, progress: Progress, processes: Processes
+    ):
+        self._processes = processes
         self._config, self._task, self._run, self._progress = plan.config.eval, plan.task, run, progress
         self._sampling = plan.config.eval.sampling(plan.task, plan.config.train.carried_over())
         self._sampler = TransformersSampler(model, tokenizer)
         self._max_tokens = plan.trl_args.max_completion_length
         self._problems = plan.test_problems
-        self._done = {line["step"] for line in run.eval_metrics()}
+        self._done = {line["step"] for line in run.eval_metrics()} if processes.is_main else set()
         self._for_trackers: dict[str, float] = {}
         self.tell: Callable[[dict[str, float]], None] | None = None
         """Tells trackers, such as TensorBoard, of scores; None as long as there is no trainer that has any."""
@@ -126,23 +137,44 @@ class Evaluator(TrainerCallback):
 
     def evaluate(self, step: int) -> None:
         """Evaluate once per step and add a line to the metrics."""
-        if step in self._done:
+        if self._processes.from_main("done" if step in self._done else ""):
             return
         self._done.add(step)
-        samples = evaluate(
-            lambda: self._sampler,
-            self._task,
-            self._problems,
-            self._sampling,
-            max_tokens=self._max_tokens,
-            seed=step,
-            with_answers=False,
-            on_batch=self._progress.evaluated,
-        )
-        scores = with_intervals(correctness(correct_by_problem(samples), self._config.k))
+        correct = self._correct(step)
+        if not self._processes.is_main:
+            return
+        scores = with_intervals(correctness(correct, self._config.k))
         self._run.append_metrics({"step": step} | {f"{EVALUATION}{name}": value for name, value in scores.items()})
         # transformers' own trackers make `eval/` of this prefix, and `train/` of any other.
         self._for_trackers = {f"eval_{name}": value for name, value in scores.items()}
         self._tell_trackers()
         shown = ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if "/" not in name)
         self._progress.note(f"held-out problems at step {step}: {shown}")
+
+    def _correct(self, step: int) -> list[list[bool]]:
+        """Return whether each answer is right, problem after problem, those of the other processes included."""
+        processes = self._processes
+        with warnings.catch_warnings(record=True) if not processes.is_main else nullcontext([]) as caught:
+            samples = evaluate(
+                lambda: self._sampler,
+                self._task,
+                self._problems,
+                self._sampling,
+                max_tokens=self._max_tokens,
+                seed=step,
+                with_answers=False,
+                share=(processes.index, processes.count),
+                on_batch=self._progress.evaluated,
+            )
+        mine = {
+            "correct": [(sample.problem, sample.score > CORRECT) for sample in samples],
+            "warnings": [str(warning.message) for warning in caught or []],
+        }
+        correct: list[list[bool]] = [[] for _ in self._problems]
+        # Through the store: however long the slowest takes, no collective waits for it.
+        for theirs in map(json.loads, processes.shared(json.dumps(mine))):
+            for problem, is_right in theirs["correct"]:
+                correct[problem].append(is_right)
+            for text in theirs["warnings"]:
+                warnings.warn(text, stacklevel=2)
+        return correct

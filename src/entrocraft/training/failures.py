@@ -9,11 +9,17 @@ from entrocraft.errors import (
     RunDirectoryError,
     first_line,
     os_error_line,
+    shortened,
 )
 
 _DIVERGED = ("probability tensor contains", "must have nonzero probability", "invalid multinomial distribution")
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket closed", "NCCL", "gloo")
 _WAY_ON = ". Once that is mended, go on with --resume"
 _UNWRITTEN = ("PytorchStreamWriter", "unexpected pos", "file write failed")
+
+
+class LostProcessError(EntrocraftError, RuntimeError):
+    """Another process of the run has ended without a word, such as one that was killed."""
 
 
 def explained(error: BaseException, *, step: int, begun: bool) -> EntrocraftError | None:
@@ -35,6 +41,11 @@ def explained(error: BaseException, *, step: int, begun: bool) -> EntrocraftErro
         said = os_error_line(error) if isinstance(error, OSError) else said
         return RunDirectoryError(
             f"step {step}: what the run leaves behind cannot be written: {said}. Make room, and go on with --resume"
+        )
+    if isinstance(error, RuntimeError) and any(sign in said for sign in _LOST):
+        return LostProcessError(
+            f"step {step}: another process of the run is gone ({shortened(said, 200)}). Its launcher says how it "
+            "ended; go on with --resume"
         )
     if isinstance(error, OSError) and error.errno is not None:
         return RunDirectoryError(f"step {step}: {os_error_line(error)}{_WAY_ON}")

@@ -1,5 +1,7 @@
 """The plan of a run, checked as far as can be before the model loads."""
 
+import hashlib
+import json
 import math
 import os
 import random
@@ -22,6 +24,7 @@ from entrocraft.models import best_device, resolve_model
 from entrocraft.runs import RunDirectory
 from entrocraft.tasks import Problem, Split, Task
 from entrocraft.training.passed_on import refuse_passed_on
+from entrocraft.training.processes import Processes, refuse_several
 
 TRAINERS = {"grpo": (GRPOTrainer, GRPOConfig), "rloo": (RLOOTrainer, RLOOConfig)}
 
@@ -98,6 +101,7 @@ def plan_run(
     run: RunDirectory,
     *,
     problems_of: Callable[[RunConfig, Task], tuple[list[Problem], list[Problem]]] = problems_of,
+    processes: Processes | None = None,
 ) -> Plan:
     """Check everything that can be checked before the model loads; write nothing.
 
@@ -105,19 +109,24 @@ def plan_run(
         config: Settings of the run.
         run: Where it is to be.
         problems_of: Makes its problems. Who plans many runs at once need not make the same ones again.
+        processes: Those that train together, which all plan; by default this one, which must be the only one.
 
     Raises:
-        InvalidValueError: The model is not there, TRL refuses the arguments, or the batch sizes do not fit.
+        InvalidValueError: The model is not there, TRL refuses the arguments, the batch sizes do not fit, or the
+            processes do not hold the same problems.
+        OtherProcessError: Another of the processes has refused.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise InvalidValueError(
-            "the command line trains in one process; on several, use with_entropy_control in a script of your own"
-        )
+    if processes is None:
+        refuse_several("a plan without processes")
+        processes = Processes()
+    if processes.count > 1:
+        _check_launch()
     task = config.task.build()
     resolve_model(config.model)
     if config.train.lora is not None and find_spec("peft") is None:
         raise MissingDependencyError("train.lora needs peft: pip install 'entrocraft[lora]'")
-    trl_args = _trl_args(config, task, run)
+    processes.meet()  # TRL's arguments join torch's process group, which waits for all and hears nothing meanwhile
+    trl_args = _trl_args(config, task, run, processes.count)
     # Checkpoints are rotated by their number; TRL goes by the time of files.
     keep_checkpoints, trl_args.save_total_limit = trl_args.save_total_limit, None
     if config.control is not None:
@@ -128,7 +137,42 @@ def plan_run(
     task.scores([""], plan.train_problems[:1])  # a reward that cannot be called is refused now
     with _of_other_types():
         _check_batches(plan)
+    _check_alike(plan, processes)
     return plan
+
+
+def _check_launch() -> None:
+    """Refuse ways to shard a model under which the command line cannot save what it resumes from."""
+    asked = {
+        "DeepSpeed": is_true(os.environ.get("ACCELERATE_USE_DEEPSPEED")),
+        "Megatron-LM": is_true(os.environ.get("ACCELERATE_USE_MEGATRON_LM")),
+        "FSDP": is_true(os.environ.get("ACCELERATE_USE_FSDP")),
+    }
+    for name, is_asked in asked.items():
+        if is_asked:
+            raise InvalidValueError(
+                f"the command line trains under DDP, and {name} was asked for: leave it out, or use "
+                "with_entropy_control in a script of your own"
+            )
+
+
+def is_true(value: str | None) -> bool:
+    """Return whether a variable of accelerate's is set."""
+    return (value or "").lower() in ("1", "true", "yes")
+
+
+def _check_alike(plan: Plan, processes: Processes) -> None:
+    """Refuse to train together on settings or problems that are not the same in all processes."""
+    about = {"config": plan.config.to_dict(), "train": plan.train_problems, "test": plan.test_problems}
+    digests = [hashlib.sha256(json.dumps(each, default=str).encode()).hexdigest() for each in about.values()]
+    for index, theirs in enumerate(processes.shared(" ".join(digests))):
+        for name, mine, other in zip(about, digests, theirs.split(), strict=True):
+            if mine != other:
+                what = "configuration" if name == "config" else f"{name} problems"
+                raise InvalidValueError(
+                    f"processes {index} and {processes.index} do not have the same {what}: give all machines the same "
+                    "files"
+                )
 
 
 @contextmanager
@@ -142,7 +186,7 @@ def _of_other_types() -> Iterator[None]:
         raise InvalidValueError(f"train.trl: {first_line(error)}") from error
 
 
-def _trl_args(config: RunConfig, task: Task, run: RunDirectory) -> GRPOConfig | RLOOConfig:
+def _trl_args(config: RunConfig, task: Task, run: RunDirectory, num_processes: int) -> GRPOConfig | RLOOConfig:
     """Return TRL's arguments: our defaults, what the configuration says in its own words, and what it hands on."""
     train = config.train
     micro_batch_size = train.micro_batch_size or train.rollouts_per_step
@@ -151,10 +195,16 @@ def _trl_args(config: RunConfig, task: Task, run: RunDirectory) -> GRPOConfig | 
             f"train.micro_batch_size must divide the {train.rollouts_per_step} rollouts of a step "
             f"({train.prompts_per_step} prompts x {train.rollouts_per_prompt}), got {micro_batch_size}"
         )
+    # Of all processes together, so that a configuration means the same run however many there are.
+    if micro_batch_size % num_processes:
+        what = "train.micro_batch_size" if train.micro_batch_size else "the rollouts of a step"
+        raise InvalidValueError(
+            f"{what} must be a multiple of {num_processes}, the processes that share each pass, got {micro_batch_size}"
+        )
     arguments = {
         "output_dir": str(run.checkpoints),
         "max_steps": train.steps,
-        "per_device_train_batch_size": micro_batch_size,
+        "per_device_train_batch_size": micro_batch_size // num_processes,
         "gradient_accumulation_steps": train.rollouts_per_step // micro_batch_size,
         "num_generations": train.rollouts_per_prompt,
         "max_completion_length": train.max_completion_tokens or task.max_completion_tokens,

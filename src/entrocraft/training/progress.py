@@ -23,15 +23,19 @@ class Progress:
     """Shows each step's entropy beside its target, the kept fraction, the reward and the time left.
 
     It is a context manager; within it, a terminal shows a live table.
+
+    Args:
+        total_steps: Optimizer steps of the run.
+        speaks: Whether to show anything; of several processes one does.
     """
 
-    def __init__(self, total_steps: int):
-        self._total = total_steps
+    def __init__(self, total_steps: int, *, speaks: bool = True):
+        self._total, self._speaks = total_steps, speaks
         self._seconds: list[float] = []
         self._rows: list[dict[str, str]] = []
         self._said = time.monotonic()
         self._console = Console(highlight=False)
-        self._live = Live(console=self._console, auto_refresh=False) if self._console.is_terminal else None
+        self._live = Live(console=self._console, auto_refresh=False) if speaks and self._console.is_terminal else None
 
     def __enter__(self) -> "Progress":
         if self._live is not None:
@@ -49,17 +53,17 @@ class Progress:
         with suppress(OSError):
             if self._live is not None:
                 self._live.update(Group(self._table(), Text(text)) if done < total else self._table(), refresh=True)
-            elif done < total and time.monotonic() - self._said > _SAY_EVERY:
+            elif self._speaks and done < total and time.monotonic() - self._said > _SAY_EVERY:
                 self._said = time.monotonic()
                 print(text, flush=True)
 
     def note(self, text: str) -> None:
         """Show a line of text above what is live; where nobody can see it any more, training goes on."""
         with suppress(OSError):
-            if self._live is None:
-                print(text, flush=True)
-            else:
+            if self._live is not None:
                 self._console.print(text)
+            elif self._speaks:
+                print(text, flush=True)
 
     def show(self, line: Mapping[str, Any]) -> None:
         """Show one line of the metrics."""

@@ -1,7 +1,7 @@
 """One training run, from a configuration to a run directory."""
 
 import signal
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -11,6 +11,7 @@ from datasets import Dataset
 
 from entrocraft.config import LoraSettings, RunConfig, resolved
 from entrocraft.engines.trl import with_entropy_control, with_rollout_recording
+from entrocraft.engines.trl.ranks import AcceleratorRanks
 from entrocraft.errors import EntrocraftError, InvalidValueError, RunDirectoryError, first_line
 from entrocraft.models import best_device, context_length, load_model, load_tokenizer
 from entrocraft.models.prompts import check_prompts
@@ -23,6 +24,7 @@ from entrocraft.training.callbacks import Evaluator, MetricsWriter, settle_check
 from entrocraft.training.failures import explained
 from entrocraft.training.plan import TRAINERS, Plan, plan_run
 from entrocraft.training.problems import check_problems, write_problems
+from entrocraft.training.processes import OtherProcessError, Processes
 from entrocraft.training.progress import Progress
 from entrocraft.training.stopping import StoppedAtOnceError, Stopper, StopSignals
 
@@ -53,7 +55,14 @@ class Outcome:
         return f"amid step {self.steps + 1}" if self.amid_step else f"after step {self.steps}"
 
 
-def train(config: RunConfig, run: RunDirectory, *, resume: bool = False, resume_from: int | None = None) -> Outcome:
+def train(
+    config: RunConfig,
+    run: RunDirectory,
+    *,
+    resume: bool = False,
+    resume_from: int | None = None,
+    processes: Processes | None = None,
+) -> Outcome:
     """Train as `config` says and leave the results in `run`.
 
     Ctrl-C, SIGTERM and SIGHUP end the run after the step in progress, with a checkpoint; a second signal ends
@@ -64,6 +73,7 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False, resume_
         run: The directory that results go to.
         resume: Go on with the run that is there, if there is one.
         resume_from: Go on from the checkpoint of this step, 0 for the beginning, and forget what came after it.
+        processes: Those that train together, which all call; by default this one, which must be the only one.
 
     Returns:
         How it ended.
@@ -71,13 +81,19 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False, resume_
     Raises:
         EntrocraftError: Something about the request is wrong; see `plan_run`, `RunDirectory.opened` and
             `RunDirectory.checkpoint_to_resume`. A run that has not made its first step leaves nothing behind then.
+        OtherProcessError: What is wrong is wrong in another process.
     """
     resume = resume or resume_from is not None
-    plan = plan_run(config, run)
-    run.refuse_unless_usable(config.to_dict(), resume=resume, read=resolved)
-    checkpoint = _checkpoint(config, run, resume_from)
+    plan = plan_run(config, run, processes=processes)
+    processes = processes or Processes()
     problems = {"train": plan.train_problems, "test": plan.test_problems}
-    check_problems(run.problems_file, plan.task, problems)
+    checkpoint = None
+    if processes.is_main:  # which alone looks at the run directory, before it writes there
+        run.refuse_unless_usable(config.to_dict(), resume=resume, read=resolved)
+        checkpoint = _checkpoint(config, run, resume_from, processes.count)
+        check_problems(run.problems_file, plan.task, problems)
+    step = int(processes.from_main(str(checkpoint.step if checkpoint else 0)))
+    checkpoint = Checkpoint(step, run.checkpoints / f"checkpoint-{step}") if step else None
     tokenizer = load_tokenizer(config.model)
     every_problem = [*plan.train_problems, *plan.test_problems]
     check_prompts(
@@ -89,39 +105,53 @@ def train(config: RunConfig, run: RunDirectory, *, resume: bool = False, resume_
         config.train.carried_over().get("chat_template_kwargs"),
     )
     model = load_model(config.model).to(best_device())
-    state = StateFile(run.state_file)
-    with run.opened(config.to_dict(), resume=resume, read=resolved), StopSignals() as stop:
+    processes.meet()
+    state = StateFile(run.state_file) if processes.is_main else None
+    opened = run.opened(config.to_dict(), resume=resume, read=resolved) if processes.is_main else nullcontext()
+    with opened, StopSignals(speaks=processes.is_main) as stop:
         try:
-            state.begin()
-            if not run.problems_file.exists():
-                write_problems(run.problems_file, problems)
-            outcome = _go_on(plan, run, checkpoint, model, tokenizer, state, stop)
+            if state is not None:
+                state.begin()
+                if not run.problems_file.exists():
+                    write_problems(run.problems_file, problems)
+            outcome = _go_on(plan, run, checkpoint, model, tokenizer, state, stop, processes)
             _end(state, outcome)
             stop.settle()
         except StoppedAtOnceError as stopped:  # wherever the run was, its very end included
             outcome = Outcome(
                 steps=run.last_step(), stopped_by=stopped.number, amid_step=True, total_steps=config.train.steps
             )
+            processes.fail(128 + stopped.number, f"stopped by {stopped} {outcome.when}; go on with --resume")
             _end(state, outcome)
         except BaseException as error:
             stop.settle()
-            with suppress(OSError):  # of a full disk, say
-                state.end(2 if isinstance(error, EntrocraftError | OSError) else 1, f"error: {first_line(error)}")
+            if state is not None:
+                with suppress(OSError):  # of a full disk, say
+                    state.end(_status_of(error), f"error: {first_line(error)}")
             if isinstance(error, OSError) and not isinstance(error, EntrocraftError):
                 raise explained(error, step=run.last_step() + 1, begun=True) or error from error
             raise
         return outcome
 
 
-def _end(state: StateFile, outcome: Outcome) -> None:
+def _status_of(error: BaseException) -> int:
+    """Return the exit status of a run that ends with this error."""
+    if isinstance(error, OtherProcessError):
+        return error.status
+    return 2 if isinstance(error, EntrocraftError | OSError) else 1
+
+
+def _end(state: StateFile | None, outcome: Outcome) -> None:
     """Say in the state file how the run has ended."""
+    if state is None:
+        return
     if outcome.stopped_by is None:
         state.end(0, COMPLETED)
     else:
         state.end(128 + outcome.stopped_by, f"stopped by {signal.Signals(outcome.stopped_by).name}")
 
 
-def _checkpoint(config: RunConfig, run: RunDirectory, resume_from: int | None) -> Checkpoint | None:
+def _checkpoint(config: RunConfig, run: RunDirectory, resume_from: int | None, num_processes: int) -> Checkpoint | None:
     """Return the checkpoint to go on from, which is whole; None for the beginning."""
     if resume_from is not None and not run.exists:
         raise RunDirectoryError(f"{run.path} holds no run to go on with; leave out --resume-from")
@@ -134,7 +164,27 @@ def _checkpoint(config: RunConfig, run: RunDirectory, resume_from: int | None) -
             f"{run.checkpoints} holds no checkpoint, though the metrics go to step {last}: put one back, or begin "
             "again by --resume-from 0, which forgets these steps"
         )
+    # With nothing left to train nobody draws rollouts any more.
+    if checkpoint is not None and checkpoint.step < config.train.steps:
+        _refuse_other_ranks(checkpoint, num_processes)
     return checkpoint
+
+
+def _refuse_other_ranks(checkpoint: Checkpoint, num_processes: int) -> None:
+    """Refuse to go on with another number of processes, which would not be the same run."""
+    folder, before = checkpoint.folder, checkpoint.num_ranks
+    if before != num_processes:
+        raise RunDirectoryError(
+            f"{folder} was saved by {before} process{'es' * (before > 1)}, and {num_processes} would go on: each draws "
+            "its rollouts from random numbers of its own, so it would be another run. Launch as many as before, or "
+            f"begin a new run from these weights, with model={folder} and another --output"
+        )
+    missing = checkpoint.missing(ranks=num_processes)
+    if missing:
+        raise RunDirectoryError(
+            f"cannot resume exactly from {folder}: {', '.join(f'{name} is missing' for name in missing)}. Put it back, "
+            "or go on from an earlier checkpoint by --resume-from"
+        )
 
 
 def _go_on(
@@ -143,35 +193,44 @@ def _go_on(
     checkpoint: Checkpoint | None,
     model: Any,
     tokenizer: Any,
-    state: StateFile,
+    state: StateFile | None,
     stop: StopSignals,
+    processes: Processes,
 ) -> Outcome:
     """Make the steps that are left, evaluate before the first and after the last, and write the report."""
     total = plan.config.train.steps
     step = start = checkpoint.step if checkpoint else 0
-    run.rewind_to(step)
+    if processes.is_main:
+        run.rewind_to(step)
     try:
-        if checkpoint:
+        if checkpoint and processes.is_main:
             settle_checkpoint(run, step, keep=plan.keep_checkpoints)
+        processes.meet()
         if checkpoint and step == total:
             # Nothing is left to train. Otherwise TRL loads the checkpoint, after it has copied the reference.
             model = load_model(str(checkpoint.folder)).to(best_device())
-        with Progress(total) as progress:
-            evaluator = Evaluator(plan, run, model, tokenizer, progress)
+        with Progress(total, speaks=processes.is_main) as progress:
+            evaluator = Evaluator(plan, run, model, tokenizer, progress, processes)
             if step == 0:
                 evaluator.evaluate(0)
+            stop.signal = max(int(heard) for heard in processes.shared(str(stop.signal or 0))) or stop.signal
             if step < total and stop.signal is None:
                 trainer = _build_trainer(plan, model, tokenizer, run)
-                trainer.add_callback(MetricsWriter(run, progress, state, keep_checkpoints=plan.keep_checkpoints))
-                trainer.add_callback(Stopper(stop, plan.steps_between_checkpoints))
+                if state is not None:
+                    trainer.add_callback(MetricsWriter(run, progress, state, keep_checkpoints=plan.keep_checkpoints))
+                ranks = AcceleratorRanks(trainer.accelerator)
+                trainer.add_callback(Stopper(stop, plan.steps_between_checkpoints, ranks))
                 trainer.add_callback(evaluator)
                 evaluator.tell = partial(_tell_trackers, trainer)
                 trainer.train(resume_from_checkpoint=str(checkpoint.folder) if checkpoint else None)
                 step = trainer.state.global_step
             if step == total:
                 evaluator.evaluate(step)
-        write_report(run)
+        if processes.is_main:
+            write_report(run)
+        processes.meet()
     except (Exception, SystemExit) as error:
+        processes.raise_if_failed()
         last = run.last_step()
         known = explained(error, step=min(last + 1, total), begun=last > start)
         if known is not None:

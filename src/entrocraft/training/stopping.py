@@ -8,6 +8,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from entrocraft.engines.trl.ranks import AcceleratorRanks
+
 _HARD_EXIT_AT = 3
 _STDERR = 2
 
@@ -25,11 +27,15 @@ class StopSignals:
 
     The second raises `StoppedAtOnceError` wherever the run is, and the third ends the process, should something have
     swallowed that. A SIGHUP that is ignored, as `nohup` asks for, stays ignored.
+
+    Args:
+        speaks: Whether to say what a signal does; of several processes one does.
     """
 
     _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
 
-    def __init__(self) -> None:
+    def __init__(self, *, speaks: bool = True) -> None:
+        self._speaks = speaks
         self.signal: int | None = None
         self._count = 0
         self._is_settled = False
@@ -60,33 +66,43 @@ class StopSignals:
         name = signal.Signals(number).name
         if self._count == 1:
             self.signal = number
-            _say(
+            self._say(
                 f"{name}: stopping after this step, with a checkpoint. Once more stops at once, and the steps since "
                 "the last checkpoint are made again on --resume"
             )
             return
         if self._count >= _HARD_EXIT_AT:
-            _say(f"{name}: stopped; go on with --resume")
+            self._say(f"{name}: stopped; go on with --resume")
             os._exit(128 + number)
-        _say(f"{name}: stopping at once")
+        self._say(f"{name}: stopping at once")
         raise StoppedAtOnceError(number)
+
+    def _say(self, text: str) -> None:
+        """Write a line to standard error from within a signal's handler, which may have interrupted another write."""
+        if not self._speaks:
+            return
+        try:
+            os.write(_STDERR, f"entrocraft: {text}\n".encode())
+        except OSError:
+            return  # the terminal is gone, which is what SIGHUP says
 
 
 class Stopper(TrainerCallback):
-    """Ends training with a checkpoint at the first step after a signal where a run can be resumed."""
+    """Ends training with a checkpoint at the first step after a signal where a run can be resumed.
 
-    def __init__(self, stop: StopSignals, every: int):
-        self._stop, self._every = stop, every
+    Args:
+        stop: What this process has heard.
+        every: Optimizer steps after which a run can be resumed.
+        ranks: The ranks of the trainer, which all stop at the step where the first of them has heard a signal.
+    """
+
+    def __init__(self, stop: StopSignals, every: int, ranks: AcceleratorRanks):
+        self._stop, self._every, self._ranks = stop, every, ranks
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self._stop.signal is not None and state.global_step % self._every == 0:
+        heard = self._ranks.greatest(self._stop.signal or 0)
+        if heard:  # else one may come this very moment, for the next step
+            self._stop.signal = heard
+        if heard and state.global_step % self._every == 0:
             control.should_save = True
             control.should_training_stop = True
-
-
-def _say(text: str) -> None:
-    """Write a line to standard error from within a signal's handler, which may have interrupted another write."""
-    try:
-        os.write(_STDERR, f"entrocraft: {text}\n".encode())
-    except OSError:
-        return  # the terminal is gone, which is what SIGHUP says

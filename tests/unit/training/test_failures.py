@@ -48,3 +48,11 @@ def test_whatever_the_set_up_of_a_run_raises_is_one_line_on_its_settings():
     assert isinstance(found, InvalidValueError) and "\n" not in str(found)
     assert "cannot begin with these settings: UsageError: api_key not configured" in str(found)
     assert explained(UsageError("a mistake of ours"), step=3, begun=True) is None
+
+
+def test_a_process_that_is_gone_is_said_so_in_one_line_at_any_step():
+    lost = RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:19847. GLHF!")
+    for begun in (False, True):
+        said = str(explained(lost, step=5, begun=begun))
+        assert said.startswith("step 5: another process of the run is gone") and said.endswith("go on with --resume")
+    assert explained(RuntimeError("shapes differ"), step=5, begun=True) is None

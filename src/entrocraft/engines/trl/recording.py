@@ -1,18 +1,17 @@
 """What a TRL trainer's rollouts were, for `rollouts.jsonl`."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-from trl import GRPOTrainer
 
 from entrocraft.engines.recorder import RolloutRecorder
-from entrocraft.engines.trl.ranks import AcceleratorRanks
+from entrocraft.engines.trl.ranks import AcceleratorRanks, CheckpointsOfAllRanks
 from entrocraft.engines.trl.rows import Batch, loss_mask
 
 
-class RolloutRecordingMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ignore[misc]
+class RolloutRecordingMixin(CheckpointsOfAllRanks):
     """Records the rollouts of a trainer without entropy control; it changes nothing else.
 
     Args:

@@ -3,7 +3,7 @@
 import os
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ from entrocraft.engines.recorder import RolloutRecorder
 from entrocraft.engines.rollouts import Rollouts
 from entrocraft.engines.trl.checks import check_trainer_args, checked_control, warn_if_idle
 from entrocraft.engines.trl.loss import ControlledLoss
-from entrocraft.engines.trl.ranks import AcceleratorRanks
+from entrocraft.engines.trl.ranks import AcceleratorRanks, CheckpointsOfAllRanks
 from entrocraft.engines.trl.recording import record, summed_rewards
 from entrocraft.engines.trl.rows import Batch, loss_mask
 from entrocraft.engines.trl.scorer import PolicyScorer
@@ -36,7 +36,7 @@ from entrocraft.errors import InvalidValueError
 from entrocraft.runs.checkpoints import Checkpoint
 
 
-class EntropyControlMixin(GRPOTrainer if TYPE_CHECKING else object):  # type: ignore[misc]
+class EntropyControlMixin(CheckpointsOfAllRanks):
     """Adds entropy control to a TRL trainer; use it through `with_entropy_control`.
 
     Args:
