@@ -12,6 +12,8 @@ from entrocraft import __version__
 from entrocraft.cli.analysis import diagnose, explain
 from entrocraft.cli.app import app
 from entrocraft.cli.curves import plot, schedule, steer
+from entrocraft.cli.demo import demo
+from entrocraft.cli.env import env
 from entrocraft.cli.evaluate import evaluate
 from entrocraft.cli.export import export
 from entrocraft.cli.listing import listing
@@ -32,5 +34,20 @@ def main() -> None:
     warnings.showwarning = lambda message, *_, **__: click.echo(f"entrocraft: warning: {message}", err=True)
 
 
-for _command in (train, app, study, evaluate, diagnose, explain, export, steer, plot, schedule, listing, verl):
+for _command in (
+    train,
+    demo,
+    app,
+    study,
+    evaluate,
+    diagnose,
+    explain,
+    export,
+    steer,
+    plot,
+    schedule,
+    listing,
+    verl,
+    env,
+):
     main.add_command(_command)
