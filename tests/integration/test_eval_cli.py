@@ -87,6 +87,7 @@ def test_entropies_are_those_of_a_pass_without_padding(cli):
         assert line["entropy"] == pytest.approx(-(log_probs.exp() * log_probs).sum().item(), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_what_was_interrupted_goes_on_to_the_same_samples(cli):
     cli(*ARGUMENTS, "--output", "out", "--batch-size", 5)
     whole = SAMPLES.read_text()
@@ -152,6 +153,7 @@ def test_a_template_that_refuses_a_chat_is_named():
         check_prompts(Countdown(), problems, tokenizer, None, 10)
 
 
+@pytest.mark.slow
 def test_models_are_compared_problem_by_problem(cli):
     load_model("countdown-base").save_pretrained("copy")
     load_tokenizer("countdown-base").save_pretrained("copy")

@@ -97,6 +97,7 @@ def test_a_checkpoint_that_lacks_something_is_refused_and_the_whole_one_used_on_
     assert without_time(trained.metrics()) == without_time(before)
 
 
+@pytest.mark.slow
 def test_a_run_may_be_begun_again_on_request(trained):
     before = trained.metrics()
     assert resume("--resume-from", "0").exit_code == 0
@@ -122,6 +123,7 @@ def test_a_bad_line_of_the_metrics_is_refused_and_nothing_is_lost(trained):
     assert everything_in("out") == files and not Path("model").exists() and not Path("x.png").exists()
 
 
+@pytest.mark.slow
 def test_the_newest_checkpoint_stays_whatever_the_clock_says(here):
     Path("out/checkpoints").mkdir(parents=True)
     shutil.rmtree("out")
@@ -131,6 +133,7 @@ def test_the_newest_checkpoint_stays_whatever_the_clock_says(here):
     assert sorted(child.name for child in run.checkpoints.glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-4"]
 
 
+@pytest.mark.slow
 def test_older_checkpoints_with_a_later_time_do_not_push_the_newest_out(trained):
     shutil.rmtree(trained.checkpoints / "checkpoint-4")
     later = time.time() + 10**6
@@ -141,6 +144,7 @@ def test_older_checkpoints_with_a_later_time_do_not_push_the_newest_out(trained)
     assert trained.last_checkpoint()[0] == 4
 
 
+@pytest.mark.slow
 def test_data_that_changed_are_refused_with_the_place(here):
     rows = [{"prompt": f"{i}+1=", "answer": str(i + 1)} for i in range(1, 9)]
 

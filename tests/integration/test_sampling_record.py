@@ -6,6 +6,7 @@ import logging
 import pytest
 import torch
 from peft import LoraConfig
+from support.suites import fast_first
 from transformers import AutoModelForCausalLM, TrainerCallback
 
 from entrocraft.control import EntropyControl
@@ -55,7 +56,9 @@ def compared(make_trainer, monkeypatch):
 
 @pytest.mark.parametrize("visitation", [False, True])
 @pytest.mark.parametrize("predictor", ["estimate", "exact"])
-@pytest.mark.parametrize("config", [{}, {"temperature": 0.7, "top_k": 5, "top_p": 0.8}, {"num_generations": 2}])
+@pytest.mark.parametrize(
+    "config", fast_first({"temperature": 0.7, "top_k": 5, "top_p": 0.8}, {}, {"num_generations": 2})
+)
 def test_what_is_recorded_is_what_a_pass_gives_and_is_checked_at_powers_of_two(compared, config, predictor, visitation):
     control = EntropyControl(schedule=0.5, method="predicted", predictor=predictor, visitation=visitation)
     scorer = compared(config=config | {"max_steps": 3}, entropy_control=control)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
+from support.suites import fast_first
 from support.trainers import NUM_PROMPTS, NUM_ROLLOUTS, controller_of, train_logs
 from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOTrainer, RLOOConfig, RLOOTrainer
@@ -106,7 +107,7 @@ def test_measuring_entropy_does_not_disturb_dropout(make_trainer, tiny_model):
     assert losses[0] == losses[1]
 
 
-@pytest.mark.parametrize("normalize", ["kept", "all"])
+@pytest.mark.parametrize("normalize", fast_first("kept", "all"))
 @pytest.mark.parametrize("loss_type", [*ROW_LOSSES, *TOKEN_LOSSES])
 def test_dropping_is_masking_by_hand_for_every_loss(make_trainer, loss_type, normalize):
     # On the second iteration ratios leave 1 and the KL term has a gradient.
@@ -166,7 +167,7 @@ def test_method_reward_is_the_estimator_switch_by_hand(make_trainer, direction, 
     ],
     ids=lambda config: ",".join(map(str, config.values())),
 )
-@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "bnpo"])
+@pytest.mark.parametrize("loss_type", fast_first("dapo", "grpo", "bnpo"))
 def test_dropping_is_masking_by_hand_for_every_geometry(make_trainer, config, loss_type):
     config = {"loss_type": loss_type} | config
     ours = make_trainer(
@@ -405,7 +406,7 @@ def test_a_step_whose_share_of_the_batch_kept_nothing_leaves_the_weights_alone(m
     assert [line["entrocraft/skipped"] for line in train_logs(trainer)] == [float(not m) for m in moved]
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "bnpo"])
+@pytest.mark.parametrize("loss_type", fast_first("dapo", "grpo", "bnpo"))
 def test_trls_entropy_bonus_is_not_scaled_by_what_was_rejected(make_trainer, loss_type):
     class KeepTheFirstTwo(ec.Method):
         def decide(self, batch, goal):

@@ -24,6 +24,7 @@ def test_a_process_that_imports_verl_pays_next_to_nothing():
     assert loaded == "False False"
 
 
+@pytest.mark.slow
 def test_verl_finds_our_trainers_by_name():
     names = python(
         "from verl.trainer.ppo.v1 import get_trainer_cls;"
