@@ -27,6 +27,17 @@ def distance(entropy, target, after=0.0):
     return statistics.mean(abs(value - wanted) for value, wanted in pairs)
 
 
+def table_row(path, start, cells):
+    """Return the cells of the row of a table of Markdown that begins so and has so many of them."""
+    lines = (RESULTS / path).read_text(encoding="utf-8").splitlines()
+    (row,) = [line for line in lines if line.startswith(start) and line.count("|") == cells + 1]
+    return row.strip("|").split("|")
+
+
+def percent(share):
+    return f"{share:.0%}".replace("%", " %")
+
+
 def demo():
     runs = (read_lines(f"demo/{name}/metrics.jsonl") for name in ("grpo", "entrocraft"))
     grpo, curve = ([line for line in run if "entropy" in line] for run in runs)
@@ -58,9 +69,8 @@ def long_runs():
     curves = [run for run in runs if run["method"] == "curve"]
     away = statistics.mean(distance(run["entropy"], run["target"]) for run in curves)
     yield "README.md", f"With the curve, entropy stays {away:.3f} nats from its target"
-    table = (RESULTS / "saturation" / "table.md").read_text(encoding="utf-8")
-    (above,) = [line for line in table.splitlines() if line.startswith("| curve | 0.6 |") and line.count("|") == 9]
-    cells = [cell.strip().replace("-", MINUS) for cell in above.strip("|").split("|")]
+    above = table_row("saturation/table.md", "| curve | 0.6 |", cells=8)
+    cells = [cell.strip().replace("-", MINUS) for cell in above]
     yield "README.md", f"Over the run pass@32 is then higher by {cells[7]} and pass@8 by {cells[6]}"
     yield "README.md", f"at the same mean@32 ({cells[5]})"
     yield "README.md", f"at the end it is {cells[4]}"
@@ -137,7 +147,45 @@ def trust():
     yield "docs/results.md", f"{tried} trainings were killed, starved, damaged or misled"
 
 
-CLAIMS = [claim for figures in (demo, tracking, long_runs, on_verl, costs, the_page, trust) for claim in figures()]
+def found():
+    page = "docs/found.md"
+    yield page, next(claim for _, claim in demo()).removesuffix(" (last ten steps)")
+    summary = read("tracking/summary.json")["countdown"]
+    for method, sentence in (
+        ("token", "stays {} to {} nats from six curves"),
+        ("advantage", "the distance is {} to {},"),
+    ):
+        errors = [curve[method]["mean_error"][0] for curve in summary["curves"].values()]
+        yield page, sentence.format(f"{min(errors):.3f}", f"{max(errors):.3f}")
+    yield page, f"reading the entropy is off by {summary['noise_floor']['mean_error']:.3f} by itself"
+    grpo = [run for run in read_lines("saturation/runs.jsonl") if run["method"] == "grpo"]
+    began = statistics.mean(run["entropy"][0] for run in grpo)
+    row = [cell.strip() for cell in table_row("saturation/table.md", "| grpo | 0.6 |", cells=12)]
+    yield page, f"it falls from {began:.2f} nats per token to {row[9]}, and pass@32 with it, from {row[7][:5]} to {row[8]}"
+    above = [cell.strip() for cell in table_row("saturation/table.md", "| curve | 0.6 |", cells=8)]
+    yield (
+        page,
+        f"pass@32 is higher over the run by {above[7]}, and the mean is the same: {above[5]}".replace("-", MINUS),
+    )
+    yield page, f"at the end it is {above[4]}"
+    theorems = read("dynamics/agreement.json")["mean over seeds"]["theorems"]
+    holds, agrees = (theorems[f"rollouts where Theorem 2 {what}"] for what in ("holds", "and the sign of mean S agree"))
+    yield (
+        page,
+        f"holds for {percent(holds)} of the rollouts, and says the right sign of what they do for {percent(agrees)}",
+    )
+    rivals = {row["name"]: row["tracking"] for row in read_lines("rivals/rows.jsonl")}
+    released, ours = (rivals[f"{name}, line, seed 0"] for name in ("reward (released code)", "token"))
+    (away, kept), (our_away, our_kept) = (
+        (f"{row['mean_error']:.3f}", percent(row["kept_token_fraction"])) for row in (released, ours)
+    )
+    yield page, f"{away} nats from a line, with {kept} of the tokens kept"
+    yield page, f"where the default method keeps {our_kept} at {our_away}"
+
+
+CLAIMS = [
+    claim for figures in (demo, tracking, long_runs, on_verl, costs, the_page, trust, found) for claim in figures()
+]
 
 
 @pytest.mark.parametrize(("page", "claim"), CLAIMS, ids=[claim[:60] for _, claim in CLAIMS])
