@@ -53,3 +53,6 @@ SIGNALS: dict[str, Signal] = {
     "fresh_entropy": Signal("entropy measured before every update, and not once for several"),
 }
 """All signals, by name."""
+
+NEED_ENTROPIES = frozenset({"change", "visitation", "token_entropy"})
+"""Signals that are made of the entropy of each token, which a mean of `-log p` does not give."""

@@ -9,6 +9,7 @@ from entrocraft.control import EntropyControl
 from entrocraft.control.capabilities import Capabilities
 from entrocraft.control.controller import Controller
 from entrocraft.control.decision import KNOBS
+from entrocraft.control.signals import NEED_ENTROPIES
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules.base import checked_number
 
@@ -128,7 +129,7 @@ class Loop:
         if self.whole_rollouts:
             why_not["tokens"] = "its loss weighs a rollout as a whole; use method 'budget', or name no method"
         if not entropies:
-            why_not |= dict.fromkeys(("change", "visitation", "token_entropy"), _NO_ENTROPY)
+            why_not |= dict.fromkeys(NEED_ENTROPIES, _NO_ENTROPY)
         if not rewards:
             why_not["rewards"] = "give `rewards`, one per rollout, before any baseline"
         return Capabilities.all_but(self.name, why_not)

@@ -93,20 +93,27 @@ class SamplingRecord(LogitsProcessor):
             return None
         return TokenStats.joined(self._parts[:width], dim=1).padded(tokens_BT.shape[1])
 
-    def agrees(self, recorded: TokenStats, passed: TokenStats, mask_BT: Tensor) -> bool:
-        """Return whether what was recorded is what a pass gives, and say so in the log."""
+    def agrees(self, recorded: TokenStats, passed: TokenStats, mask_BT: Tensor, *, entropies: bool = True) -> bool:
+        """Return whether what was recorded is what a pass gives, and say so in the log.
+
+        Args:
+            recorded: What was recorded.
+            passed: What the pass gave.
+            mask_BT: 1 where a token counts.
+            entropies: False if the pass gave none, so that log-probabilities alone can tell.
+        """
         counted = mask_BT.bool()
         if not counted.any():
             return True  # nothing to tell them apart by
         log_probs = (recorded.log_probs_BT - passed.log_probs_BT)[counted].abs().mean().item()
         entropy = abs((recorded.entropy_BT - passed.entropy_BT)[counted].mean().item())
         tolerance = max(_TOLERANCE_ENTROPY, _TOLERANCE_ENTROPY_SHARE * passed.entropy_BT[counted].mean().item())
-        agree = log_probs <= _TOLERANCE_LOG_PROBS and entropy <= tolerance
+        agree = log_probs <= _TOLERANCE_LOG_PROBS and (entropy <= tolerance or not entropies)
         logger.log(
             logging.INFO if agree else logging.WARNING,
-            "entropy recorded while sampling differs from a pass over the batch by %.2g nats per token, "
+            "entropy recorded while sampling differs from a pass over the batch by %s nats per token, "
             "log-probabilities by %.2g: %s",
-            entropy,
+            f"{entropy:.2g}" if entropies else "an unknown number of",
             log_probs,
             "no pass is needed" if agree else "each batch gets a pass of its own",
         )

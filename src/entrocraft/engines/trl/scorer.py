@@ -1,6 +1,7 @@
 """What the policy of a TRL trainer thinks of the batch it has just sampled, had from where it costs least."""
 
 import inspect
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -9,6 +10,8 @@ import torch
 from torch import Tensor
 from trl.models.utils import disable_gradient_checkpointing
 
+from entrocraft.control.methods import Method
+from entrocraft.control.signals import NEED_ENTROPIES
 from entrocraft.dynamics import self_kernel_from_collision
 from entrocraft.engines.tokens import TokenStats, token_stats_of
 from entrocraft.engines.trl.fused_head import recorded_collisions
@@ -23,15 +26,22 @@ class PolicyScorer:
     Args:
         trainer: The TRL trainer.
         pass_of_trl: Its own `_get_per_token_logps_and_entropies`.
+        method: The method that decides.
+        name: Its name, for messages.
         exact: Also score what the exact predictions need, which takes all logits.
         visitation: Also score the self-kernels, of which visitation is predicted; TRL's passes give them, too.
     """
 
-    def __init__(self, trainer: Any, pass_of_trl: Callable[..., Any], *, exact: bool, visitation: bool):
-        self._trainer, self._pass_of_trl = trainer, pass_of_trl
+    def __init__(
+        self, trainer: Any, pass_of_trl: Callable[..., Any], method: Method, name: str, *, exact: bool, visitation: bool
+    ):
+        self._trainer, self._pass_of_trl, self._method, self._name = trainer, pass_of_trl, method, name
         self._exact, self._visitation = exact, visitation
         self._capturing = False
         self._captured: TokenStats | None = None
+        self._lacks_entropies = False
+        """True once a pass of the trainer's has given log-probabilities alone, as Unsloth's do."""
+        self._said: set[str] = set()
         self._record = SamplingRecord(trainer.temperature, sensitivity=exact, self_kernel=exact or visitation)
         if any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in trainer.model.modules()):
             self._record.trusted = False  # what sampling sees is another draw than what the update sees
@@ -64,14 +74,44 @@ class PolicyScorer:
         return self._captured.log_probs_BT, self._captured.entropy_BT, aux_loss
 
     def scores(self, batch: Batch) -> TokenStats:
-        """Return the scores of the batch that TRL has just made."""
+        """Return the scores of the batch that TRL has just made.
+
+        Where the trainer's passes give no entropies, they are what sampling recorded; where that cannot be used, -log p
+        of each sampled token, whose mean is the batch's entropy on average.
+
+        Raises:
+            InvalidValueError: There is only -log p, and the method needs the entropy of each token.
+        """
         # With PEFT, TRL may score the reference through the same model object; only a batch with old
         # log-probabilities shows that the first pass was the policy's.
         by_trl = "old_per_token_logps" in batch or "old_logps" in batch
-        if by_trl and self._captured is not None and not self._exact:
+        captured = self._captured if by_trl and not self._exact else None
+        if captured is not None and not self._lacks_entropies:
             self._record.trusted = False  # nor is it needed
-            return self._captured
-        return self._recorded(batch) or self.passed(batch)
+            return captured
+        recorded = self._recorded(batch)
+        stats = recorded or captured or self.passed(batch)
+        if self._lacks_entropies and not self._exact:
+            self._say_whence(is_recorded=recorded is not None)
+        return stats
+
+    def _say_whence(self, *, is_recorded: bool) -> None:
+        """Say once where entropies come from if not from a pass; refuse a method that needs more than there is."""
+        if not is_recorded:
+            for missing in sorted(self._method.needs & NEED_ENTROPIES):
+                raise InvalidValueError(
+                    f"method {self._name!r} needs {missing}, which is made of the entropy of each token: passes of "
+                    f"{type(self._trainer).__name__} give none (Unsloth's do not), and sampling recorded none that "
+                    "passes confirm. Let transformers sample, in one go and without settings that change its logits, "
+                    "or use method 'advantage'"
+                )
+        source = "taken from what sampling recorded" if is_recorded else "-log p of the sampled tokens, and noisier"
+        if source not in self._said:
+            self._said.add(source)
+            warnings.warn(
+                f"passes of {type(self._trainer).__name__} give no entropies (Unsloth's do not): they are {source}",
+                stacklevel=5,
+            )
 
     def clear(self) -> None:
         """Let go of what was captured and recorded."""
@@ -89,7 +129,9 @@ class PolicyScorer:
         assert recorded is not None
         due = step & (step - 1) == 0  # a power of two: some of what changes logits only does so later
         if record.trusted is None or due:
-            record.trusted = self._on_all_ranks(record.agrees(recorded, self.passed(batch), batch["completion_mask"]))
+            passed = self.passed(batch)
+            agree = record.agrees(recorded, passed, batch["completion_mask"], entropies=not self._lacks_entropies)
+            record.trusted = self._on_all_ranks(agree)
         return recorded if record.trusted else None
 
     def _on_all_ranks(self, condition: bool) -> bool:
@@ -124,6 +166,9 @@ class PolicyScorer:
         """Return what a pass of TRL's says of the completions, and its load-balancing loss, if it was asked for one."""
         with recorded_collisions(self._trainer) if self._visitation else nullcontext() as record:
             log_probs, entropies, aux_loss = self._pass_of_trl(*args, **kwargs | {"compute_entropy": True})
+        if entropies is None:
+            self._lacks_entropies = True
+            return TokenStats(log_probs, -log_probs), aux_loss
         stats = TokenStats(log_probs, entropies)
         if record is not None:
             collision_BT = record.collision_probabilities(log_probs.shape[1])

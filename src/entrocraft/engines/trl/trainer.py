@@ -95,6 +95,8 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
         self._scorer = PolicyScorer(
             self,
             super()._get_per_token_logps_and_entropies,
+            method,
+            self.entropy_controller.name,
             exact="change" in method.needs and control.predictor == "exact",
             visitation="visitation" in method.needs,
         )
