@@ -30,12 +30,20 @@ ROWS, STEPS = NUM_PROMPTS * NUM_ROLLOUTS, 4
 UPDATES = 2
 """Updates made of one batch of rollouts, so that methods which act on ratios have something to act on."""
 
+RISING = {"schedule": "constant(1.2, unit='initial')"}
 CASES = {name: {"method": name} for name in METHODS} | {
+    # With what it takes for them to act on a batch this small, or that entropy is to rise.
+    "clip_b": {"method": {"name": "clip_b", "threshold": 0.5}},
+    "clip_cov": {"method": {"name": "clip_cov", "share": 0.2, "low": 0.01}},
+    "clip_higher": {"method": {"name": "clip_higher", "clip_high": 0.01}},
+    "entropic_released": {"method": {"name": "entropic_released", "confidence": 0.3}} | RISING,
+    "entropy_bonus": {"method": "entropy_bonus"} | RISING,
+    "stare": {"method": "stare"} | RISING,
+    "stare, adaptive": {"method": {"name": "stare", "two_sided": True, "adaptive": True}} | RISING,
     "predicted, exact": {"method": "predicted", "predictor": "exact"},
     "predicted, whole_model": {"method": "predicted", "predictor": "whole_model"},
     "token, visitation": {"method": {"name": "token", "visitation": True}},
     "budget, masked": {"method": "budget", "rejected": "mask"},
-    "stare, adaptive": {"method": {"name": "stare", "two_sided": True, "adaptive": True}},
     "rloo, budget": {"method": "budget"},
 }
 """Settings of each training."""
@@ -94,7 +102,7 @@ def trained(case, model_folder, output):
             gradient_accumulation_steps=parts,
             steps_per_generation=UPDATES * parts,
             learning_rate=1e-2,
-            adam_epsilon=1e-6,  # at 1e-8 an element whose gradient all but cancels makes steps of its rounding
+            adam_epsilon=1e-4,  # else an element whose gradient all but cancels makes whole steps of its rounding
             seed=3,
             shuffle_dataset=False,
             **COMMON,

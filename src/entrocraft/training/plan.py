@@ -43,6 +43,14 @@ _DEFAULTS: dict[str, Any] = {
 }
 
 
+_SHARDING = {
+    "DeepSpeed": "ACCELERATE_USE_DEEPSPEED",
+    "FSDP": "ACCELERATE_USE_FSDP",
+    "Megatron-LM": "ACCELERATE_USE_MEGATRON_LM",
+}
+"""Variables by which `accelerate launch` asks for ways to shard a model."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A configuration that has been checked as far as can be without loading the model."""
@@ -117,7 +125,7 @@ def plan_run(
         OtherProcessError: Another of the processes has refused.
     """
     if processes is None:
-        refuse_several("a plan without processes")
+        refuse_several("this")
         processes = Processes()
     if processes.count > 1:
         _check_launch()
@@ -143,22 +151,12 @@ def plan_run(
 
 def _check_launch() -> None:
     """Refuse ways to shard a model under which the command line cannot save what it resumes from."""
-    asked = {
-        "DeepSpeed": is_true(os.environ.get("ACCELERATE_USE_DEEPSPEED")),
-        "Megatron-LM": is_true(os.environ.get("ACCELERATE_USE_MEGATRON_LM")),
-        "FSDP": is_true(os.environ.get("ACCELERATE_USE_FSDP")),
-    }
-    for name, is_asked in asked.items():
-        if is_asked:
+    for name, variable in _SHARDING.items():
+        if os.environ.get(variable, "").lower() in ("1", "true", "yes"):
             raise InvalidValueError(
                 f"the command line trains under DDP, and {name} was asked for: leave it out, or use "
                 "with_entropy_control in a script of your own"
             )
-
-
-def is_true(value: str | None) -> bool:
-    """Return whether a variable of accelerate's is set."""
-    return (value or "").lower() in ("1", "true", "yes")
 
 
 def _check_alike(plan: Plan, processes: Processes) -> None:

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
@@ -66,6 +67,7 @@ class Processes:
         """
         count = launched_processes()
         if count == 1:
+            _warn_of_one()
             return cls()
         if "RANK" not in os.environ or "MASTER_ADDR" not in os.environ:
             raise InvalidValueError(
@@ -200,11 +202,21 @@ def launched_processes(environment: Mapping[str, str] = os.environ) -> int:
     return 1
 
 
+def _warn_of_one(environment: Mapping[str, str] = os.environ) -> None:
+    """Warn of `accelerate launch`, which without GPUs starts one process alone, however many are asked for."""
+    if "ACCELERATE_MIXED_PRECISION" in environment and "MASTER_PORT" in environment and "RANK" not in environment:
+        warnings.warn(
+            "accelerate launch was told of several processes and has started this one alone, which trains by itself: "
+            "without GPUs it takes --multi_gpu to start them all, or torchrun",
+            stacklevel=2,
+        )
+
+
 def refuse_several(what: str) -> None:
     """Raise `InvalidValueError` if a launcher has started several processes, where one is to do something by itself."""
     count = launched_processes()
     if count > 1:
-        raise InvalidValueError(f"{what} works in one process, and {count} were launched; leave out the launcher")
+        raise InvalidValueError(f"{what} is done by one process, and {count} were launched; leave out the launcher")
 
 
 def _line(error: Exception) -> str:
