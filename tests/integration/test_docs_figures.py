@@ -161,7 +161,10 @@ def found():
     grpo = [run for run in read_lines("saturation/runs.jsonl") if run["method"] == "grpo"]
     began = statistics.mean(run["entropy"][0] for run in grpo)
     row = [cell.strip() for cell in table_row("saturation/table.md", "| grpo | 0.6 |", cells=12)]
-    yield page, f"it falls from {began:.2f} nats per token to {row[9]}, and pass@32 with it, from {row[7][:5]} to {row[8]}"
+    yield (
+        page,
+        f"it falls from {began:.2f} nats per token to {row[9]}, and pass@32 with it, from {row[7][:5]} to {row[8]}",
+    )
     above = [cell.strip() for cell in table_row("saturation/table.md", "| curve | 0.6 |", cells=8)]
     yield (
         page,
