@@ -4,6 +4,9 @@ Needs SkyRL 0.4 (Python 3.12), without its GPU parts: what workers do is stood i
 """
 
 import json
+import re
+from inspect import signature
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +14,7 @@ pytest.importorskip("skyrl.train.trainer", reason="needs SkyRL", exc_type=Import
 
 import torch
 from skyrl.train.config import SkyRLTrainConfig
+from skyrl.train.entrypoints.main_base import BasePPOExp
 from skyrl.train.trainer import RayPPOTrainer
 
 import entrocraft as ec
@@ -228,3 +232,15 @@ def test_single_steps_are_refused():
     cfg.generator.step_wise_trajectories = True
     with pytest.raises(InvalidValueError, match="step_wise_trajectories"):
         Trainer(cfg=cfg, entropy_control=CONTROL)
+
+
+def test_the_entry_point_of_the_page_makes_a_trainer_with_control(make_trainer, monkeypatch):
+    page = (Path(__file__).parents[2] / "docs" / "hosts.md").read_text()
+    (code,) = re.findall(r"^```python\n(# main\.py\n.*?)^```", page, re.DOTALL | re.MULTILINE)
+    names = {}
+    exec(code, names)
+    expected = list(signature(BasePPOExp.get_trainer).parameters)
+    assert len(signature(names["Controlled"].get_trainer).parameters) == len(expected) == 9
+    arguments = dict.fromkeys(expected[1:]) | {"cfg": config()}
+    trainer = names["Controlled"].get_trainer(None, *arguments.values())
+    assert isinstance(trainer, RayPPOTrainer) and trainer.entropy_control.method_name == "advantage"

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -42,6 +43,7 @@ BY_THEIR_OWN_TEST = {
     ("extending.md", "csv"): "test_docs_extending.py",
     ("extending.md", ""): "test_docs_extending.py",
     ("hosts.md", "python"): "test_docs_hosts.py",
+    ("hosts.md", "yaml"): "test_docs_hosts.py",
     ("studies.md", "yaml"): "test_docs_studies.py",
     ("tasks.md", "python"): "test_own_data.py",
     ("tasks.md", "json"): "test_own_data.py",
@@ -147,7 +149,8 @@ def check_verl(words):
 
 def check_pip(words):
     extras = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
-    for word in words[2:]:
+    for before, word in pairwise(words[1:]):
+        assert before != "-r" or (ROOT / word).exists(), word
         for asked in re.findall(r"(?:entrocraft|\.)\[(.*)\]", word):
             assert set(asked.split(",")) <= extras, word
 
@@ -155,8 +158,22 @@ def check_pip(words):
 def check_accelerate(words):
     from accelerate.commands.launch import launch_command_parser
 
-    arguments = launch_command_parser().parse_args([re.sub(r"\$\w+", "0", word) for word in words[2:]])
-    assert arguments.training_script == "train.py"
+    check_launched(launch_command_parser().parse_args([re.sub(r"\$\w+", "0", word) for word in words[2:]]))
+
+
+def check_torchrun(words):
+    from torch.distributed.run import get_args_parser
+
+    check_launched(get_args_parser().parse_args(words[1:]))
+
+
+def check_launched(arguments):
+    """Check what a launcher is to launch: a script of the reader's, or a command of ours."""
+    if arguments.module:
+        assert arguments.training_script == "entrocraft.cli"
+        check_ours(["entrocraft", *arguments.training_script_args])
+    else:
+        assert arguments.training_script == "train.py"
 
 
 def check(words):
@@ -173,6 +190,10 @@ def check(words):
             check_pip(part.split())
     elif words[:2] == ["accelerate", "launch"]:
         check_accelerate(words)
+    elif words[0] == "torchrun":
+        check_torchrun(words)
+    elif words[:3] == ["python", "-m", "pytest"]:
+        assert all((ROOT / path).exists() for path in words[3:])
     elif words[0].startswith("'+entrocraft") or words[0].startswith(("+entrocraft", "actor_rollout_ref")):
         check_verl(words if words[0].startswith("actor") else [])  # the others are read in test_docs_refused.py
     else:
