@@ -47,8 +47,9 @@ CASES = {name: {"method": name} for name in METHODS} | {
     "rloo, budget": {"method": "budget"},
 }
 """Settings of each training."""
-BY_MICRO_BATCH = ("kl_cov", "siren")
-"""Methods that look, as they were published, at each micro-batch of each rank: two ranks are one that accumulates."""
+BY_MICRO_BATCH = ("aent", "entropic", "entropy_bonus", "fixed_bonus", "kl_cov", "siren")
+"""Methods that look, as they were published or as TRL's entropy bonus does, at each micro-batch of each rank: two ranks
+are one that accumulates."""
 
 
 def in_order(num_ranks):
@@ -66,7 +67,7 @@ def in_order(num_ranks):
     return ordered
 
 
-def fixed(trainer_class, seed=0):
+def fixed(trainer_class):
     """Return a class of trainer whose completions are drawn by their number, whatever the weights and the ranks."""
 
     class Fixed(trainer_class):
@@ -75,9 +76,9 @@ def fixed(trainer_class, seed=0):
         def _generate_single_turn(self, prompt_ids, *args, **kwargs):
             self.drawn += 1
             generator = torch.Generator().manual_seed(self.drawn)
-            # Equally many tokens in each group: TRL's own entropy bonus is a mean over each rank's.
             ids = torch.randint(3, 16, (ROWS, NUM_TOKENS), generator=generator).tolist()
-            ids = [row[: NUM_TOKENS - number % NUM_ROLLOUTS] for number, row in enumerate(ids)]
+            # More tokens on the first of two ranks.
+            ids = [row[: NUM_TOKENS - number % NUM_ROLLOUTS - 2 * number // ROWS] for number, row in enumerate(ids)]
             first = self.accelerator.process_index * len(prompt_ids)
             mine = ids[first : first + len(prompt_ids)]
             return mine if issubclass(trainer_class, RLOOTrainer) else (mine, None)

@@ -60,3 +60,22 @@ def test_no_completion_ends_an_evaluation(reward, tmp_path):
     task = build("dataset", test=str(tmp_path / "one.jsonl"), reward=reward)
     samples = evaluate(Answers, task, task.problems("test", 1), CONFIG)
     assert [sample.score for sample in samples] == [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]
+
+
+def test_processes_that_share_an_evaluation_draw_together_what_one_draws():
+    class Seeded(Answers):
+        def draw(self, prompts, config, max_tokens, seed):
+            return [
+                Drawn(text=f"{seed} {row}", tokens=[0], truncated=False, entropy=None) for row in range(len(prompts))
+            ]
+
+    def drawn(index, count):
+        config = SamplingConfig(num_samples=3, batch_size=2)
+        problems = [{"prompt": str(number)} for number in range(5)]
+        samples = evaluate(Seeded, Fragile(), problems, config, seed=7, with_answers=False, share=(index, count))
+        return [(sample.problem, sample.completion) for sample in samples]
+
+    alone = drawn(0, 1)
+    shares = [drawn(index, 3) for index in range(3)]
+    assert len(alone) == 15 and [len(share) for share in shares] == [6, 5, 4]  # of eight batches, the last of one
+    assert sorted(alone) == sorted(each for share in shares for each in share)

@@ -181,3 +181,14 @@ def test_an_adapter_without_its_configuration_is_told_from_a_whole_model(run):
     assert not checkpoints_in(run.checkpoints)[-1].damage_of_weights()
     (folder / "adapter_config.json").unlink()
     assert checkpoints_in(run.checkpoints)[-1].damage_of_weights() == ["adapter_config.json is missing"]
+
+
+def test_a_checkpoint_tells_how_many_processes_wrote_it(run):
+    one, folder = checkpoints_in(run.checkpoints)[-1], newest(run)
+    assert one.num_ranks == 1
+    for rank in range(12):
+        (folder / f"rng_state_{rank}.pth").write_bytes(b"")
+    assert one.num_ranks == 12
+    for rank in range(1, 12):
+        (folder / f"rng_state_{rank}.pth").unlink()
+    assert one.num_ranks == 2  # one process by itself numbers none: another's are lost
