@@ -13,6 +13,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+
+pytest.importorskip("tinker", reason="needs tinker")
+
 import tinker
 import torch
 from tinker import Datum, ModelInput, TensorData

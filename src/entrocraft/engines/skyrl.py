@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from entrocraft.control import EntropyControl
 from entrocraft.engines.checkpoints import STATE_FILE
 from entrocraft.engines.loop import Decided, Loop, decide
@@ -106,7 +104,7 @@ class EntropyControlMixin(RayPPOTrainer if TYPE_CHECKING else object):  # type: 
             log_probs=log_probs[:num_rollouts],
             advantages=data["advantages"][:num_rollouts],
             mask=(data["loss_mask"][:num_rollouts] > 0).long(),
-            groups=np.unique(data.metadata["uids"][:num_rollouts], return_inverse=True)[1],
+            groups=data.metadata["uids"][:num_rollouts],
             rewards=data["rewards"][:num_rollouts].sum(-1) if self._has_rewards else None,
             gradient_norm=self._gradient_norm,
             loop=self._loop,

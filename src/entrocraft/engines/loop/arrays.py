@@ -97,7 +97,7 @@ class Layout:
             mask_BT = torch.arange(self.shape[1]) < torch.tensor(self.lengths)[:, None]
             return mask_BT.long().to(self.device)
         mask_BT = self.packed("mask", mask)
-        if not torch.isin(mask_BT, torch.tensor([0, 1], device=mask_BT.device, dtype=mask_BT.dtype)).all():
+        if ((mask_BT != 0) & (mask_BT != 1)).any():
             raise InvalidValueError("mask must hold 1 where your loss counts a token and 0 elsewhere, and nothing else")
         return mask_BT.long()
 
@@ -131,6 +131,8 @@ def group_index(groups: Any, length: int) -> Tensor:
         >>> group_index(["a", "a", "b"], 3)
         tensor([0, 0, 1])
     """
+    if isinstance(groups, np.ndarray) and groups.dtype.kind in "OSU":
+        groups = groups.tolist()
     if not isinstance(groups, list | tuple) or not groups or isinstance(groups[0], int | float | Tensor | np.generic):
         index_B = column("groups", groups, length)
         if (index_B != index_B.long()).any():
@@ -168,6 +170,8 @@ def _tensor(name: str, value: Any) -> Tensor:
     try:
         if not isinstance(value, Tensor | np.ndarray | list | tuple):
             raise TypeError
+        if isinstance(value, np.ndarray):
+            value = np.array(value, order="C")  # torch takes no reversed arrays, and warns of those that are read-only
         tensor = torch.as_tensor(value).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidValueError(f"{name}: expected numbers in {_KINDS}, got {value!r:.60}") from error

@@ -113,6 +113,9 @@ def decide(
         >>> decided.keep, decided.advantages  # entropy is low: learn from failures
         ([False, True], [[0.0, 0.0], [-3.0]])
     """
+    for name, value in (("step", step), ("total_steps", total_steps)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise InvalidValueError(f"{name} must be a whole number of at least 1, got {value!r}")
     loop = loop or Loop()
     settled = loop.settled(control, entropies=entropies is not None, rewards=rewards is not None)
     controller = loop.controller(settled)

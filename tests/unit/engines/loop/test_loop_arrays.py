@@ -108,6 +108,16 @@ def test_advantages_of_single_tokens_are_weighed_as_they_are():
     assert use.keep == decided().keep.tolist()
 
 
+def test_masks_of_truths_and_arrays_that_torch_would_not_take_are_read():
+    expected = decided()
+    frozen = ENTROPIES.numpy().copy()
+    frozen.flags.writeable = False
+    reversed_ = LOG_PROBS.numpy()[::-1][::-1]
+    use = decided(mask=MASK.bool(), entropies=frozen, log_probs=np.flip(np.flip(reversed_, 0).copy(), 0))
+    assert (use.advantages == expected.advantages.numpy()).all()
+    assert torch.equal(decided(mask=MASK.numpy().astype(bool)).advantages, expected.advantages)
+
+
 def test_half_precision_is_read_as_float32():
     halves = decided(log_probs=LOG_PROBS.bfloat16(), entropies=ENTROPIES.bfloat16())
     floats = decided(log_probs=LOG_PROBS.bfloat16().float(), entropies=ENTROPIES.bfloat16().float())
@@ -121,6 +131,8 @@ def test_half_precision_is_read_as_float32():
         ([("x", 1), ("y", 1), ("x", 1)], [0, 1, 0]),
         ([7, 7, 3], [7, 7, 3]),
         (np.array([1, 0, 1]), [1, 0, 1]),
+        (np.array(["x", "y", "x"]), [0, 1, 0]),
+        (np.array(["x", "y", "x"], dtype=object), [0, 1, 0]),
         (torch.tensor([2, 2, 0]), [2, 2, 0]),
     ],
 )
@@ -253,6 +265,8 @@ def test_exact_predictions_take_exact_sensitivities():
         ({"advantages": None}, "advantages"),
         ({"rewards": [1.0]}, "rewards must have one number per rollout, 4: got shape a list of 1"),
         ({"rewards": None}, "needs rewards, which your loop cannot: give `rewards`"),
+        ({"step": 0}, "step must be a whole number of at least 1, got 0"),
+        ({"step": 1.5}, "step must be a whole number of at least 1, got 1.5"),
         ({"groups": [0, 1]}, "groups must have one number per rollout, 4"),
         ({"groups": ["a", "b"]}, "groups must name the prompt of each of the 4 rollouts"),
         ({"groups": [0.5, 0.5, 1, 1]}, "groups must be whole numbers or names"),
