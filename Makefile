@@ -4,7 +4,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: demo docs test test-fast faults fuzz lint install
+.PHONY: demo docs test test-fast faults fuzz lint install wheel check-wheel versions
 
 install: $(VENV)/.installed
 
@@ -25,9 +25,7 @@ $(VENV)/.demo: $(VENV)/.torch pyproject.toml
 	touch $@
 
 demo: $(VENV)/.demo
-	$(BIN)/entrocraft train recipes/countdown.yaml control=null --output runs/demo/grpo --resume
-	$(BIN)/entrocraft train recipes/countdown.yaml --output runs/demo/entrocraft --resume
-	$(BIN)/entrocraft plot runs/demo/grpo runs/demo/entrocraft -o runs/demo/comparison.png
+	$(BIN)/entrocraft demo --output runs/demo
 
 # Slow tests of one file stay in one process; verl's, each of which starts a cluster, run one after another.
 test: install
@@ -58,3 +56,18 @@ lint: install
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q tests/integration/test_docs_blocks.py -k every_block
+
+# Source distribution and wheel, in dist/.
+wheel: install
+	rm -rf dist
+	$(BIN)/python -m hatchling build --directory dist
+
+# The wheel where there is no checkout, with the newest releases that its bounds allow.
+check-wheel: wheel
+	$(BIN)/python scripts/check_install.py dist/*.whl
+
+# The same with the oldest, and with both the tests that compare the engine with TRL's own trainers: half an hour.
+versions: wheel
+	rm -f results/install/versions.jsonl
+	$(BIN)/python scripts/check_install.py dist/*.whl --oldest --tests --output results/install/versions.jsonl
+	$(BIN)/python scripts/check_install.py dist/*.whl --tests --output results/install/versions.jsonl
