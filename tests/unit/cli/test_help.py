@@ -5,10 +5,12 @@ import os
 import pty
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from support.commands import run_command
 
 import entrocraft.cli
 from entrocraft.cli import main
@@ -67,3 +69,12 @@ def test_a_terminal_is_told_at_once_what_loads_and_a_script_is_not():
         process.kill()
     os.close(at_terminal), os.close(terminal)
     assert "loading" not in CliRunner().invoke(main, ["train", "nowhere.yaml"]).stderr
+
+
+def test_what_transformers_is_about_to_rename_is_no_warning_to_users():
+    with warnings.catch_warnings():
+        assert run_command("list", "models").exit_code == 0
+        for module, shown in (("transformers.training_args", False), ("trl.trainer", False), ("mine", True)):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.warn_explicit("`old` is deprecated", FutureWarning, "there.py", 1, module=module)
+            assert bool(caught) == shown, module
