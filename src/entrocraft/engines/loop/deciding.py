@@ -119,6 +119,8 @@ def decide(
     loop = loop or Loop()
     settled = loop.settled(control, entropies=entropies is not None, rewards=rewards is not None)
     controller = loop.controller(settled)
+    if controller.rewards_needed and rewards is None:
+        raise InvalidValueError("an adaptive schedule needs `rewards`, one per rollout; give them, or its inner curve")
     if settled.predictor == "exact" and sensitivity is None:
         raise InvalidValueError(
             "predictor 'exact' needs `sensitivity`, entrocraft.entropy_sensitivity(logits, tokens); give it, or use "

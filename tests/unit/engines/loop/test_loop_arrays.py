@@ -302,6 +302,37 @@ def test_what_a_call_cannot_carry_out_is_refused(control, message):
         decided(control)
 
 
+def test_an_adaptive_schedule_needs_rewards():
+    control = {"schedule": "adaptive(linear(0.9, 0.5), patience=3)", "method": "advantage"}
+    assert decided(control).metrics["target"] > 0
+    with pytest.raises(InvalidValueError, match="an adaptive schedule needs `rewards`"):
+        decided(control, rewards=None)
+
+
+class KeepSuccesses(ec.Method):
+    """Keeps what has an advantage above a limit."""
+
+    def __init__(self, limit: float = 0.0):
+        self.limit, self.calls = limit, 0
+
+    def decide(self, batch, goal):
+        self.calls += 1
+        return ec.Decision.keeping(batch, batch.advantages > self.limit)
+
+    def state_dict(self):
+        return {"calls": self.calls}
+
+    def load_state_dict(self, state):
+        self.calls = state["calls"]
+
+
+def test_a_method_of_ones_own_is_taken_with_its_state():
+    control = {"schedule": 0.5, "method": {"name": KeepSuccesses, "limit": 1.5}}
+    first = decided(control)
+    assert first.keep.tolist() == [False, False, True, False]
+    assert decided(control, first.state, step=2).state["state"] == {"calls": 2}
+
+
 def test_a_state_of_another_run_is_refused():
     state = decided().state
     with pytest.raises(InvalidValueError, match="expected that of method 'budget', got that of 'token'"):
