@@ -78,6 +78,7 @@ def test_importing_the_core_takes_less_than_a_second_beyond_torch():
         "batch_entropy",
         "predicted_entropy_change",
         "BatchStats",
+        "decide",
         "RejectionController",
         "pass_at_k",
         "plot",
