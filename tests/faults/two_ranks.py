@@ -8,7 +8,6 @@ import os
 import sys
 from pathlib import Path
 
-import torch
 from datasets import Dataset
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 from trl import GRPOConfig, GRPOTrainer
@@ -30,18 +29,6 @@ class Progress(TrainerCallback):
             (self._folder / "progress.txt").write_text(str(state.global_step))
 
 
-class ConfigOnCpu(GRPOConfig):
-    """TRL's arguments, whose device is the CPU for every rank.
-
-    accelerate numbers it by the rank, and transformers then has torch load the optimizer to `cpu:0`, which torch knows
-    no way to: on the CPU, stock trainers cannot be resumed on several ranks.
-    """
-
-    @property
-    def device(self):
-        return torch.device(super().device.type)
-
-
 def even_digits(completions, **columns):
     """The share of even digits, roughly."""
     return [sum(character in "02468" for character in text) / 3 for text in completions]
@@ -55,7 +42,7 @@ def main():
     trainer = with_entropy_control(GRPOTrainer)(
         model=AutoModelForCausalLM.from_pretrained(model),
         reward_funcs=even_digits,
-        args=ConfigOnCpu(
+        args=GRPOConfig(
             output_dir=str(folder / "checkpoints"),
             max_steps=STEPS,
             save_steps=2,

@@ -43,9 +43,14 @@ def explained(error: BaseException, *, step: int, begun: bool) -> EntrocraftErro
             f"step {step}: what the run leaves behind cannot be written: {said}. Make room, and go on with --resume"
         )
     if isinstance(error, RuntimeError) and any(sign in said for sign in _LOST):
+        about = shortened(said.rpartition("] ")[2] if said.startswith("[") else said, 160)
+        remedy = (
+            "If it was only slow, give it more time by train.trl.ddp_timeout"
+            if "time" in about.lower()
+            else "Its launcher says how it ended"
+        )
         return LostProcessError(
-            f"step {step}: another process of the run is gone ({shortened(said, 200)}). Its launcher says how it "
-            "ended; go on with --resume"
+            f"step {step}: lost touch with another process of the run ({about}). {remedy}; go on with --resume"
         )
     if isinstance(error, OSError) and error.errno is not None:
         return RunDirectoryError(f"step {step}: {os_error_line(error)}{_WAY_ON}")

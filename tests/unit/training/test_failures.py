@@ -54,5 +54,9 @@ def test_a_process_that_is_gone_is_said_so_in_one_line_at_any_step():
     lost = RuntimeError("[gloo/transport/tcp/pair.cc:553] Connection closed by peer [127.0.0.1]:19847. GLHF!")
     for begun in (False, True):
         said = str(explained(lost, step=5, begun=begun))
-        assert said.startswith("step 5: another process of the run is gone") and said.endswith("go on with --resume")
+        assert said.startswith("step 5: lost touch with another process of the run (") and "launcher" in said
+        assert said.endswith("go on with --resume")
+    late = RuntimeError("[gloo/transport/tcp/buffer.cc:72] Timed out waiting 1800000ms for recv operation to complete")
+    assert "Timed out waiting 1800000ms" in str(explained(late, step=5, begun=True))
+    assert "train.trl.ddp_timeout" in str(explained(late, step=5, begun=True))
     assert explained(RuntimeError("shapes differ"), step=5, begun=True) is None
