@@ -91,7 +91,8 @@ def test_a_band_that_holds_everything_gives_trls_own_trajectory_to_the_bit(make_
     plain = make_trainer(theirs, config=config)  # building a trainer seeds the random state anew
     plain.train()
     for mine, reference in zip(train_logs(controlled), train_logs(plain), strict=True):
-        for name in ("loss", "grad_norm", "reward", "entropy"):
+        # Where nothing is clipped, as here, transformers 5.0 logs no norm of the gradient.
+        for name in ("loss", "reward", "entropy", *reference.keys() & {"grad_norm"}):
             assert mine[name] == reference[name], name
     for mine, reference in zip(controlled.model.parameters(), plain.model.parameters(), strict=True):
         assert torch.equal(mine, reference)
