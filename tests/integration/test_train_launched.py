@@ -88,13 +88,23 @@ def weights_of(run, step=4):
 # ---- one run ----------------------------------------------------------------------------------------------
 
 
-def test_two_processes_are_one_on_the_same_completions(there, monkeypatch):
-    said, errors = ended(there, "fixed", 0)
-    assert said.endswith("done: fixed/report.md\n") and not errors
-    monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", GRPOTrainer._generate_single_turn)
-    fix_completions()
-    assert run_command("train", "run.yaml", "--output", "one").exit_code == 0
-    one, two = RunDirectory(Path("one")), RunDirectory(Path("fixed"))
+@pytest.fixture
+def one(there, monkeypatch):
+    """Return the run of one process with the same completions."""
+    run = RunDirectory(there / "one")
+    if not run.exists:
+        monkeypatch.setattr(GRPOTrainer, "_generate_single_turn", GRPOTrainer._generate_single_turn)
+        fix_completions()
+        assert run_command("train", "run.yaml", "--output", "one").exit_code == 0
+    return run
+
+
+@pytest.mark.parametrize("how", ["fixed", "sharded", "sharded again"])
+def test_two_processes_are_one_on_the_same_completions(there, one, how):
+    said, errors = ended(there, how, 0)
+    output = how.split()[0]
+    assert said.endswith(f"done: {output}/report.md\n") and not errors
+    two = RunDirectory(Path(output))
     assert one.config() == two.config()
     assert len(one.step_metrics()) == 4 and len(one.eval_metrics()) == 3
     assert any(line["kept_token_fraction"] < 1 for line in one.step_metrics())
@@ -105,9 +115,10 @@ def test_two_processes_are_one_on_the_same_completions(there, monkeypatch):
     for name, weight in weights_of(one).items():
         torch.testing.assert_close(weights_of(two)[name], weight, rtol=0, atol=1e-6)
         assert weight.dtype == torch.float64 and not torch.equal(weight, before[name])
-    assert len(Path("one/rollouts.jsonl").read_text().splitlines()) == len(
-        Path("fixed/rollouts.jsonl").read_text().splitlines()
-    )
+    recorded = [len(run.rollouts_file.read_text().splitlines()) for run in (one, two)]
+    assert recorded[0] == recorded[1] == 4
+    is_sharded = (two.checkpoints / "checkpoint-2" / "pytorch_model_fsdp.bin").exists()
+    assert is_sharded == (output == "sharded")
 
 
 def test_all_stop_at_the_step_at_which_one_was_told_to_and_go_on_as_if_they_had_not(there):
@@ -161,6 +172,7 @@ def test_a_dry_run_says_what_each_process_does_and_writes_nothing(there):
         ("unknown", "error: config: unknown key 'train.stepz'"),
         ("odd", "error: train.micro_batch_size must be a multiple of 2, the processes that share each pass, got 5"),
         ("lacking", "error: process 1: cannot read lacking.yaml: No such file"),
+        ("unsharded", "error: FSDP was asked for, and accelerate shards nothing on the cpu"),
         ("unlike", "do not have the same configuration: give all machines the same files"),
         ("raising", "error: process 1: reward 'rewards:raising' raised"),
     ],

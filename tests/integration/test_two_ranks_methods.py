@@ -82,6 +82,14 @@ def test_two_processes_train_as_one_on_the_same_completions(output, tiny_model, 
         assert together == pytest.approx(alone, rel=1e-5, abs=1e-6, nan_ok=True)
 
 
+def test_a_training_on_shards_goes_on_from_its_checkpoint_as_if_it_had_not_been_stopped(output):
+    found = json.loads((output / "fsdp2" / "resumed.json").read_text())
+    assert found["weights"] == []  # none differs by a bit
+    whole, resumed = found["log"]
+    assert resumed == whole and len(whole) == 4
+    assert {"optimizer.bin", "pytorch_model_fsdp.bin", "rng_state_1.pth", "entrocraft.json"} <= {*found["files"]}
+
+
 def test_every_method_acts_in_these_runs(output):
     weights = {case: load_file(output / "one" / f"{case}.safetensors")["lm_head.weight"] for case in CASES}
     alike = {case for case in CASES if torch.equal(weights[case], weights["none"])}

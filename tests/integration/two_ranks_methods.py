@@ -71,11 +71,8 @@ def fixed(trainer_class):
     """Return a class of trainer whose completions are drawn by their number, whatever the weights and the ranks."""
 
     class Fixed(trainer_class):
-        drawn = 0
-
         def _generate_single_turn(self, prompt_ids, *args, **kwargs):
-            self.drawn += 1
-            generator = torch.Generator().manual_seed(self.drawn)
+            generator = torch.Generator().manual_seed(self.state.global_step)
             ids = torch.randint(3, 16, (ROWS, NUM_TOKENS), generator=generator).tolist()
             # More tokens on the first of two ranks.
             ids = [row[: NUM_TOKENS - number % NUM_ROLLOUTS - 2 * number // ROWS] for number, row in enumerate(ids)]
@@ -86,8 +83,16 @@ def fixed(trainer_class):
     return Fixed
 
 
-def trained(case, model_folder, output):
-    """Train one case; return the weights and the log."""
+def trained(case, model_folder, output, *, saves=False, resume=None):
+    """Train one case; return the weights and the log.
+
+    Args:
+        case: One of `CASES`.
+        model_folder: The policy to begin with.
+        output: Folder for checkpoints.
+        saves: Whether to save one amid the training.
+        resume: The checkpoint to go on from.
+    """
     num_ranks = PartialState(cpu=True).num_processes
     is_rloo = case.startswith("rloo")
     parts = 2 if num_ranks == 1 and case in BY_MICRO_BATCH else 1
@@ -106,13 +111,13 @@ def trained(case, model_folder, output):
             adam_epsilon=1e-4,  # else an element whose gradient all but cancels makes whole steps of its rounding
             seed=3,
             shuffle_dataset=False,
-            **COMMON,
+            **COMMON | ({"save_strategy": "steps", "save_steps": STEPS // 2} if saves else {}),
         ),
         train_dataset=digit_prompts(),
         processing_class=AutoTokenizer.from_pretrained(resolve_model("countdown-base")),
         entropy_control={"schedule": "constant(0.9, unit='initial')"} | CASES[case],
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume)
     assert trainer.accelerator.is_fsdp2 == any(isinstance(p, DTensor) for p in trainer.model.parameters())
     assert trainer.accelerator.is_fsdp2 == ("ACCELERATE_USE_FSDP" in os.environ)
     weights = {name: whole(value) for name, value in trainer.model.state_dict().items()}
@@ -126,8 +131,12 @@ def whole(value):
 
 
 @contextmanager
-def fsdp2():
-    """Have accelerate shard on the CPU as it does on GPUs: it knows how to, and does not ask there."""
+def fsdp2(*, on_cpu=True):
+    """Ask accelerate to shard, as its launcher does, on the CPU too: it knows how to, and does not look there.
+
+    Args:
+        on_cpu: Whether to set the two attributes that it sets on GPUs alone.
+    """
     settings = {
         "ACCELERATE_USE_FSDP": "true",
         "FSDP_VERSION": "2",
@@ -139,7 +148,7 @@ def fsdp2():
 
     def init(self, *args, fsdp_plugin=None, **kwargs):
         own(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
-        if fsdp_plugin is not None:
+        if on_cpu and fsdp_plugin is not None:
             self.distributed_type = DistributedType.FSDP
             self.fsdp_plugin = fsdp_plugin
             PartialState._shared_state["distributed_type"] = self.distributed_type
@@ -167,6 +176,19 @@ def train_all(model_folder, output, cases=CASES):
         (output / "logs.json").write_text(json.dumps(logs))
 
 
+def resumed(model_folder, output):
+    """Train one case with a checkpoint amid it, and again from there; write whether nothing differs."""
+    case = "token"
+    whole_weights, whole_log = trained(case, model_folder, output / "saved", saves=True)
+    checkpoint = output / "saved" / f"checkpoint-{STEPS // 2}"
+    weights, log = trained(case, model_folder, output / "resumed", resume=str(checkpoint))
+    differing = [name for name, weight in whole_weights.items() if not torch.equal(weights[name], weight)]
+    if PartialState().is_main_process:
+        files = sorted(file.name for file in checkpoint.iterdir())
+        found = {"weights": differing, "log": [whole_log, log], "files": files}
+        (output / "resumed.json").write_text(json.dumps(found))
+
+
 def main():
     model_folder, output, *cases = sys.argv[1:]
     cases = cases or CASES
@@ -174,6 +196,7 @@ def main():
     train_all(model_folder, Path(output) / "ddp", cases)
     with fsdp2():
         train_all(model_folder, Path(output) / "fsdp2", cases)
+        resumed(model_folder, Path(output) / "fsdp2")
     dist.destroy_process_group()
 
 

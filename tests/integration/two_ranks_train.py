@@ -11,12 +11,15 @@ import signal
 import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import torch
 from transformers import TrainerCallback
 from trl import GRPOTrainer
+from two_ranks_methods import fsdp2
 
 from entrocraft.cli import main
+from entrocraft.training import plan
 from entrocraft.training import run as training_run
 
 RANK = int(os.environ.get("RANK", "0"))
@@ -102,6 +105,9 @@ def together(folder):
     commands.run("dry", "run.yaml", "--dry-run")
     own = fix_completions()
     commands.run("fixed", "run.yaml", "--output", "fixed")
+    with fsdp2(), mock.patch.object(plan, "_NEVER_SHARDED", ()):
+        commands.run("sharded", "run.yaml", "--output", "sharded")
+        commands.run("sharded again", "run.yaml", "--output", "sharded", "--resume-from", "2")
     GRPOTrainer._generate_single_turn = own
     commands.run("whole", "run.yaml", "--output", "whole")
     if RANK == 1:  # alone: its launcher may be another's
@@ -116,6 +122,8 @@ def together(folder):
     commands.run("odd", "run.yaml", "train.prompts_per_step=5", "train.micro_batch_size=5", "--output", "new")
     commands.run("lacking", "run.yaml" if RANK == 0 else "lacking.yaml", "--output", "new")
     commands.run("unlike", "run.yaml", f"seed={RANK}", "--output", "new")
+    with fsdp2(on_cpu=False):
+        commands.run("unsharded", "run.yaml", "--output", "new")
     commands.run("raising", "run.yaml", "task.options.reward=rewards:raising", "--output", "raising")
 
 

@@ -17,6 +17,8 @@ CONTROL = "entrocraft.json"
 """The state of entropy control."""
 _NAME = re.compile(r"checkpoint-(\d{1,18})")
 _RESUMPTION = ("optimizer.pt", "scheduler.pt")
+_RESUMPTION_SHARDED = ("optimizer.bin", "pytorch_model_fsdp.bin", "scheduler.pt")
+"""What FSDP goes on from, put together from all processes."""
 _HEADER_BYTES, _LARGEST_HEADER = 8, 100_000_000
 
 
@@ -62,7 +64,9 @@ class Checkpoint:
         # Each rank of several writes its own, and the main one does not wait for the others to say that all is there.
         if ranks > 1 and any(file.stem != "rng_state" for file in states):
             states |= {self.folder / f"rng_state_{rank}.pth" for rank in range(ranks)}
-        return [self.folder / name for name in _RESUMPTION] + (sorted(states) or [self.folder / "rng_state.pth"])
+        is_sharded = any((self.folder / name).exists() for name in _RESUMPTION_SHARDED[:2])
+        names = _RESUMPTION_SHARDED if is_sharded else _RESUMPTION
+        return [self.folder / name for name in names] + (sorted(states) or [self.folder / "rng_state.pth"])
 
     def damage_of_weights(self) -> list[str]:
         """Return what of the model or its adapter is missing or cannot be read."""

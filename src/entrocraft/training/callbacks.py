@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+from torch.distributed.fsdp import FSDPModule
 from transformers import TrainerCallback
 
 from entrocraft.engines.checkpoints import STATE_FILE
@@ -106,7 +107,8 @@ class Evaluator(TrainerCallback):
     """Evaluates on held-out problems, from the outside of the training's random state.
 
     Several processes share the batches that one would draw, which are seeded by their number, so that the scores are
-    those of one; the main process puts them together and writes them down.
+    those of one; the main process puts them together and writes them down. Where the weights are sharded, a pass takes
+    all processes, so that all draw every batch.
     """
 
     def __init__(
@@ -154,6 +156,7 @@ class Evaluator(TrainerCallback):
     def _correct(self, step: int) -> list[list[bool]]:
         """Return whether each answer is right, problem after problem, those of the other processes included."""
         processes = self._processes
+        is_sharded = isinstance(self._sampler.model, FSDPModule)
         with warnings.catch_warnings(record=True) if not processes.is_main else nullcontext([]) as caught:
             samples = evaluate(
                 lambda: self._sampler,
@@ -163,7 +166,7 @@ class Evaluator(TrainerCallback):
                 max_tokens=self._max_tokens,
                 seed=step,
                 with_answers=False,
-                share=(processes.index, processes.count),
+                share=(0, 1) if is_sharded else (processes.index, processes.count),
                 on_batch=self._progress.evaluated,
             )
         mine = {
@@ -172,7 +175,8 @@ class Evaluator(TrainerCallback):
         }
         correct: list[list[bool]] = [[] for _ in self._problems]
         # Through the store: however long the slowest takes, no collective waits for it.
-        for theirs in map(json.loads, processes.shared(json.dumps(mine))):
+        everyone = [json.loads(text) for text in processes.shared(json.dumps(mine))]
+        for theirs in everyone[:1] if is_sharded else everyone:
             for problem, is_right in theirs["correct"]:
                 correct[problem].append(is_right)
             for text in theirs["warnings"]:

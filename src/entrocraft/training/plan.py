@@ -45,10 +45,13 @@ _DEFAULTS: dict[str, Any] = {
 
 _SHARDING = {
     "DeepSpeed": "ACCELERATE_USE_DEEPSPEED",
-    "FSDP": "ACCELERATE_USE_FSDP",
     "Megatron-LM": "ACCELERATE_USE_MEGATRON_LM",
 }
-"""Variables by which `accelerate launch` asks for ways to shard a model."""
+"""Variables by which `accelerate launch` asks for ways to shard a model that are not for us."""
+
+
+_NEVER_SHARDED = ("cpu",)
+"""Devices on which accelerate takes no notice of being asked for FSDP."""
 
 
 @dataclass(frozen=True)
@@ -154,9 +157,28 @@ def _check_launch() -> None:
     for name, variable in _SHARDING.items():
         if os.environ.get(variable, "").lower() in ("1", "true", "yes"):
             raise InvalidValueError(
-                f"the command line trains under DDP, and {name} was asked for: leave it out, or use "
+                f"the command line trains under DDP or FSDP2, and {name} was asked for: leave it out, or use "
                 "with_entropy_control in a script of your own"
             )
+    if wants_fsdp():
+        if best_device() in _NEVER_SHARDED:
+            raise InvalidValueError(
+                f"FSDP was asked for, and accelerate shards nothing on the {best_device()}, where it would train under "
+                "DDP: give accelerate launch --multi_gpu in place of --use_fsdp"
+            )
+        asked = {"--fsdp_version": os.environ.get("FSDP_VERSION", "1")}
+        asked["--fsdp_state_dict_type"] = os.environ.get("FSDP_STATE_DICT_TYPE", "SHARDED_STATE_DICT")
+        for option, wanted in (("--fsdp_version", "2"), ("--fsdp_state_dict_type", "FULL_STATE_DICT")):
+            if asked[option] != wanted:
+                raise InvalidValueError(
+                    f"the command line saves and resumes under {option} {wanted}, got {asked[option]}: give accelerate "
+                    "launch this option"
+                )
+
+
+def wants_fsdp() -> bool:
+    """Return whether `accelerate launch` was told to shard the model."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() in ("1", "true", "yes")
 
 
 def _check_alike(plan: Plan, processes: Processes) -> None:

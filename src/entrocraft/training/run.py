@@ -22,7 +22,7 @@ from entrocraft.runs.checkpoints import Checkpoint
 from entrocraft.runs.state import COMPLETED, StateFile
 from entrocraft.training.callbacks import Evaluator, MetricsWriter, settle_checkpoint
 from entrocraft.training.failures import explained
-from entrocraft.training.plan import TRAINERS, Plan, plan_run
+from entrocraft.training.plan import TRAINERS, Plan, plan_run, wants_fsdp
 from entrocraft.training.problems import check_problems, write_problems
 from entrocraft.training.processes import OtherProcessError, Processes
 from entrocraft.training.progress import Progress
@@ -275,6 +275,8 @@ def _build_trainer(plan: Plan, model: Any, tokenizer: Any, run: RunDirectory) ->
         raise
     except Exception as error:  # what a library raises on settings that it cannot use may be anything
         raise InvalidValueError(f"TRL refuses the training arguments: {first_line(error)}") from error
+    if wants_fsdp() and not trainer.is_fsdp_enabled:  # as with use_cpu where there are GPUs
+        raise InvalidValueError("FSDP was asked for, and accelerate shards nothing here; leave out --use_fsdp")
     trainer.remove_callback(transformers.PrinterCallback)
     return trainer
 

@@ -9,6 +9,7 @@ import torch.distributed as dist
 from support.meeting import Meeting
 
 from entrocraft.errors import InvalidValueError
+from entrocraft.training import plan
 from entrocraft.training import processes as module
 from entrocraft.training.plan import _check_launch
 from entrocraft.training.processes import (
@@ -148,12 +149,27 @@ def test_mpi_and_a_lack_of_names_are_refused(monkeypatch):
         refuse_several("this")
 
 
-@pytest.mark.parametrize("name", ["DEEPSPEED", "FSDP", "MEGATRON_LM"])
+@pytest.mark.parametrize("name", ["DEEPSPEED", "MEGATRON_LM"])
 def test_what_the_command_line_cannot_save_is_refused(monkeypatch, name):
     monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
-    with pytest.raises(InvalidValueError, match="the command line trains under DDP"):
+    with pytest.raises(InvalidValueError, match="trains under DDP or FSDP2, and .* was asked for"):
         _check_launch()
     monkeypatch.setenv(f"ACCELERATE_USE_{name}", "false")
+    _check_launch()
+
+
+def test_fsdp_is_taken_in_its_second_version_with_whole_states(monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    monkeypatch.setattr(plan, "best_device", lambda: "cpu")
+    with pytest.raises(InvalidValueError, match="shards nothing on the cpu"):
+        _check_launch()
+    monkeypatch.setattr(plan, "best_device", lambda: "cuda")
+    with pytest.raises(InvalidValueError, match="under --fsdp_version 2, got 1"):
+        _check_launch()
+    monkeypatch.setenv("FSDP_VERSION", "2")
+    with pytest.raises(InvalidValueError, match="--fsdp_state_dict_type FULL_STATE_DICT, got SHARDED_STATE_DICT"):
+        _check_launch()
+    monkeypatch.setenv("FSDP_STATE_DICT_TYPE", "FULL_STATE_DICT")
     _check_launch()
 
 
