@@ -32,7 +32,7 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     # Names that transformers is about to change are this library's to follow, and nothing that a user can change.
-    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl")
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers|trl|entrocraft")
     warnings.showwarning = lambda message, *_, **__: click.echo(f"entrocraft: warning: {message}", err=True)
 
 
