@@ -145,6 +145,13 @@ def trust():
     tried, survived = table["all"]["tried"], table["all"]["survived"]
     assert tried == survived
     yield "docs/results.md", f"{tried} trainings were killed, starved, damaged or misled"
+    for name, row in table.items():
+        yield "docs/faults.md", f"| {name} | {' | '.join(str(value) for value in row.values())} |"
+    for row in read("trust/fuzz.json")["rows"]:
+        counts = [
+            f"{row[key]:,}" for key in ("tried", "accepted", "refused", "traceback", "unbounded", "silently_wrong")
+        ]
+        yield "docs/faults.md", f"| {row['target'].replace('_', ' ')} | {' | '.join(counts)} |"
 
 
 def found():
