@@ -195,7 +195,7 @@ REFUSED_BY_VERL = {
         ["+entrocraft.estimator=nsr", "algorithm.use_kl_in_reward=true"],
         ["+entrocraft.estimator=nsr", "algorithm.adv_estimator=gae"],
     ],
-    "methods that set advantages by rewards": [
+    "methods that make advantages of rewards": [
         [method(name), "algorithm.use_kl_in_reward=true"] for name in ("reward", "entropic_port", "ds_grpo", "ucpo")
     ],
     "a relative path in `steering`": [["+entrocraft.steering=steering.yaml"]],
