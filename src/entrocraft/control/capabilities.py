@@ -1,5 +1,6 @@
 """What an engine can carry out and what it can tell, held against what a method asks: once, before anything loads."""
 
+import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
@@ -63,6 +64,16 @@ def default_method(capabilities: Capabilities | None = None, options: Collection
     candidates = fitting or preferred
     having = [name for name in candidates if set(options) <= signature(METHODS[name]).parameters.keys()]
     return (having or candidates)[0]
+
+
+def warn_of_one_update(method: Method, name: str, remedy: str, stacklevel: int) -> None:
+    """Warn, if a method acts on the ratio of new to old probabilities, that one update per batch leaves it at 1."""
+    if method.acts_on_ratio:
+        warnings.warn(
+            f"method {name!r} acts on the ratio of new to old probabilities, which is 1 where each batch of rollouts "
+            f"makes one update: this run is plain GRPO. {remedy}",
+            stacklevel=stacklevel + 1,
+        )
 
 
 def _fits(method: Method, capabilities: Capabilities) -> bool:

@@ -128,13 +128,13 @@ def decide(
         )
     if state is not None:
         controller.load_state_dict(copy.deepcopy(dict(state)))  # a method may go on in the lists that it is given
-    elif entropies is None:
-        warnings.warn(
-            f"{loop.name} gives no entropies: that of a batch is the mean of -log p over its sampled tokens, which is "
-            "right on average, and noisier",
-            stacklevel=2,
-        )
-    if state is None:
+    else:
+        if entropies is None:
+            warnings.warn(
+                f"{loop.name} gives no entropies: that of a batch is the mean of -log p over its sampled tokens, which "
+                "is right on average, and noisier",
+                stacklevel=2,
+            )
         loop.warn_if_idle(controller)
     if gradient_norm is not None:
         controller.note_gradient_norm(gradient_norm)

@@ -1,12 +1,11 @@
 """What a loop of one's own is like, as far as it bears on decisions; `deciding` makes them."""
 
-import warnings
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from entrocraft.control import EntropyControl
-from entrocraft.control.capabilities import Capabilities
+from entrocraft.control.capabilities import Capabilities, warn_of_one_update
 from entrocraft.control.controller import Controller
 from entrocraft.control.decision import KNOBS
 from entrocraft.control.signals import NEED_ENTROPIES
@@ -107,13 +106,9 @@ class Loop:
 
     def warn_if_idle(self, controller: Controller) -> None:
         """Warn of a method that acts on the ratio of new to old probabilities where it is always 1."""
-        if controller.method.acts_on_ratio and self.steps_per_decision <= 1.0:
-            warnings.warn(
-                f"method {controller.name!r} acts on the ratio of new to old probabilities, which is 1 where each "
-                "batch of rollouts makes one update: this run is plain GRPO. Make several updates with each batch, and "
-                "say how many: Loop(steps_per_decision=4)",
-                stacklevel=4,
-            )
+        if self.steps_per_decision <= 1.0:
+            remedy = "Make several updates with each batch, and say how many: Loop(steps_per_decision=4)"
+            warn_of_one_update(controller.method, controller.name, remedy, stacklevel=4)
 
     def _capabilities(self, *, entropies: bool, rewards: bool) -> Capabilities:
         """Return what the loop can carry out, and which signals can be made of what it gives."""

@@ -1,9 +1,9 @@
 """What TRL's own arguments rule out: refused before the model loads, with what to set instead."""
 
-import warnings
 from typing import Any
 
 from entrocraft.control import EntropyControl
+from entrocraft.control.capabilities import warn_of_one_update
 from entrocraft.control.methods import Method
 from entrocraft.engines.trl.settings import (
     KNOWN_SCALING,
@@ -75,10 +75,9 @@ def check_trainer_args(control: EntropyControl, method: Method, name: str, train
 
 def warn_if_idle(method: Method, name: str, trainer_args: Any) -> None:
     """Warn of a method that acts on the ratio of new to old probabilities where it is always 1."""
-    if method.acts_on_ratio and ratio_stays_at_one(trainer_args):
-        warnings.warn(
-            f"method {name!r} acts on the ratio of new to old probabilities, which is 1 where each batch of rollouts "
-            "makes one update: this run is plain GRPO. Set steps_per_generation to a multiple of "
-            "gradient_accumulation_steps, such as 4 times it, or num_iterations to more than 1",
-            stacklevel=3,
+    if ratio_stays_at_one(trainer_args):
+        remedy = (
+            "Set steps_per_generation to a multiple of gradient_accumulation_steps, such as 4 times it, or "
+            "num_iterations to more than 1"
         )
+        warn_of_one_update(method, name, remedy, stacklevel=3)

@@ -1,13 +1,12 @@
 """The `entrocraft` block of a verl configuration, and what of the rest bears on it; `checks` says what rules it out."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from entrocraft.control import EntropyControl
-from entrocraft.control.capabilities import Capabilities
+from entrocraft.control.capabilities import Capabilities, warn_of_one_update
 from entrocraft.control.decision import KNOBS
 from entrocraft.control.methods import Method
 from entrocraft.errors import UnknownNameError
@@ -98,14 +97,12 @@ class VerlSettings:
         control = EntropyControl.of(plain).settled(capabilities(config, mode, source == "rollout"))
         actor, method = config.actor_rollout_ref.actor, control.new_method()
         updates = config.data.train_batch_size / actor.ppo_mini_batch_size * actor.ppo_epochs
-        if method.acts_on_ratio and updates <= 1:
-            warnings.warn(
-                f"method {control.method_name!r} acts on the ratio of new to old probabilities, which is 1 where each "
-                "batch of rollouts makes one update: this run is plain GRPO. Set "
-                "actor_rollout_ref.actor.ppo_mini_batch_size to a part of data.train_batch_size, such as a quarter, or "
-                "ppo_epochs to more than 1",
-                stacklevel=2,
+        if updates <= 1:
+            remedy = (
+                "Set actor_rollout_ref.actor.ppo_mini_batch_size to a part of data.train_batch_size, such as a "
+                "quarter, or ppo_epochs to more than 1"
             )
+            warn_of_one_update(method, control.method_name or "", remedy, stacklevel=2)
         return cls(
             mode=mode,
             control=control,
