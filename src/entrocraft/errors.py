@@ -74,6 +74,24 @@ def _readable(text: str) -> str:
     return _NOT_READABLE.sub(lambda match: repr(match.group())[1:-1], text)
 
 
+USER_ERRORS = (EntrocraftError, OSError, UnicodeError)
+"""What is said in one line, without a trace."""
+
+
+def user_error_line(error: BaseException) -> str:
+    """Return what is said of an error of `USER_ERRORS`.
+
+    Example:
+        >>> user_error_line(OSError(28, "No space left on device", "out/report.md"))
+        'out/report.md: No space left on device'
+    """
+    if isinstance(error, OSError) and not isinstance(error, EntrocraftError):
+        return os_error_line(error)
+    if isinstance(error, UnicodeError) and not isinstance(error, EntrocraftError):
+        return f"text that is no UTF-8, such as half of an emoji: {first_line(error)}"
+    return str(error)
+
+
 class InvalidValueError(EntrocraftError, ValueError):
     """A value that cannot be used: out of range, not finite, of the wrong type, or inconsistent."""
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from entrocraft.errors import EntrocraftError, first_line, os_error_line
+from entrocraft.errors import USER_ERRORS, user_error_line
 from entrocraft.schedules import Band
 from entrocraft.schedules.base import UNIT_NAMES
 
@@ -27,10 +27,10 @@ def user_errors_exit_2(command: Callable[..., Any]) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         try:
             return command(*args, **kwargs)
-        except (EntrocraftError, OSError, UnicodeError) as error:
+        except USER_ERRORS as error:
             if os.environ.get("ENTROCRAFT_TRACE"):
                 traceback.print_exc()
-            say(f"error: {' '.join(_said(error).split())}")
+            say(f"error: {' '.join(user_error_line(error).split())}")
             sys.exit(2)
         except KeyboardInterrupt:
             say("stopped by SIGINT")
@@ -49,14 +49,6 @@ def say_loading() -> None:
     """Say at a terminal that libraries are being loaded, which takes seconds; scripts need no such line."""
     if sys.stderr.isatty():
         say("loading PyTorch and what trains or asks models ...")
-
-
-def _said(error: EntrocraftError | OSError | UnicodeError) -> str:
-    if isinstance(error, OSError) and not isinstance(error, EntrocraftError):
-        return os_error_line(error)
-    if isinstance(error, UnicodeError) and not isinstance(error, EntrocraftError):
-        return f"text that is no UTF-8, such as half of an emoji: {first_line(error)}"
-    return str(error)
 
 
 def sparkline(values: Sequence[float]) -> str:

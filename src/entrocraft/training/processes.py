@@ -18,7 +18,7 @@ from typing import Any
 
 import torch.distributed as dist
 
-from entrocraft.errors import EntrocraftError, InvalidValueError, first_line, os_error_line
+from entrocraft.errors import USER_ERRORS, InvalidValueError, first_line, user_error_line
 
 _FAILED, _HEARD, _SAID = "failed", "heard", "said"
 _NO_LAUNCHERS = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
@@ -28,8 +28,6 @@ _PATIENCE = 3.0
 _LONGEST_PAUSE = 0.2
 _RUNS = itertools.count()
 """Numbers of the runs that this process takes part in, which do not hear each other."""
-_USERS = (EntrocraftError, OSError, UnicodeError)
-"""What is said in one line, without a trace."""
 
 
 class OtherProcessError(Exception):
@@ -149,8 +147,10 @@ class Processes:
                 raise
             sys.exit(130)
         except Exception as error:
-            is_users = isinstance(error, _USERS)
-            status, said = (2, _line(error)) if is_users else (1, f"{type(error).__name__}: {first_line(error)}")
+            is_users = isinstance(error, USER_ERRORS)
+            status, said = (
+                (2, user_error_line(error)) if is_users else (1, f"{type(error).__name__}: {first_line(error)}")
+            )
             self.fail(status, said)
             failure = self._failure()
             _ignore_launcher()
@@ -217,12 +217,6 @@ def refuse_several(what: str) -> None:
     count = launched_processes()
     if count > 1:
         raise InvalidValueError(f"{what} is done by one process, and {count} were launched; leave out the launcher")
-
-
-def _line(error: Exception) -> str:
-    if isinstance(error, OSError) and not isinstance(error, EntrocraftError):
-        return os_error_line(error)
-    return str(error) if isinstance(error, EntrocraftError) else first_line(error)
 
 
 def _ignore_launcher() -> None:
