@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-TORCH = "torch==2.13.0"  # as in the Makefile: nothing larger is fetched after it
+TORCH = "2.13.0"  # as in the Makefile: nothing larger is fetched after it
 EXTRAS = ("trl", "plots")
 SHOWN = ("torch", "transformers", "trl", "accelerate", "datasets")
 ENGINE_TESTS = [f"tests/integration/test_{name}.py" for name in ("trl_engine", "trl_visitation", "sampling_record")]
@@ -37,7 +37,7 @@ def oldest() -> Iterator[str]:
             yield f"{name}=={bound}"
 
 
-def check(wheel: Path, python: str, *, old: bool, with_tests: bool, steps: int) -> dict[str, object]:
+def check(wheel: Path, python: str, *, torch: str, old: bool, with_tests: bool, steps: int) -> dict[str, object]:
     """Install the wheel for a Python, run the commands, and return what was found."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +58,7 @@ def check(wheel: Path, python: str, *, old: bool, with_tests: bool, steps: int) 
 
         run(python, "-m", "venv", str(here / "venv"))
         pip = [str(bin_folder / "python"), "-m", "pip", "install", "--quiet"]
-        run(*pip, TORCH)
+        run(*pip, f"torch=={torch}")
         run(*pip, f"{wheel.resolve()}[{','.join(EXTRAS)}]", *(oldest() if old else ()))
         installed = time.perf_counter()
         entrocraft = str(bin_folder / "entrocraft")
@@ -91,11 +91,12 @@ def main() -> None:
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--oldest", action="store_true", help="the oldest releases that the bounds allow")
+    parser.add_argument("--torch", default=TORCH, help="another release of it; most take gigabytes")
     parser.add_argument("--tests", action="store_true", help="compare the engine with TRL's own trainers, too")
     parser.add_argument("--steps", type=int, default=1, help="of the demo's runs")
     parser.add_argument("--output", type=Path, help="add a line to this file")
     args = parser.parse_args()
-    found = check(args.wheel, args.python, old=args.oldest, with_tests=args.tests, steps=args.steps)
+    found = check(args.wheel, args.python, torch=args.torch, old=args.oldest, with_tests=args.tests, steps=args.steps)
     line = json.dumps({"releases": "oldest" if args.oldest else "newest", **found})
     print(line)
     if args.output is not None:

@@ -7,7 +7,7 @@ from typing import Any
 from entrocraft.errors import EntrocraftError
 from entrocraft.evaluation.samplers import Sampler
 from entrocraft.evaluation.samples import Sample, SampleFile
-from entrocraft.grading.time_limit import total_late
+from entrocraft.grading.time_limit import tally
 from entrocraft.models.sampling import SamplingConfig, seed_of_batch
 from entrocraft.tasks import Problem, Task
 
@@ -53,7 +53,7 @@ def evaluate(
     numbers = [i for i in range(len(problems)) for _ in range(config.num_samples)]
     samples = [] if file is None else file.read(numbers, rows)
     model: Sampler | None = None
-    num_late, num_broken = total_late() or 0, 0
+    before, num_broken = tally(), 0
     index, count = share
     for start in range(len(samples), len(numbers), rows):
         if start // rows % count != index:
@@ -90,7 +90,7 @@ def evaluate(
         samples += new
         if on_batch is not None:
             on_batch(len(samples), len(numbers))
-    num_late = (total_late() or 0) - num_late
+    num_late = tally().since(before).lost
     if num_broken or num_late:
         warnings.warn(
             f"{task.name}: of {len(numbers)} completions, {num_broken} broke the verifier and score 0; "

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.util import find_spec
 from queue import SimpleQueue
@@ -29,12 +29,35 @@ Call = Sequence[Any] | Mapping[str, Any]
 _START_SECONDS = 120.0  # until a worker's imports are done, on a machine that is busy
 _LATE = object()  # in the place of a result that never came
 _NOTHING = object()  # where no value is given for calls that raise
-_all: "weakref.WeakSet[TimeLimited]" = weakref.WeakSet()  # of this process
 
 
-def total_late() -> int | None:
-    """Return how many calls of this process came to nothing so far, too long or broken; None without time limits."""
-    return sum(limited.num_late + limited.num_failed for limited in _all) if _all else None
+@dataclass
+class Tally:
+    """How many calls were made under a time limit, and how many of them came to nothing."""
+
+    made: int = 0
+    lost: int = 0
+    """Calls that took too long, or on which the function raised."""
+
+    def since(self, before: "Tally") -> "Tally":
+        """Return what has been added to an earlier tally."""
+        return Tally(self.made - before.made, self.lost - before.lost)
+
+
+_tally = Tally()
+
+
+def tally() -> Tally:
+    """Return how many calls this process has made so far.
+
+    Example:
+        >>> before = tally()
+        >>> time_limited("math:sqrt", seconds=20.0).map([(4.0,), (-1.0,)], late=0.0, failed=-1.0)
+        [2.0, -1.0]
+        >>> tally().since(before)
+        Tally(made=2, lost=1)
+    """
+    return replace(_tally)
 
 
 class TimeLimited:
@@ -76,7 +99,6 @@ class TimeLimited:
         for worker in self._workers:
             self._idle.put(worker)
         self._threads = ThreadPoolExecutor(num_workers)
-        _all.add(self)
 
     def map(self, calls: Sequence[Call], late: Any, failed: Any = _NOTHING) -> list[Any]:
         """Return what the function returns for each call, `late` for each that took too long.
@@ -102,6 +124,7 @@ class TimeLimited:
             for worker in self._workers:
                 worker.end()  # whoever pressed Ctrl-C does not wait for it
             raise
+        _tally.made += len(calls)
         for call, result in zip(calls, results, strict=True):
             if isinstance(result, _Raised):
                 if failed is _NOTHING:
@@ -109,10 +132,12 @@ class TimeLimited:
                 if not self.num_failed:
                     self._warn(f"{result.what}", call, failed)
                 self.num_failed += 1
+                _tally.lost += 1
             elif result is _LATE:
                 if not self.num_late:
                     self._warn(f"took more than {self.seconds:g} s or too much memory, and was ended,", call, late)
                 self.num_late += 1
+                _tally.lost += 1
         return [failed if isinstance(result, _Raised) else late if result is _LATE else result for result in results]
 
     def _warn(self, what: str, call: Call, value: Any) -> None:

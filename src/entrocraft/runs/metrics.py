@@ -186,7 +186,7 @@ COLUMNS: Mapping[str, Column] = _table(
     Column("entropy_coef", "", "Entropy bonus: its coefficient in the loss of this update.", METHOD),
     # What engines and tasks know.
     Column("skipped", FLAG, "Whether the step left the weights as they were, as nothing was kept.", ENGINE),
-    Column("late_graders", COUNT, "Calls of graders so far that took too long and scored 0.", GRADING),
+    Column("late_graders", COUNT, "Calls of graders in this step that took too long or raised, and scored 0.", GRADING),
     Column("trained_rows", "rows", "Rows in the update's mini-batches, those that only fill them up included.", VERL),
     Column("filler_rows", "rows", "Rows that fill mini-batches up and count for nothing.", VERL),
     # What TRL logs under its own names, and is kept.

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from entrocraft.errors import InvalidValueError
-from entrocraft.grading.time_limit import total_late
+from entrocraft.grading.time_limit import Tally, tally
 
 Split = Literal["train", "test"]
 Problem = dict[str, Any]
@@ -92,8 +92,9 @@ class Task(ABC):
             if isinstance(values, Sequence) and len(values) == len(completions)
         }
         problems = [{name: values[i] for name, values in per_sample.items()} for i in range(len(completions))]
+        before = tally()
         scores = self.scores([text_of(completion) for completion in completions], problems)
-        log_late_graders(columns.get("log_metric"))
+        log_late_graders(columns.get("log_metric"), tally().since(before))
         return scores
 
 
@@ -122,11 +123,10 @@ def check_num_problems(num_problems: int, name: str) -> None:
         )
 
 
-def log_late_graders(log_metric: Callable[[str, float], None] | None) -> None:
-    """Log how many calls of graders have taken too long, if there is a log and anything has a time limit."""
-    late = total_late()
-    if late is not None and log_metric is not None:
-        log_metric("entrocraft/late_graders", float(late))
+def log_late_graders(log_metric: Callable[[str, float], None] | None, calls: Tally) -> None:
+    """Log how many calls of graders came to nothing, if there is a log and any were made under a time limit."""
+    if calls.made and log_metric is not None:
+        log_metric("entrocraft/late_graders", float(calls.lost))
 
 
 def text_of(completion: Any) -> str:

@@ -299,7 +299,9 @@ def test_a_reward_that_hangs_on_one_completion_scores_it_zero_and_goes_on(own):
     logged = {}
     trl = {"prompts": ["p"], "level": [1], "trainer_state": object(), "log_metric": logged.__setitem__}
     assert limited.reward(["abcd"], **trl) == [4.0]
-    assert logged["entrocraft/late_graders"] >= 1
+    assert logged["entrocraft/late_graders"] == 0.0  # of this call; that of another was late
+    assert limited.reward(["b", "abc"], **trl | {"prompts": ["p", "q"], "level": [1, 1]}) == [0.0, 3.0]
+    assert logged["entrocraft/late_graders"] == 1.0
 
 
 @pytest.mark.parametrize(
