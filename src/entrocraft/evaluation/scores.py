@@ -1,42 +1,11 @@
 """Scores of sampled answers: mean@k, unbiased pass@k, majority@k, and confidence intervals over problems."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
 from entrocraft.errors import InvalidValueError
-
-
-def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
-    """Return the unbiased estimate of the chance that at least one of k samples is correct.
-
-    `1 - C(n - c, k) / C(n, k)` for c correct among n samples.
-
-    Args:
-        num_samples: Samples drawn for the problem, n.
-        num_correct: Correct ones among them, c.
-        k: Samples a user would draw, at most n.
-
-    Returns:
-        A probability, 0 to 1.
-
-    Raises:
-        InvalidValueError: Not `0 <= num_correct <= num_samples` or not `1 <= k <= num_samples`.
-
-    Source: Evaluating Large Language Models Trained on Code (2107.03374), equation 1.
-
-    Example:
-        >>> pass_at_k(num_samples=4, num_correct=1, k=2)
-        0.5
-    """
-    if not 0 <= num_correct <= num_samples or not 1 <= k <= num_samples:
-        raise InvalidValueError(
-            "pass@k needs 0 <= num_correct <= num_samples and 1 <= k <= num_samples, "
-            f"got num_samples={num_samples}, num_correct={num_correct}, k={k}"
-        )
-    # Of the C(n, k) sets of k samples, C(n - c, k) hold no right one; whole numbers, so that none is rounded.
-    return 1.0 - math.comb(num_samples - num_correct, k) / math.comb(num_samples, k)
+from entrocraft.grading.pass_at_k import pass_at_k
 
 
 def majority_at_k(

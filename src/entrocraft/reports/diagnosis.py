@@ -12,12 +12,17 @@ def describe(diagnosis: "Diagnosis") -> str:
     """Return the diagnosis in words and tables."""
     d = diagnosis
     floors = ", ".join(f"{num_prompts}: {floor:.4f}" for num_prompts, floor in d.floors.items())
+    chances = ", ".join(f"{k}: {chance:.3f}" for k, chance in d.prospects.pass_at.items())
     lines = [
         f"{d.num_prompts} prompts x {d.num_rollouts} rollouts, {d.num_tokens} tokens",
         f"  entropy             {d.entropy:.4f} nats per token, "
         f"standard error {d.entropy_stderr:.4f} (the noise floor)",
         f"  floor by prompts    {floors}",
         f"  mean score          {d.mean_score:.3f}; groups with mixed scores {d.mixed_groups:.0%}",
+        f"  pass@k              {chances}",
+        f"  prompts             never right {d.prospects.all_wrong:.0%}, always right {d.prospects.all_right:.0%}",
+        f"  right answers       {_percent(d.prospects.different)} of them differ where a prompt has several; "
+        f"no answer to be read in {d.prospects.unread:.0%}",
         f"  mean length         {d.mean_length:.1f} tokens; truncated {d.truncated:.0%}",
         "",
         "share for which reinforcing lowers entropy",

@@ -10,6 +10,7 @@ import yaml
 from entrocraft import tasks
 from entrocraft.analysis.diagnosis import diagnose, diagnosis_of, rollouts
 from entrocraft.analysis.diagnosis.findings import Agreement, Parts
+from entrocraft.analysis.diagnosis.prospects import prospects_of
 from entrocraft.analysis.diagnosis.recommendation import FLOOR, recommend
 from entrocraft.analysis.diagnosis.rollouts import ScoredRollouts
 from entrocraft.config import parse_config
@@ -26,6 +27,7 @@ def by_hand(scores=((1.0, 0.0), (1.0, 1.0))):
     """Two prompts, two rollouts each, 7 tokens; what the mask hides is meant to be noticed."""
     return ScoredRollouts(
         scores_PG=torch.tensor(scores),
+        answers=["1+3", None, "2+2", "4"],
         truncated_B=torch.tensor([False, True, False, False]),
         mask_BT=torch.tensor([[1, 1], [1, 0], [1, 1], [1, 1]]).bool(),
         log_probs_BT=torch.tensor([[-1.0, -3.0], [-4.0, -99.0], [-1.0, -1.0], [-1.0, -1.0]]),
@@ -42,6 +44,22 @@ def test_where_training_would_start():
     assert found.entropy == pytest.approx(8 / 7)
     assert found.entropy_stderr == pytest.approx(8 / 49)  # residuals of 4/7 and -4/7
     assert (found.mean_score, found.mixed_groups, found.mean_length, found.truncated) == (0.75, 0.5, 1.75, 0.25)
+
+
+def test_the_chances_of_several_answers():
+    found = diagnosis_of(by_hand(((1.0, 0.0), (0.0, 0.0)))).prospects
+    assert found.pass_at == {1: 0.25, 2: 0.5} and found.headroom == 0.25
+    assert (found.all_wrong, found.all_right, found.unread, found.different) == (0.5, 0.0, 0.25, None)
+    found = diagnosis_of(by_hand()).prospects
+    assert (found.all_wrong, found.all_right, found.different) == (0.0, 0.5, 1.0)
+
+
+def test_what_differs_is_counted_beyond_the_first_right_answer_of_each_prompt():
+    scores_PG = torch.tensor([[1.0, 1.0, 1.0], [1.0, 1.0, 0.0], [1.0, 0.0, 0.0]])
+    found = prospects_of(scores_PG, ["a", "a", "b", "c", "c", "d", "e", "f", "g"])
+    assert found.different == pytest.approx(1 / 3)  # of a, b and c: b alone is new
+    assert found.pass_at.keys() == {1, 2, 3}
+    assert found.pass_at[2] == pytest.approx((1 + 1 + 2 / 3) / 3)
 
 
 def test_the_noise_floor_falls_with_the_root_of_the_prompts():

@@ -21,6 +21,7 @@ from entrocraft.analysis.diagnosis.findings import (
     likelihood_of,
     row_means,
 )
+from entrocraft.analysis.diagnosis.prospects import Prospects, prospects_of
 from entrocraft.analysis.diagnosis.recommendation import FLOOR, Recommendation, prompts_for, recommend
 from entrocraft.analysis.diagnosis.rollouts import ScoredRollouts, scored_rollouts
 from entrocraft.dynamics import (
@@ -56,6 +57,8 @@ class Diagnosis:
     """Mean score of the answers."""
     mixed_groups: float
     """Share of prompts whose rollouts differ in score: the others give no gradient in GRPO."""
+    prospects: Prospects
+    """How far several answers beat one, and what groups of rollouts miss."""
     mean_length: float
     """Tokens of a rollout."""
     truncated: float
@@ -101,6 +104,7 @@ class Diagnosis:
             "prompts_for_floor": {str(FLOOR): self.prompts_for_floor},
             # JSON has no infinity.
             "parts": asdict(self.parts) | {"ratio": self.parts.ratio if self.parts.local_size else None},
+            "prospects": asdict(self.prospects) | {"headroom": self.prospects.headroom},
             "quadrants": self.quadrants.to_dict(),
             "recommendation": asdict(self.recommendation),
         }
@@ -211,6 +215,7 @@ def diagnosis_of(rollouts: ScoredRollouts) -> Diagnosis:
         entropy_stderr=standard_error,
         mean_score=r.scores_PG.mean().item(),
         mixed_groups=mixed_groups,
+        prospects=prospects_of(r.scores_PG, r.answers),
         mean_length=counts_B.double().mean().item(),
         truncated=r.truncated_B.double().mean().item(),
         conditions={

@@ -3,7 +3,7 @@
 Shapes: P prompts, G rollouts per prompt, B = P * G rollouts, T tokens, V vocabulary.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,8 @@ class ScoredRollouts:
     """Rollouts with their scores, and what one pass of the policy says of each token; see `dynamics`."""
 
     scores_PG: Tensor
+    answers: Sequence[str | None]
+    """What each rollout answers, prompt after prompt; None where the task can read nothing."""
     truncated_B: Tensor
     """True for a rollout without an end token."""
     mask_BT: Tensor
@@ -78,6 +80,7 @@ def scored_rollouts(
     finally:
         model.train(was_training)
     return ScoredRollouts(
+        answers=task.answers_of(texts),
         scores_PG=torch.tensor(scores).view(num_prompts, num_rollouts),
         truncated_B=torch.cat([batch.truncated_B for batch in answers]).cpu(),
         **{name: _stacked([row[name] for row in rows], max_tokens) for name in rows[0]},
