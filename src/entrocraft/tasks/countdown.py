@@ -10,13 +10,13 @@ import random
 import re
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from entrocraft.errors import InvalidValueError
-from entrocraft.tasks.base import Problem, Split, Task, check_num_problems
+from entrocraft.tasks.base import Problem, Split, Task, check_num_problems, text_of
 
 _TOKEN = re.compile(r"\d+|[-+*/()]")
 _MAX_ANSWER_CHARS = 256  # bounds the parser's recursion; an answer to eight numbers takes fewer than 40
@@ -232,3 +232,19 @@ class Countdown(Task):
             case _:
                 value = left / right
         return value, f"{left_text}{operator}{right_text}", precedence
+
+
+def reached(
+    completions: Sequence[Any], numbers: Sequence[Sequence[int]], target: Sequence[int], **columns: Any
+) -> list[float]:
+    """Return 1.0 for each completion that reaches its target; the reward for Countdown problems from a file of yours.
+
+    It takes columns `numbers` and `target`, and is named `reward: entrocraft.tasks.countdown:reached`.
+
+    Example:
+        >>> reached(["4+6-1+9", "18"], numbers=[[4, 6, 1, 9]] * 2, target=[18, 18])
+        [1.0, 0.0]
+    """
+    task = Countdown()
+    rows = zip(completions, numbers, target, strict=True)
+    return [task.score(text_of(answer), {"numbers": list(given), "target": goal}) for answer, given, goal in rows]
