@@ -36,6 +36,7 @@ PUBLISHED = {
     "kl_cov": {"share": 0.1},
     "ce_gppo": {"beta_low": 0.5},
     "bapo": {"balance": 1.0},
+    "flexible_clip": {"strategy": "id"},
     "siren": {"coef": 0.5},
 }
 
@@ -52,6 +53,9 @@ def published_loss(name, log_probs, entropy, inputs, anchor):
     elif name == "bapo":
         edges = published.bapo_range(log_probs, old, advantages, mask, 1.0)
         tokens = published.clipped(log_probs, old, advantages, *edges, dual=3.0)
+    elif name == "flexible_clip":
+        # Decided at step 1 of 4, and so half of `-0.25 p + 0.5` and half of 0.2.
+        tokens = published.flexible(log_probs, old, advantages, upper=(-0.125, 0.35), lower=(0.0, 0.2))
     else:
         tokens = published.clipped(log_probs, old, advantages)
         term = 0.5 * (published.siren_peak(entropy, mask, 0.2) - anchor) ** 2 if name == "siren" else 0.0
@@ -188,7 +192,7 @@ control: {schedule: 0.9, width: 0.02}
 train: {steps: 4, prompts_per_step: 4, rollouts_per_prompt: 4, save_every: 4, trl: {steps_per_generation: 4}}
 eval: {num_problems: 2, num_samples: 2, k: [1]}
 """
-NEW = ["adaptive_clip", "aent", "bapo", "ce_gppo", "clip_higher", "fixed_bonus", "kl_cov", "siren"]
+NEW = ["adaptive_clip", "aent", "bapo", "ce_gppo", "clip_higher", "fixed_bonus", "flexible_clip", "kl_cov", "siren"]
 
 
 @pytest.mark.slow

@@ -54,6 +54,16 @@ def bapo_range(log_probs, old, advantages, mask, balance, lows=(0.8, 0.95, 0.05)
     return low, high
 
 
+def flexible(log_probs, old, advantages, upper, lower):
+    """Clipped where the probability passes what the thresholds `slope * p + intercept` leave it, solved for p."""
+    probs, before = log_probs.exp().detach(), old.exp()
+    most = (1 + upper[1]) / (1 - upper[0] * before) * before
+    least = (1 - lower[1]) / (1 + lower[0] * before) * before
+    loss = -advantages * (log_probs - old).exp()
+    is_clipped = ((advantages > 0) & (probs > most)) | ((advantages < 0) & (probs < least))
+    return torch.where(is_clipped, loss.detach(), loss)
+
+
 def siren_peak(entropy, mask, share):
     """The mean over rollouts of the mean of each one's entropies above their quantile; with its gradient."""
     means = []

@@ -31,7 +31,9 @@ def options_of(method: str) -> list[str]:
 def follows(method: str, options: dict[str, Any]) -> bool:
     """Return whether a method so set moves entropy to the curve; some merely watch it."""
     said = next((each for each in methods() if each["name"] == method), None)
-    return said is None or said["has_target"] or bool(options.get("follow"))
+    # Of flexible_clip's strategies, one follows the curve, and the others the clock or a line of their own.
+    has_target = said is None or (said["has_target"] and options.get("strategy", "curve") == "curve")
+    return has_target or bool(options.get("follow"))
 
 
 def made_anew() -> list[dict[str, Any]]:

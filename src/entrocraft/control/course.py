@@ -76,7 +76,8 @@ class Course:
             # By the clock, each decision is as many steps further along; the curve ends at 1.
             return [target_at(min(1.0, progress + decision * per_decision)) for decision in range(1, n + 1)]
 
-        return Goal(lower=lower, target=target_at(progress), upper=upper, ahead=ahead)
+        elapsed = min(1.0, step / total_steps)  # by the clock, at whatever pace the curve is followed
+        return Goal(lower=lower, target=target_at(progress), upper=upper, ahead=ahead, elapsed=elapsed)
 
     def watch(self, *, step: int, entropy: float, kept_fraction: float, negative_fraction: float) -> dict[str, float]:
         """Show the guard the decision that was made on the last goal, and return what pace and guard want logged."""

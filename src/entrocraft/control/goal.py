@@ -24,6 +24,8 @@ class Goal:
     """Upper edge of the band."""
     ahead: Callable[[int], list[float]] = None  # type: ignore[assignment]
     """Takes n and returns the targets of the next n decisions; by default `target` each."""
+    elapsed: float | None = None
+    """Share of the run's optimizer steps that are made with this one, in [0, 1]; None where nobody knows."""
 
     def __post_init__(self) -> None:
         if self.ahead is None:

@@ -28,3 +28,9 @@ def test_some_methods_follow_the_curve_when_told_so():
     assert follows("token", {}) and follows("my_package.mine:Method", {})
     assert not follows("clip_b", {}) and follows("clip_b", {"follow": True})
     assert "follow" in options_of("clip_b")
+
+
+def test_of_the_strategies_of_one_method_the_curve_is_followed_by_one():
+    assert follows("flexible_clip", {}) and follows("flexible_clip", {"strategy": "curve"})
+    assert not any(follows("flexible_clip", {"strategy": strategy}) for strategy in ("id", "did", "od"))
+    assert follows("my_package.mine:Method", {"strategy": "od"})

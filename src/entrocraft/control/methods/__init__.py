@@ -16,6 +16,7 @@ from entrocraft.control.methods.clip_higher import ClipHigher
 from entrocraft.control.methods.ds_grpo import DsGrpo
 from entrocraft.control.methods.entropic import Entropic, EntropicPort, EntropicReleased
 from entrocraft.control.methods.entropy_bonus import EntropyBonus, FixedBonus
+from entrocraft.control.methods.flexible_clip import FlexibleClip
 from entrocraft.control.methods.grpo_dropout import GrpoDropout
 from entrocraft.control.methods.kl_cov import KlCov
 from entrocraft.control.methods.none import NoControl
@@ -46,6 +47,7 @@ METHODS: dict[str, type[Method]] = {
     "entropic_released": EntropicReleased,
     "entropy_bonus": EntropyBonus,
     "fixed_bonus": FixedBonus,
+    "flexible_clip": FlexibleClip,
     "grpo_dropout": GrpoDropout,
     "kl_cov": KlCov,
     "none": NoControl,

@@ -161,7 +161,8 @@ SURROGATES = sorted(name for name, method in METHODS.items() if "surrogate" in m
 @pytest.mark.parametrize("name", SURROGATES)
 def test_mini_batches_with_little_in_them_are_answered(name):
     for change in ({"mask_BT": torch.zeros(B, T).long()}, {"advantages_BT": torch.zeros(B, T)}):
-        asked = METHODS[name]().surrogate(MiniBatch(**drawn(0) | change), decided(KlCov()), alone)
+        method = METHODS[name]()
+        asked = method.surrogate(MiniBatch(**drawn(0) | change), decided(method, reading=[0.0, 0.0]), alone)
         for part in (asked and asked.advantages_BT, asked and asked.entropy_coef_BT):
             assert part is None or (
                 part.shape == (B, T) and part[change.get("mask_BT", torch.ones(B, T)) > 0].isfinite().all()
@@ -171,7 +172,8 @@ def test_mini_batches_with_little_in_them_are_answered(name):
 @pytest.mark.parametrize("name", [name for name in SURROGATES if METHODS[name].acts_on_ratio])
 def test_where_the_ratio_is_one_they_are_plain_grpo(name):
     columns = drawn(0, moved=0.0)
-    asked = METHODS[name]().surrogate(MiniBatch(**columns), decided(KlCov()), alone)
+    method = METHODS[name]()
+    asked = method.surrogate(MiniBatch(**columns), decided(method), alone)
     counted = columns["mask_BT"].bool()
     assert torch.equal(asked.advantages_BT[counted], columns["advantages_BT"][counted])
 
