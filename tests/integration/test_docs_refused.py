@@ -63,7 +63,7 @@ REFUSED_BY_TRL = {
         ({"method": "kl_cov"}, RLOOConfig, {}),
         *(
             ({"method": name}, GRPOConfig, changes)
-            for name in ("kl_cov", "ce_gppo", "bapo", "siren")
+            for name in ("kl_cov", "ce_gppo", "bapo", "flexible_clip", "siren")
             for changes in (
                 SEQUENCE,
                 {"top_entropy_quantile": 0.2},
@@ -153,7 +153,9 @@ REFUSED_BY_VERL = {
     "methods that set `clip_low` or": [
         [turns(knob), f"{LOSS}={loss}"] for knob in ("clip_low", "clip_high") for loss in ("sapo", "kl_cov")
     ],
-    "methods that set `surrogate`": [[method(name)] for name in ("kl_cov", "ce_gppo", "bapo", "siren")],
+    "methods that set `surrogate`": [
+        [method(name)] for name in ("kl_cov", "ce_gppo", "bapo", "flexible_clip", "siren")
+    ],
     "methods that set `temperature`": [[turns("temperature")]],
     "methods that set tokens (`token`": [
         [method(name), f"{LOSS}={loss}"]
