@@ -180,7 +180,8 @@ COLUMNS: Mapping[str, Column] = _table(
     Column(
         "strength",
         "",
-        "Rivals with one strength (zeta, weight, threshold, spread, gamma, tau, k): that of this update.",
+        "Rivals with one strength (zeta, weight, threshold, spread, gamma, tau, k): that of this update. "
+        "Of flexible_clip: the share of its upper threshold, less that of its lower one.",
         METHOD,
     ),
     Column("entropy_coef", "", "Entropy bonus: its coefficient in the loss of this update.", METHOD),

@@ -28,7 +28,9 @@ GROUPS = torch.arange(NUM_ROLLOUTS) // 4
 
 
 FOLLOWING = {f"{name}, following": {"follow": True} for name, m in METHODS.items() if issubclass(m, Following)}
-VARIANTS = {name: {} for name in METHODS} | FOLLOWING | {"stare, adaptive": {"two_sided": True, "adaptive": True}}
+STRATEGIES = {f"flexible_clip, {strategy}": {"strategy": strategy} for strategy in ("id", "did", "od")}
+ADAPTIVE = {"stare, adaptive": {"two_sided": True, "adaptive": True}}
+VARIANTS = {name: {} for name in METHODS} | FOLLOWING | ADAPTIVE | STRATEGIES
 """Options of the methods, by what the tests call them; the method's name comes first."""
 
 
