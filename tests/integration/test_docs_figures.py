@@ -193,8 +193,23 @@ def found():
     yield page, f"where the default method keeps {our_kept} at {our_away}"
 
 
+def a_choice():
+    rows = {(row["rate"], row["held"], row["method"]): row for row in read("choice/choice.json")}
+    steps = [f"{rows[rate, None, None]['closed']['steps']:,.0f}" for rate in (0.5, 1.0, 2.0)]
+    sentence = "at a rate of 0.5 working overtakes after {} steps, at 1 after {}, and at 2 after {}"
+    yield "docs/found.md", sentence.format(*steps)
+    held = rows[2.0, 0.3, "token"]
+    overtook = [run["overtook"] for run in held["sampled"]]
+    assert None not in overtook and len(overtook) == 5
+    said = f"after {statistics.median(overtook):.0f} steps by method `token`"
+    yield "docs/found.md", f"{said} ({held['closed']['steps_of_what_was_kept']:.0f} by the formula)"
+    assert all(run["overtook"] is None for run in rows[2.0, None, None]["sampled"])
+
+
 CLAIMS = [
-    claim for figures in (demo, tracking, long_runs, on_verl, costs, the_page, trust, found) for claim in figures()
+    claim
+    for figures in (demo, tracking, long_runs, on_verl, costs, the_page, trust, found, a_choice)
+    for claim in figures()
 ]
 
 
