@@ -73,8 +73,11 @@ REFUSED_BY_TRL = {
             )
         ),
     ],
-    "methods that set `temperature`": [
-        ({"method": turning("temperature")}, config_class, {}) for config_class in (GRPOConfig, RLOOConfig)
+    "methods that set `temperature`": [  # and with a rollout_func, which is no argument of these
+        ({"method": method}, config_class, changes)
+        for method in ("adaptive_temperature", turning("temperature"))
+        for config_class in (GRPOConfig, RLOOConfig)
+        for changes in ({"torch_compile": True}, {"generation_kwargs": {"temperature": 0.5}})
     ],
     '`predictor="whole_model"`': [
         ({"method": "predicted", "predictor": "whole_model"}, GRPOConfig, {"optim": "adafactor"})
@@ -156,7 +159,7 @@ REFUSED_BY_VERL = {
     "methods that set `surrogate`": [
         [method(name)] for name in ("kl_cov", "ce_gppo", "bapo", "flexible_clip", "siren")
     ],
-    "methods that set `temperature`": [[turns("temperature")]],
+    "methods that set `temperature`": [[turns("temperature")], [method("adaptive_temperature")]],
     "methods that set tokens (`token`": [
         [method(name), f"{LOSS}={loss}"]
         for name in ("token", "clip_cov", "entropic_released")

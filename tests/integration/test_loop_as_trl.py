@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 STEPS = 4
 CURVE = {"schedule": "linear(1.4, 0.6, unit='initial')", "width": 0.02}
-KNOBS = ("entropy_coef", "clip_low", "clip_high")
+KNOBS = ("entropy_coef", "clip_low", "clip_high", "temperature")
 CONTROLS = {name: {"method": name} for name, method in METHODS.items() if "surrogate" not in method().turns}
 CONTROLS |= {
     "default": {},

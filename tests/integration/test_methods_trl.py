@@ -170,6 +170,7 @@ def test_a_method_of_ones_own_may_be_given_as_a_class(make_trainer):
             "strength",
         ),
         ({"name": "ucpo", "follow": True, "estimator": "w_reinforce"}, "strength"),
+        ({"name": "adaptive_temperature", "vocabulary": 20, "estimator": "psr"}, "temperature"),
     ],
     ids=lambda value: value if isinstance(value, str) else value["name"],
 )
@@ -385,6 +386,7 @@ def test_knobs_are_turned_for_the_duration_alone():
 
 RLOO = "train.algorithm=rloo"
 SEQUENCE = "train.trl={importance_sampling_level: sequence, loss_type: grpo}"
+HOTTER = "train.trl={generation_kwargs: {temperature: 2.0}}"
 CISPO = "train.trl={loss_type: cispo, epsilon_high: 5.0}"
 
 
@@ -422,8 +424,8 @@ CISPO = "train.trl={loss_type: cispo, epsilon_high: 5.0}"
         (["control.method={name: repo_r, zeta: 0.1}"], "expected 0 < least <= most and |zeta| <= most"),
         (["control.method=repo_r", RLOO], "sets tokens, which TRL's RLOOTrainer cannot"),
         (["control.method=mine:Asking"], "needs 'rewardz': did you mean 'rewards'?"),
-        (["control.method=mine:Cooler"], "sets temperature, which TRL's GRPOTrainer cannot"),
-        (["control.method=mine:Cooler", RLOO], "sets temperature, which TRL's RLOOTrainer cannot"),
+        (["control.method=mine:Cooler", HOTTER], "sets temperature, which TRL's GRPOTrainer cannot: generation_kwargs"),
+        (["control.method=mine:Cooler", RLOO, HOTTER], "sets temperature, which TRL's RLOOTrainer cannot"),
         (["control.method=mine:Wider", CISPO], "sets clip_high, which TRL's GRPOTrainer cannot: loss_type='cispo'"),
         (["control.method=token", RLOO], "sets tokens, which TRL's RLOOTrainer cannot"),
         (["control.method=clip_cov", RLOO], "sets tokens, which TRL's RLOOTrainer cannot"),

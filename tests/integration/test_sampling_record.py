@@ -181,7 +181,7 @@ def test_logits_of_the_prompt_are_left_out_where_the_model_can(tiny_model, can_l
 def test_entropies_agree_to_five_thousandths_of_a_nat_or_half_a_percent(entropy, difference, agree):
     log_probs_BT, entropy_BT, mask_BT = torch.full((2, 3), -1.0), torch.full((2, 3), entropy), torch.ones(2, 3)
     recorded, passed = TokenStats(log_probs_BT, entropy_BT - difference), TokenStats(log_probs_BT, entropy_BT)
-    assert SamplingRecord(1.0, sensitivity=False, self_kernel=False).agrees(recorded, passed, mask_BT) is agree
+    assert SamplingRecord(sensitivity=False, self_kernel=False).agrees(recorded, passed, mask_BT) is agree
 
 
 def test_half_precision_agrees_well_enough_to_be_trusted(compared):

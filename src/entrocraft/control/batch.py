@@ -58,6 +58,8 @@ class Batch:
     """(B,) signal `sequence_log_probs`: log-probability of each rollout, in nats, summed over its counted tokens."""
     reading: Any = None
     """What the method's own `read` returned."""
+    temperature: float | None = None
+    """Temperature that the batch was sampled and scored at, where the engine can move it."""
     num_ranks: int = 1
     """Ranks that contributed rows, equally many each; used to name the culprit in errors."""
 
@@ -85,6 +87,8 @@ class Batch:
                 f"step {self.step}: the standard error of the entropy is {self.entropy_stderr}, expected a number of "
                 "at least 0, or None where it is not known"
             )
+        if self.temperature is not None and not 0.0 < self.temperature < math.inf:
+            raise InvalidValueError(f"temperature must be a positive number, got {self.temperature}")
         for name in _COLUMNS:
             value = getattr(self, name)
             if value is not None:

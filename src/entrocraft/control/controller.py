@@ -91,6 +91,8 @@ class Controller:
     def __init__(self, course: Course, method: Method, name: str):
         self.course, self.method, self.name = course, method, name
         self.counts = dict.fromkeys(_COUNTERS, 0)
+        self.temperature: float | None = None
+        """What the last decision that said so wants batches to be sampled at; None as long as none has."""
 
     @property
     def band(self) -> Band:
@@ -133,6 +135,7 @@ class Controller:
         self._refuse_missing_signals(batch, goal)
         decision = self.method.decide(batch, goal)
         self._refuse_undeclared(decision, batch)
+        self._take_temperature(decision)
         self._count(decision, batch, goal)
         kept_fraction = decision.keep.double().mean().item()
         watched = self.course.watch(
@@ -209,6 +212,13 @@ class Controller:
                 f"{', '.join(sorted(turns)) or 'nothing'}; add it to `turns`, for engines to know"
             )
 
+    def _take_temperature(self, decision: Decision) -> None:
+        """Remember the temperature for the batches to come: unlike other knobs it outlives the update, and a resume."""
+        if "temperature" in decision.knobs:
+            self.temperature = checked_number("temperature", decision.knobs["temperature"])
+            if self.temperature == 0.0:
+                raise InvalidValueError(f"method {self.name!r} decided on a temperature of 0; expected more than 0")
+
     def _count(self, decision: Decision, batch: Batch, goal: Goal) -> None:
         self.counts["decisions"] += 1
         self.counts["out_of_band"] += goal.side(batch.entropy) != 0
@@ -235,11 +245,13 @@ class Controller:
 
     def state_dict(self) -> dict[str, Any]:
         """Return what a resumed run needs, as plain JSON data."""
+        own = {"temperature": self.temperature} if "temperature" in self.method.turns else {}
         return {
             "method": self.name,
             "counts": dict(self.counts),
             "course": self.course.state_dict(),
             "state": self.method.state_dict(),
+            **own,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -258,3 +270,4 @@ class Controller:
         self.course.load_state_dict(state["course"])
         self.method.load_state_dict(state["state"])
         self.counts = dict(state["counts"])
+        self.temperature = state.get("temperature")

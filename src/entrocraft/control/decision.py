@@ -35,9 +35,9 @@ class Decision:
     advantages: Tensor
     """(B,) what the update must use; 0 where rejected."""
     knobs: Mapping[str, float] = field(default_factory=dict)
-    """Values for some of `KNOBS`: `entropy_coef` is added to the coefficient of the loss's entropy bonus (a penalty, if
-    negative), `clip_low` and `clip_high` replace the clip range `1 - clip_low ... 1 + clip_high` of the ratio,
-    `temperature` the sampling temperature."""
+    """Values for some of `KNOBS`, all but the last for this update alone: `entropy_coef` is added to the coefficient of
+    the loss's entropy bonus (a penalty, if negative), `clip_low` and `clip_high` replace the clip range `1 - clip_low
+    ... 1 + clip_high` of the ratio, `temperature` is what batches are sampled and scored at from the next one on."""
     note: Any = None
     """Whatever the method's `decide` has to tell its `weigh` and its `surrogate`."""
     normalize: Normalize = "kept"
@@ -65,6 +65,11 @@ class Decision:
         return {name: value for name, value in self.knobs.items() if name != "entropy_coef" or value}
 
     @property
+    def turned_now(self) -> dict[str, float]:
+        """The knobs that make a difference to this update, and not to the next batch."""
+        return {name: value for name, value in self.turned.items() if name != "temperature"}
+
+    @property
     def empty(self) -> bool:
         """True if nothing was kept: there is nothing to update on."""
         return not bool(self.keep.any())
@@ -72,7 +77,7 @@ class Decision:
     @property
     def teaches_nothing(self) -> bool:
         """True if something was rejected and nothing that is kept has an advantage: momentum alone would act."""
-        return not bool(self.keep.all()) and not bool(self.advantages.any()) and not self.turned
+        return not bool(self.keep.all()) and not bool(self.advantages.any()) and not self.turned_now
 
     def loss_scale(self, sizes: Tensor | None = None) -> float:
         """Return the factor from a loss averaged over all rollouts to what `normalize` asks for.

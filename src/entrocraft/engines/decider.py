@@ -59,7 +59,7 @@ class Update:
             and self.batch is not None
             and bool(decision.keep.all())
             and torch.equal(decision.advantages, self.batch.advantages)
-            and not decision.turned
+            and not decision.turned_now
         )
 
     def loss_scale(self, *, by_tokens: bool) -> float:
@@ -205,6 +205,7 @@ class Decider:
             num_tokens=counts,
             entropy_stderr=entropy_standard_error(sums, counts, groups),
             num_ranks=self._ranks.count,
+            temperature=rollouts.temperature,
         )
 
     def _quadrants(self, rollouts: Rollouts, kept_BT: Tensor, normalize: Normalize) -> dict[str, float]:
@@ -282,7 +283,7 @@ class Decider:
 
         A batch without any advantage is left out whole, too, unless the loss has other terms: momentum alone would act.
         """
-        has_nothing = not bool(decision.advantages.any()) and not decision.turned
+        has_nothing = not bool(decision.advantages.any()) and not decision.turned_now
         if has_nothing and not self._other_terms:
             nothing = torch.zeros_like(decision.keep)
             decision.metrics.update(kept_fraction=0.0, kept_token_fraction=0.0)

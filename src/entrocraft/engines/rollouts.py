@@ -24,6 +24,8 @@ class Rollouts:
     """(B,), or (B, T) for one per token."""
     mask_BT: Tensor
     """1 where the loss counts a token."""
+    temperature: float | None = None
+    """What they were sampled and scored at, if a decision may move it."""
 
     @property
     def advantages_B(self) -> Tensor:

@@ -185,6 +185,12 @@ COLUMNS: Mapping[str, Column] = _table(
         METHOD,
     ),
     Column("entropy_coef", "", "Entropy bonus: its coefficient in the loss of this update.", METHOD),
+    Column(
+        "temperature",
+        "",
+        "Methods that turn it: what the step's rollouts were sampled at, and entropy is measured at.",
+        METHOD,
+    ),
     # What engines and tasks know.
     Column("skipped", FLAG, "Whether the step left the weights as they were, as nothing was kept.", ENGINE),
     Column("late_graders", COUNT, "Calls of graders in this step that took too long or raised, and scored 0.", GRADING),

@@ -5,6 +5,7 @@ from inspect import isclass, signature
 from typing import Any
 
 from entrocraft.control.methods.adaptive_clip import AdaptiveClip
+from entrocraft.control.methods.adaptive_temperature import AdaptiveTemperature
 from entrocraft.control.methods.aent import AEnt
 from entrocraft.control.methods.bapo import Bapo
 from entrocraft.control.methods.base import Method, Total
@@ -33,6 +34,7 @@ from entrocraft.errors import InvalidValueError, UnknownNameError
 
 METHODS: dict[str, type[Method]] = {
     "adaptive_clip": AdaptiveClip,
+    "adaptive_temperature": AdaptiveTemperature,
     "advantage": Advantage,
     "aent": AEnt,
     "bapo": Bapo,

@@ -41,8 +41,9 @@ class Decided:
     empty: bool
     """True if there is nothing to learn from: leave weights and optimizer alone."""
     knobs: dict[str, float]
-    """Settings of the algorithm for the next update alone, by name; see `Loop.knobs`. `entropy_coef` is added to the
-    coefficient of the loss's entropy bonus, the others replace the loop's own."""
+    """Settings of the algorithm by name; see `Loop.knobs`. `entropy_coef` is added to the coefficient of the loss's
+    entropy bonus, the others replace the loop's own. All are for the next update alone but `temperature`, which batches
+    are sampled and scored at from the next one on."""
     metrics: dict[str, float]
     """What to log; docs/metrics.md has each."""
     state: dict[str, Any] = field(repr=False)

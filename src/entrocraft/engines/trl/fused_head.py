@@ -1,7 +1,8 @@
-"""TRL's fused output layer, asked for one number more: how likely two draws from a distribution are the same token.
+"""TRL's fused output layer, put in its own way: at another temperature, or asked for one number more.
 
 TRL scores completions without ever holding their logits: its output layer folds them, tile by tile, into
-log-probabilities and entropies. The same fold gives `log sum_v p_v^2`, at the cost of one sum more.
+log-probabilities and entropies. The same fold gives `log sum_v p_v^2`, how likely two draws from a distribution are the
+same token, at the cost of one sum more.
 """
 
 from collections.abc import Iterator
@@ -46,6 +47,30 @@ class CollisionRecord:
 
 
 @contextmanager
+def fused_head(trainer: Any, model: Any, outputs: tuple[str, ...]) -> Iterator[Any]:
+    """Give a model a fused output layer like the one that TRL has given it, at the trainer's temperature of now.
+
+    Afterwards it has TRL's own again.
+
+    Args:
+        trainer: The TRL trainer.
+        model: Its model or its reference.
+        outputs: What the layer gives; see TRL's `add_fused_lm_head`.
+
+    Yields:
+        The model that has the layer.
+    """
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # TRL patches what PEFT wraps
+    own = base.forward
+    cast = getattr(trainer.args, "cast_lm_head_to_fp32", False)
+    add_fused_lm_head(base, temperature=trainer.temperature, cast_lm_head_to_fp32=cast, outputs=outputs)
+    try:
+        yield base
+    finally:
+        base.forward = own
+
+
+@contextmanager
 def recorded_collisions(trainer: Any) -> Iterator[CollisionRecord]:
     """Record sums of squared probabilities of all that TRL scores with the trainer's model meanwhile.
 
@@ -55,26 +80,16 @@ def recorded_collisions(trainer: Any) -> Iterator[CollisionRecord]:
     Args:
         trainer: The TRL trainer.
     """
-    model, record = trainer.model, CollisionRecord()
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model  # TRL patches what PEFT wraps
-    own = base.forward
-    add_fused_lm_head(
-        base,
-        temperature=trainer.temperature,
-        cast_lm_head_to_fp32=getattr(trainer.args, "cast_lm_head_to_fp32", False),
-        outputs=("log_probs", "entropy", "log_sum_sq_probs"),
-    )
-    fused = base.forward
+    record = CollisionRecord()
+    with fused_head(trainer, trainer.model, ("log_probs", "entropy", "log_sum_sq_probs")) as base:
+        fused = base.forward
 
-    @wraps(fused)
-    def recording(*args: Any, **kwargs: Any) -> Any:
-        output = fused(*args, **kwargs)
-        if getattr(output, "log_sum_sq_probs", None) is not None:
-            record.log_sums.append(output.log_sum_sq_probs)
-        return output
+        @wraps(fused)
+        def recording(*args: Any, **kwargs: Any) -> Any:
+            output = fused(*args, **kwargs)
+            if getattr(output, "log_sum_sq_probs", None) is not None:
+                record.log_sums.append(output.log_sum_sq_probs)
+            return output
 
-    base.forward = recording
-    try:
+        base.forward = recording
         yield record
-    finally:
-        base.forward = own

@@ -45,7 +45,7 @@ class ControlledLoss:
             return batch  # in band: the trainer's own step, untouched to the bit
         device = update.keep_B.device
         batch = batch | {"advantages": update.advantages}
-        knobs = update.decision.turned
+        knobs = update.decision.turned_now
         # TRL's shuffle and split hand tensors without a dimension to every micro-batch.
         batch |= {KNOB_FIELDS[name]: torch.tensor(value, device=device) for name, value in knobs.items()}
         if update.decision.keep.all():

@@ -29,24 +29,24 @@ class SamplingRecord(LogitsProcessor):
     change logits before they get here (a repetition penalty), dropout makes each pass another.
 
     Args:
-        temperature: The sampling temperature.
         sensitivity: Also record the exact entropy sensitivities.
         self_kernel: Also record the self-kernels.
     """
 
-    def __init__(self, temperature: float, *, sensitivity: bool, self_kernel: bool):
+    def __init__(self, *, sensitivity: bool, self_kernel: bool):
         self.trusted: bool | None = None
         """None before the first comparison."""
-        self._temperature = temperature
+        self._temperature = 1.0
         self._options = {"sensitivity": sensitivity, "self_kernel": self_kernel}
         self._logits_BV: Tensor | None = None
         self._tokens: list[Tensor] = []
         self._parts: list[TokenStats] = []
 
     @contextmanager
-    def recording(self, model: Any) -> Iterator[None]:
-        """Record what `model.generate` samples meanwhile; no trace of it is left on the model."""
+    def recording(self, model: Any, temperature: float) -> Iterator[None]:
+        """Record what `model.generate` samples at a temperature meanwhile; no trace of it is left on the model."""
         self.clear()
+        self._temperature = temperature
         generate, patched = model.generate, vars(model).get("generate")
 
         def recorded(*args: Any, **kwargs: Any) -> Any:

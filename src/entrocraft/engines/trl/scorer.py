@@ -42,7 +42,7 @@ class PolicyScorer:
         self._lacks_entropies = False
         """True once a pass of the trainer's has given log-probabilities alone, as Unsloth's do."""
         self._said: set[str] = set()
-        self._record = SamplingRecord(trainer.temperature, sensitivity=exact, self_kernel=exact or visitation)
+        self._record = SamplingRecord(sensitivity=exact, self_kernel=exact or visitation)
         if any(isinstance(module, torch.nn.Dropout) and module.p > 0 for module in trainer.model.modules()):
             self._record.trusted = False  # what sampling sees is another draw than what the update sees
 
@@ -61,7 +61,8 @@ class PolicyScorer:
         if not self._capturing or self._record.trusted is False:
             yield
             return
-        with self._record.recording(self._trainer.accelerator.unwrap_model(self._trainer.model_wrapped)):
+        model = self._trainer.accelerator.unwrap_model(self._trainer.model_wrapped)
+        with self._record.recording(model, self._trainer.temperature):
             yield
 
     def captures_pass_over(self, model: Any) -> bool:

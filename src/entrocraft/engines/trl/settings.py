@@ -31,10 +31,11 @@ KNOWN_SCALING = ("adamw_torch", "adamw_torch_fused", "sgd")
 def capabilities(trainer_args: Any) -> Capabilities:
     """Return what a TRL trainer with these arguments can carry out, and which signals it can make."""
     loss_type = loss_type_of(trainer_args)
-    why_not = {
-        "temperature": "TRL settles the temperature that tokens are scored at when the trainer is made, and entropy "
-        "must be measured at the one that was sampled at; choose another method"
-    }
+    why_not = {}
+    if "temperature" in (trainer_args.generation_kwargs or {}):
+        why_not["temperature"] = "generation_kwargs sets one of its own; leave it out there"
+    elif trainer_args.torch_compile:
+        why_not["temperature"] = "torch_compile fixes the one that tokens are scored at; turn it off"
     if weighs_whole_rollouts(trainer_args):
         why_not["tokens"] = (
             "their losses weigh a rollout as a whole, as RLOOTrainer's does and those with "

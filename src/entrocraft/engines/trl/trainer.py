@@ -30,6 +30,7 @@ from entrocraft.engines.trl.settings import (
     optimizer_memory,
     steps_per_decision,
 )
+from entrocraft.engines.trl.temperature import at_temperature, refuse_other_samplers
 from entrocraft.engines.trl.whole_model import WholeModelPredictor
 from entrocraft.entropy import entropy_sums
 from entrocraft.errors import InvalidValueError
@@ -67,13 +68,15 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
         self.entropy_control = EntropyControl.of(entropy_control)
         trainer_args = kwargs.get("args") or next((a for a in args if hasattr(a, "per_device_train_batch_size")), None)
         if trainer_args is not None:  # before the model loads
-            self._checked(entropy_controller, trainer_args)
+            self._checked(entropy_controller, trainer_args, kwargs.get("rollout_func"))
         self._rewards_per_func: Tensor | None = None
         self._decision: Decision | None = None
         self._decisions_of_step: list[Decision] = []
         self._tag_names = [*self._tag_names, "entrocraft"]
         super().__init__(*args, **kwargs)
-        control = self.entropy_control = self._checked(entropy_controller, self.args)  # or TRL's defaults
+        # Again, for TRL's defaults.
+        rollout_func = getattr(self, "rollout_func", None)
+        control = self.entropy_control = self._checked(entropy_controller, self.args, rollout_func)
         self.entropy_controller = entropy_controller or control.build(
             optimizer_memory(self.args), steps_per_decision(self.args)
         )
@@ -90,6 +93,8 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
         )
         method = self.entropy_controller.method
         warn_if_idle(method, self.entropy_controller.name, self.args)
+        # What the batch in use was sampled at, and so is scored at; None for the trainer's own.
+        self._temperature: float | None = None
         self._drops = control.drops(method)
         self._loss = ControlledLoss(self, super()._compute_loss, method, self._ranks, drops=self._drops)
         self._scorer = PolicyScorer(
@@ -108,12 +113,16 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
             self._recorder = RolloutRecorder(control.rollouts, self._ranks)
         self.add_callback(_BeforeOptimizerStep(self))
 
-    def _checked(self, controller: Controller | None, trainer_args: Any) -> EntropyControl:
+    def _checked(self, controller: Controller | None, trainer_args: Any, rollout_func: Any) -> EntropyControl:
         """Return the settings as they hold under TRL's arguments, checked with the method that will decide."""
         if controller is None:
-            return checked_control(self.entropy_control, trainer_args)
-        check_trainer_args(self.entropy_control, controller.method, controller.name, trainer_args)
-        return self.entropy_control
+            control = checked_control(self.entropy_control, trainer_args)
+            method, name = control.new_method(), control.method_name or ""
+        else:
+            control, method, name = self.entropy_control, controller.method, controller.name
+            check_trainer_args(control, method, name, trainer_args)
+        refuse_other_samplers(rollout_func, method, name)
+        return control
 
     # ---- measure -------------------------------------------------------------------------------------
 
@@ -141,9 +150,11 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> Batch:
         if not self.model.training:
             return super()._generate_and_score_completions(inputs)
-        with self._scorer.capturing():
-            batch = super()._generate_and_score_completions(inputs)
-        batch, self._decision = self._control(batch)
+        self._temperature = self.entropy_controller.temperature
+        with at_temperature(self, self._temperature):
+            with self._scorer.capturing():
+                batch = super()._generate_and_score_completions(inputs)
+            batch, self._decision = self._control(batch)
         self._scorer.clear()
         self._rewards_per_func = None
         return batch
@@ -162,7 +173,13 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
             predictor = cast(WholeModelPredictor, self._whole_model)
             return predictor.change_in_log_probs(batch, mask_BT, sums_B, counts_B, entropy)
 
-        rollouts = Rollouts(stats=stats, advantages=batch["advantages"], mask_BT=mask_BT)
+        turns_it = "temperature" in self.entropy_controller.method.turns
+        rollouts = Rollouts(
+            stats=stats,
+            advantages=batch["advantages"],
+            mask_BT=mask_BT,
+            temperature=self.temperature if turns_it else None,
+        )
         # A subclass may bring batches without rewards.
         rewards = None if self._rewards_per_func is None else summed_rewards(self, self._rewards_per_func)
         update = self._decider.decide(
@@ -186,7 +203,8 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
         return self._ranks.local(advantages).float().to(self.accelerator.device)
 
     def _compute_loss(self, model: Any, inputs: Batch) -> Tensor:
-        return self._loss(model, inputs, self._decision)
+        with at_temperature(self, self._temperature if self.model.training else None):
+            return self._loss(model, inputs, self._decision)
 
     # ---- log, skip, save -----------------------------------------------------------------------------
 

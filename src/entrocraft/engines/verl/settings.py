@@ -123,7 +123,8 @@ def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> 
     """
     loss, adv_estimator = loss_mode(config.actor_rollout_ref.actor), config.algorithm.adv_estimator
     why_not = {
-        "temperature": "its samplers and its scoring passes each hold a copy of the temperature; choose another method",
+        "temperature": "its samplers and its scoring passes each hold a copy of it; choose another method, or train "
+        "with TRL",
         "surrogate": "its loss is computed by workers that hold no method; choose another method, or train with TRL",
     }
     if loss in RATIO_PER_ROLLOUT:

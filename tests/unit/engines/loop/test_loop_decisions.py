@@ -15,7 +15,7 @@ from entrocraft.engines.rollouts import Rollouts
 from entrocraft.engines.tokens import TokenStats
 
 NUM_DECISIONS = 26
-KNOBS = ("entropy_coef", "clip_low", "clip_high")
+KNOBS = ("entropy_coef", "clip_low", "clip_high", "temperature")
 OF_LOOPS = {name: control for name, control in settings().items() if control.get("rule") != "aligned"}
 OF_LOOPS |= {
     f"method-{name}": {"schedule": "linear(0.9, 0.5)", "width": 0.04, "method": name}
