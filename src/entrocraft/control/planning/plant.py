@@ -15,6 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -157,19 +158,21 @@ class EntropyPlant:
         drifted = self.entropy + self.drift * ahead + carried
         # After k updates, its own counted, the share 1 - (1 - w)^k of an effect u_m has arrived.
         response = 1 - (1 - w) ** (ahead[:, None] - ahead[None, :] + 1).clamp(min=0)  # 0 for steps yet to come
-        wanted = torch.tensor(targets, dtype=torch.float64)
         # Nesterov's projected gradient: the cost is convex, no steeper than `steepest`, no flatter than `r`.
         steepest = float(torch.linalg.matrix_norm(response, 2)) ** 2 + self.rejection_cost
         ratio = (self.rejection_cost / steepest) ** 0.5
         onward = (1 - ratio) / (1 + ratio)
-        plan = look = torch.full((n,), free, dtype=torch.float64).clamp(low, high)
+        # In NumPy, because there are hundreds of passes: on so few numbers a call of torch takes several times as long.
+        arrived, unforced = response.numpy(), drifted.numpy()
+        least, most = np.array(targets) - slack, np.array(targets) + slack
+        plan = look = np.full(n, min(max(free, low), high))
         # Each pass leaves at most 1 - ratio of what the cost has above its least, so these leave e^-_DIGITS of it.
         for _ in range(math.ceil(_DIGITS / ratio)):
-            planned = drifted + response @ look
-            excess = planned - planned.clamp(wanted - slack, wanted + slack)
+            planned = unforced + arrived @ look
+            excess = planned - np.minimum(np.maximum(planned, least), most)
             # Half the gradient of the cost: inside the slack only the price of rejecting is felt.
-            slope = response.T @ excess + self.rejection_cost * (look - free)
-            before, plan = plan, (look - slope / steepest).clamp(low, high)
+            slope = excess @ arrived + self.rejection_cost * (look - free)
+            before, plan = plan, np.minimum(np.maximum(look - slope / steepest, low), high)
             look = plan + onward * (plan - before)
         return float(plan[0])
 
