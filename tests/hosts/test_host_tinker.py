@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support.suites import fast_first
 
 pytest.importorskip("tinker", reason="needs tinker")
 
@@ -106,7 +107,7 @@ def distance(control, seed, steps=60, **knows):
     return sum(errors[15:]) / len(errors[15:])
 
 
-@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("seed", fast_first(0, 1))
 def test_a_loop_of_tinkers_follows_its_curve(seed):
     """Entropy falls faster than this curve by itself; where the loop knows entropies, the default method holds it."""
     curve = {"schedule": "linear(2.3, 2.0)"}

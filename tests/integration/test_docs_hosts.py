@@ -11,6 +11,7 @@ import pytest
 import tinker
 import torch
 import yaml
+from support.suites import fast_first
 
 import entrocraft as ec
 from entrocraft.registry import load_object
@@ -29,7 +30,7 @@ def mean_distance(code, capsys):
     return sum(abs(entropy - target) for entropy, target in rows[20:]) / 80
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", fast_first(0, 1, 2))
 def test_the_loop_follows_its_curve_and_without_control_it_does_not(seed, capsys):
     code = LOOP.replace("manual_seed(0)", f"manual_seed({seed})")
     plain = code.replace('"linear(2.3, 1.6)"', '{"schedule": "linear(2.3, 1.6)", "method": "none"}')

@@ -9,7 +9,7 @@ import pytest
 import torch
 from datasets import Dataset
 from peft import LoraConfig, get_peft_model
-from support.suites import fast_first
+from support.suites import fast_first, fast_some
 from support.trainers import NUM_PROMPTS, NUM_ROLLOUTS, controller_of, train_logs
 from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOTrainer, RLOOConfig, RLOOTrainer
@@ -119,7 +119,7 @@ def test_measuring_entropy_does_not_disturb_dropout(make_trainer, tiny_model):
 
 
 @pytest.mark.parametrize("normalize", fast_first("kept", "all"))
-@pytest.mark.parametrize("loss_type", [*ROW_LOSSES, *TOKEN_LOSSES])
+@pytest.mark.parametrize("loss_type", fast_some(3, [*ROW_LOSSES, *TOKEN_LOSSES]))
 def test_dropping_is_masking_by_hand_for_every_loss(make_trainer, loss_type, normalize):
     # On the second iteration ratios leave 1 and the KL term has a gradient.
     config = {"loss_type": loss_type, "beta": 0.1, "num_iterations": 2, "max_steps": 2}
@@ -135,7 +135,7 @@ def test_dropping_is_masking_by_hand_for_every_loss(make_trainer, loss_type, nor
     assert_same_gradients(ours, reference)
 
 
-@pytest.mark.parametrize("normalize", ["kept", "all"])
+@pytest.mark.parametrize("normalize", fast_first("kept", "all"))
 @pytest.mark.parametrize("direction", [1, -1])
 def test_method_reward_is_the_estimator_switch_by_hand(make_trainer, direction, normalize):
     edges = LOW if direction == 1 else HIGH
@@ -167,15 +167,18 @@ def test_method_reward_is_the_estimator_switch_by_hand(make_trainer, direction, 
 
 @pytest.mark.parametrize(
     "config",
-    [
-        {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4},
-        {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 16},
-        {"per_device_train_batch_size": 4, "steps_per_generation": 4, "max_steps": 4},
-        {"num_iterations": 2, "max_steps": 2},
-        {"importance_sampling_level": "sequence", "loss_type": "grpo", "num_iterations": 2, "max_steps": 2},
-        {"mask_truncated_completions": True},
-        {"scale_rewards": "batch", "temperature": 0.7},
-    ],
+    fast_some(
+        3,
+        [
+            {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 4},
+            {"per_device_train_batch_size": 1, "gradient_accumulation_steps": 16},
+            {"per_device_train_batch_size": 4, "steps_per_generation": 4, "max_steps": 4},
+            {"num_iterations": 2, "max_steps": 2},
+            {"importance_sampling_level": "sequence", "loss_type": "grpo", "num_iterations": 2, "max_steps": 2},
+            {"mask_truncated_completions": True},
+            {"scale_rewards": "batch", "temperature": 0.7},
+        ],
+    ),
     ids=lambda config: ",".join(map(str, config.values())),
 )
 @pytest.mark.parametrize("loss_type", fast_first("dapo", "grpo", "bnpo"))
@@ -190,7 +193,7 @@ def test_dropping_is_masking_by_hand_for_every_geometry(make_trainer, config, lo
     assert_same_gradients(ours, reference, atol=2e-6)
 
 
-@pytest.mark.parametrize("loss_type", ["grpo", "dapo", "bnpo"])
+@pytest.mark.parametrize("loss_type", fast_first("grpo", "dapo", "bnpo"))
 def test_what_tools_wrote_counts_neither_for_entropy_nor_for_the_loss(make_trainer, loss_type):
     def add_tool_mask(batch):
         batch["tool_mask"] = torch.ones_like(batch["completion_mask"])

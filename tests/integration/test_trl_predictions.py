@@ -3,7 +3,7 @@
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
-from support.suites import fast_first
+from support.suites import fast_first, fast_some
 from support.trainers import controller_of, train_logs
 from test_trl_engine import HIGH, LOW, assert_same_gradients
 from transformers import AutoModelForCausalLM
@@ -82,7 +82,7 @@ def exact_token_changes(model, batch):
 TOKEN_LOSSES = ["grpo", "sapo", "dr_grpo", "luspo", "dapo", "bnpo", "cispo", "vespo"]
 
 
-@pytest.mark.parametrize("loss_type", TOKEN_LOSSES)
+@pytest.mark.parametrize("loss_type", fast_some(3, TOKEN_LOSSES))
 def test_rollouts_and_tokens_are_predicted_by_the_same_formula(make_trainer, loss_type):
     method = Asking()
     trainer = make_trainer(
@@ -104,7 +104,7 @@ def test_rollouts_and_tokens_are_predicted_by_the_same_formula(make_trainer, los
     torch.testing.assert_close(method.tokens.sum(0), binned(change[mask.bool()]).sum(0), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("loss_type", TOKEN_LOSSES)
+@pytest.mark.parametrize("loss_type", fast_some(3, TOKEN_LOSSES))
 @pytest.mark.parametrize("normalize", fast_first("kept", "all"))
 def test_leaving_out_tokens_is_masking_their_advantages_by_hand(make_trainer, loss_type, normalize):
     class KeepWhatRaises(ec.Method):
@@ -200,15 +200,18 @@ RECOMPUTED = {
 
 @pytest.mark.parametrize(
     ("peft", "micro_batch_size", "more"),
-    [
-        (False, 16, {}),
-        (False, 4, {}),
-        (True, 16, {}),
-        (True, 4, RECOMPUTED),
-        (False, 4, RECOMPUTED),
-        (False, 4, RECOMPUTED | {"gradient_checkpointing_kwargs": {"use_reentrant": True}}),
-    ],
-    ids=["whole", "micro", "peft", "peft-recomputed", "recomputed", "reentrant"],
+    fast_some(
+        2,
+        [
+            (False, 4, {}),
+            (False, 16, {}),
+            (True, 16, {}),
+            (False, 4, RECOMPUTED),
+            (False, 4, RECOMPUTED | {"gradient_checkpointing_kwargs": {"use_reentrant": True}}),
+            (True, 4, RECOMPUTED),
+        ],
+    ),
+    ids=["micro", "whole", "peft", "recomputed", "reentrant", "peft-recomputed"],
 )
 def test_aligned_predictions_are_those_of_the_whole_batch_at_once(
     make_trainer, tiny_model, peft, micro_batch_size, more

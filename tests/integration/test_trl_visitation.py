@@ -3,6 +3,7 @@
 import pytest
 import torch
 from peft import LoraConfig
+from support.suites import fast_first, fast_some
 from support.trainers import train_logs
 from trl import GRPOTrainer, RLOOTrainer
 
@@ -38,16 +39,19 @@ def held_against_logits(monkeypatch):
     return sources
 
 
-@pytest.mark.parametrize("method", ["budget", "token"])
+@pytest.mark.parametrize("method", fast_first("token", "budget"))
 @pytest.mark.parametrize("peft_config", [None, LORA], ids=["full", "lora"])
 @pytest.mark.parametrize(
     ("config", "source"),
-    [
-        ({"max_steps": 2}, "sampling or a pass"),
-        ({"max_steps": 2, "repetition_penalty": 1.5, "temperature": 0.7}, "sampling or a pass"),
-        (SCORED_BY_TRL, "pass of TRL's"),
-        (SCORED_BY_TRL | {"beta": 0.1, "temperature": 0.7}, "pass of TRL's"),
-    ],
+    fast_some(
+        2,
+        [
+            ({"max_steps": 2}, "sampling or a pass"),
+            ({"max_steps": 2, "repetition_penalty": 1.5, "temperature": 0.7}, "sampling or a pass"),
+            (SCORED_BY_TRL, "pass of TRL's"),
+            (SCORED_BY_TRL | {"beta": 0.1, "temperature": 0.7}, "pass of TRL's"),
+        ],
+    ),
     ids=["sampling", "a pass of ours", "TRL's pass", "beside a reference"],
 )
 def test_kernels_are_those_of_the_logits(make_trainer, held_against_logits, config, source, peft_config, method):

@@ -6,6 +6,7 @@ import warnings
 import pytest
 import torch
 from support.histories import GROUPS, STEPS, B, all_one_way, sampled, settings
+from support.suites import fast_some
 
 import entrocraft as ec
 from entrocraft.control.methods import METHODS
@@ -51,7 +52,7 @@ CASES = [(name, list(LOOPS)[number % len(LOOPS)]) for number, name in enumerate(
 CASES += [(f"method-{name}", loss) for name in ("advantage", "budget", "token") for loss in LOOPS]
 
 
-@pytest.mark.parametrize(("name", "loss"), sorted(set(CASES)))
+@pytest.mark.parametrize(("name", "loss"), fast_some(6, sorted(set(CASES))))
 def test_decisions_are_the_engines_to_the_bit_though_each_is_resumed_from_json(name, loss):
     control, loop, state = OF_LOOPS[name], LOOPS[loss], None
     made = ec.EntropyControl(**control)
