@@ -386,7 +386,7 @@ def test_knobs_are_turned_for_the_duration_alone():
 
 RLOO = "train.algorithm=rloo"
 SEQUENCE = "train.trl={importance_sampling_level: sequence, loss_type: grpo}"
-HOTTER = "train.trl={generation_kwargs: {temperature: 2.0}}"
+COMPILED = "train.trl={torch_compile: true}"
 CISPO = "train.trl={loss_type: cispo, epsilon_high: 5.0}"
 
 
@@ -394,7 +394,7 @@ CISPO = "train.trl={loss_type: cispo, epsilon_high: 5.0}"
     ("arguments", "message"),
     [
         (["control.method=tokne"], "unknown method 'tokne': did you mean 'token'?"),
-        (["control.method=brand_new"], "unknown method 'brand_new': Known: adaptive_clip, advantage, aent"),
+        (["control.method=brand_new"], "unknown method 'brand_new': Known: adaptive_clip, adaptive_temperature"),
         (
             ["control.method=nowhere:Half"],
             "cannot import nowhere: there is no module 'nowhere' in the working directory",
@@ -424,8 +424,8 @@ CISPO = "train.trl={loss_type: cispo, epsilon_high: 5.0}"
         (["control.method={name: repo_r, zeta: 0.1}"], "expected 0 < least <= most and |zeta| <= most"),
         (["control.method=repo_r", RLOO], "sets tokens, which TRL's RLOOTrainer cannot"),
         (["control.method=mine:Asking"], "needs 'rewardz': did you mean 'rewards'?"),
-        (["control.method=mine:Cooler", HOTTER], "sets temperature, which TRL's GRPOTrainer cannot: generation_kwargs"),
-        (["control.method=mine:Cooler", RLOO, HOTTER], "sets temperature, which TRL's RLOOTrainer cannot"),
+        (["control.method=mine:Cooler", COMPILED], "sets temperature, which TRL's GRPOTrainer cannot: torch_compile"),
+        (["control.method=mine:Cooler", RLOO, COMPILED], "sets temperature, which TRL's RLOOTrainer cannot"),
         (["control.method=mine:Wider", CISPO], "sets clip_high, which TRL's GRPOTrainer cannot: loss_type='cispo'"),
         (["control.method=token", RLOO], "sets tokens, which TRL's RLOOTrainer cannot"),
         (["control.method=clip_cov", RLOO], "sets tokens, which TRL's RLOOTrainer cannot"),
