@@ -32,9 +32,9 @@ def capabilities(trainer_args: Any) -> Capabilities:
     """Return what a TRL trainer with these arguments can carry out, and which signals it can make."""
     loss_type = loss_type_of(trainer_args)
     why_not = {}
-    if "temperature" in (trainer_args.generation_kwargs or {}):
+    if "temperature" in (getattr(trainer_args, "generation_kwargs", None) or {}):
         why_not["temperature"] = "generation_kwargs sets one of its own; leave it out there"
-    elif trainer_args.torch_compile:
+    elif getattr(trainer_args, "torch_compile", False):
         why_not["temperature"] = "torch_compile fixes the one that tokens are scored at; turn it off"
     if weighs_whole_rollouts(trainer_args):
         why_not["tokens"] = (
