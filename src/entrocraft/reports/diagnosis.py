@@ -54,7 +54,7 @@ def describe(diagnosis: "Diagnosis") -> str:
         lines.append(
             f"  {name.replace('_', ', '):<20}  {flat[f'{name}_share']:>5.0%}  {flat[f'{name}_contribution']:>+12.4f}"
         )
-    lines += ["", *d.recommendation.reasons]
+    lines += ["", d.prospects.outlook, *d.recommendation.reasons]
     return "\n".join(lines if d.recommendation.control is None else [*lines, "", d.recommendation.to_yaml().rstrip()])
 
 

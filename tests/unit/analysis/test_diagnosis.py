@@ -10,7 +10,7 @@ import yaml
 from entrocraft import tasks
 from entrocraft.analysis.diagnosis import diagnose, diagnosis_of, rollouts
 from entrocraft.analysis.diagnosis.findings import Agreement, Parts
-from entrocraft.analysis.diagnosis.prospects import prospects_of
+from entrocraft.analysis.diagnosis.prospects import Prospects, prospects_of
 from entrocraft.analysis.diagnosis.recommendation import FLOOR, recommend
 from entrocraft.analysis.diagnosis.rollouts import ScoredRollouts
 from entrocraft.config import parse_config
@@ -60,6 +60,19 @@ def test_what_differs_is_counted_beyond_the_first_right_answer_of_each_prompt():
     assert found.different == pytest.approx(1 / 3)  # of a, b and c: b alone is new
     assert found.pass_at.keys() == {1, 2, 3}
     assert found.pass_at[2] == pytest.approx((1 + 1 + 2 / 3) / 3)
+
+
+@pytest.mark.parametrize(
+    ("chances", "unread", "pays", "said"),
+    [
+        ({1: 0.2, 8: 0.7}, 0.0, True, "pay in breadth: pass@1 is 0.20 and pass@8 0.70"),
+        ({1: 0.75, 8: 0.875}, 0.1, False, "hardly pay: pass@1 is 0.75 and pass@8 0.88"),
+        ({1: 0.13, 8: 0.5}, 0.34, False, "hardly pay yet: 34% of the answers cannot be read"),
+    ],
+)
+def test_whether_a_curve_will_pay_is_said_with_the_reason(chances, unread, pays, said):
+    found = Prospects(pass_at=chances, all_wrong=0.3, all_right=0.0, unread=unread, different=0.5)
+    assert found.keeps_breadth is pays and said in found.outlook
 
 
 def test_the_noise_floor_falls_with_the_root_of_the_prompts():

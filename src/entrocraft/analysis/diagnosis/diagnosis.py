@@ -104,7 +104,8 @@ class Diagnosis:
             "prompts_for_floor": {str(FLOOR): self.prompts_for_floor},
             # JSON has no infinity.
             "parts": asdict(self.parts) | {"ratio": self.parts.ratio if self.parts.local_size else None},
-            "prospects": asdict(self.prospects) | {"headroom": self.prospects.headroom},
+            "prospects": asdict(self.prospects)
+            | {name: getattr(self.prospects, name) for name in ("headroom", "keeps_breadth", "outlook")},
             "quadrants": self.quadrants.to_dict(),
             "recommendation": asdict(self.recommendation),
         }

@@ -14,6 +14,11 @@ from torch import Tensor
 from entrocraft.grading.pass_at_k import pass_at_k
 from entrocraft.tasks.base import CORRECT
 
+UNREAD = 0.2
+"""Share of answers without one to be read, from which a policy has a format still to learn."""
+HEADROOM = 0.25
+"""How far several answers must beat one for variety to have something to find."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prospects:
@@ -34,6 +39,29 @@ class Prospects:
     def headroom(self) -> float:
         """How far the most answers beat one: what is right at times, and not yet always."""
         return self.pass_at[max(self.pass_at)] - self.pass_at[1]
+
+    @property
+    def keeps_breadth(self) -> bool:
+        """Whether a curve is expected to keep pass@k above what it would be without: docs/found.md has how often so."""
+        return self.unread < UNREAD and self.headroom >= HEADROOM
+
+    @property
+    def outlook(self) -> str:
+        """Whether a curve will pay here, and why, in two sentences."""
+        most = max(self.pass_at)
+        chances = f"pass@1 is {self.pass_at[1]:.2f} and pass@{most} {self.pass_at[most]:.2f}"
+        if self.unread >= UNREAD:
+            return (
+                f"A curve will hardly pay yet: {self.unread:.0%} of the answers cannot be read, so a format is still "
+                "to be learnt, and entropy falls while it is. Let the curve fall with it, or begin it later."
+            )
+        if self.headroom < HEADROOM:
+            return f"A curve will hardly pay: {chances}, so there is little that variety could find."
+        return (
+            f"A curve will pay in breadth: {chances}, and several answers stay that much better as long as the curve "
+            "is above where entropy would be without. In the mean nothing of the kind has been seen so far: tune the "
+            "learning rate first."
+        )
 
 
 def prospects_of(scores_PG: Tensor, answers: Sequence[str | None]) -> Prospects:
