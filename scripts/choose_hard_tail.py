@@ -19,8 +19,8 @@ from entrocraft.tasks import Countdown
 
 NUM_SAMPLES = 64
 EASY, HARD = range(20, 45), range(1, 4)  # times right of NUM_SAMPLES
-ASKED = {"train": 12_000, "test": 3_000}  # problems
-EACH = {"train": 1024, "test": 200}  # problems of each half
+ASKED = {"train": 12_000, "test": 1_800}  # problems at most
+EACH = {"train": 1024, "test": 150}  # problems of each half
 PART = 200  # problems asked at a time
 
 
@@ -49,6 +49,8 @@ def main() -> None:
     task, source = Countdown(), model_path_of("countdown-base")
     model, tokenizer = load_model(source).eval(), load_tokenizer(source)
     for split, asked in ASKED.items():
+        if (folder / ("train.jsonl" if split == "train" else "hard.jsonl")).exists():
+            continue  # chosen once
         chosen = {"easy": [], "hard": []}
         for problem, right in times_right(task, task.problems(split, asked), model, tokenizer, seed=0):
             for half, times in (("easy", EASY), ("hard", HARD)):

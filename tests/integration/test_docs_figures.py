@@ -206,6 +206,36 @@ def a_choice():
     assert all(run["overtook"] is None for run in rows[2.0, None, None]["sampled"])
 
 
+def two_strategies():
+    learnt = {}
+    for row in read_lines("study/two_strategies/rows.jsonl"):
+        arm, seed, phase = re.fullmatch(r"(.+), seed (\d), phase ([AB])", row["name"]).groups()
+        late = [
+            score
+            for step, score in zip(row["evaluated"], row["scores"]["mean@8"], strict=True)
+            if step > 0.75 * row["step"]
+        ]
+        if phase == "B":
+            learnt.setdefault(arm, {})[seed] = statistics.mean(late) > 0.9
+    assert all(len(seeds) == 5 for seeds in learnt.values())
+    found = {arm: f"{sum(seeds.values())} of 5" for arm, seeds in learnt.items()}
+    yield "docs/found.md", f"plain GRPO ends above 0.9 on B in {found['grpo']} seeds"
+    held = f"held by tokens in {found['tokens held, then grpo']}"
+    yield "docs/found.md", f"{held}, and after it was held by rollouts in {found['rollouts held, then grpo']}"
+    rate = f"after a phase A at the triple learning rate it is {found['grpo, triple rate in A']}"
+    yield "docs/found.md", f"{rate}, and from the base model itself {found['B alone']}"
+
+
+def beds():
+    lines = (RESULTS / "beds" / "beds.md").read_text(encoding="utf-8").splitlines()
+    for line in lines[2:]:
+        if line.startswith("|"):
+            yield "docs/found.md", line
+    known = [row for row in read("beds/beds.json") if row["outcome"]]
+    right = sum(row["expected"] == row["outcome"]["paid"] for row in known)
+    yield "docs/found.md", f"So far it was right about {right} of {len(known)}"
+
+
 CLAIMS = [
     claim
     for figures in (demo, tracking, long_runs, on_verl, costs, the_page, trust, found, a_choice)
