@@ -207,7 +207,7 @@ def a_choice():
 
 
 def two_strategies():
-    learnt = {}
+    learnt, tokens = {}, {}
     for row in read_lines("study/two_strategies/rows.jsonl"):
         arm, seed, phase = re.fullmatch(r"(.+), seed (\d), phase ([AB])", row["name"]).groups()
         late = [
@@ -215,6 +215,8 @@ def two_strategies():
             for step, score in zip(row["evaluated"], row["scores"]["mean@8"], strict=True)
             if step > 0.75 * row["step"]
         ]
+        if phase == "A":
+            tokens.setdefault(arm, []).append(row["tokens_per_step"] / 128)  # rollouts of a step
         if phase == "B":
             learnt.setdefault(arm, {})[seed] = statistics.mean(late) > 0.9
     assert all(len(seeds) == 5 for seeds in learnt.values())
@@ -222,6 +224,11 @@ def two_strategies():
     yield "docs/found.md", f"plain GRPO ends above 0.9 on B in {found['grpo']} seeds"
     held = f"held by tokens in {found['tokens held, then grpo']}"
     yield "docs/found.md", f"{held}, and after it was held by rollouts in {found['rollouts held, then grpo']}"
+    grpo, *kept = (
+        f"{statistics.mean(tokens[arm]):.1f}" for arm in ("grpo", "tokens held, then grpo", "rollouts held, then grpo")
+    )
+    yield "docs/found.md", f"over A an answer has {grpo} tokens on average under GRPO"
+    yield "docs/found.md", f"{kept[0]} where entropy is held by tokens and {kept[1]} where it is held by rollouts"
     rate = f"after a phase A at the triple learning rate it is {found['grpo, triple rate in A']}"
     yield "docs/found.md", f"{rate}, and from the base model itself {found['B alone']}"
 
