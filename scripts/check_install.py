@@ -22,7 +22,18 @@ ROOT = Path(__file__).parents[1]
 TORCH = "2.13.0"  # as in the Makefile: nothing larger is fetched after it
 EXTRAS = ("trl", "plots")
 SHOWN = ("torch", "transformers", "trl", "accelerate", "datasets")
-ENGINE_TESTS = [f"tests/integration/test_{name}.py" for name in ("trl_engine", "trl_visitation", "sampling_record")]
+ENGINE_TESTS = [
+    f"tests/integration/test_{name}.py"
+    for name in (
+        "trl_undisturbed",
+        "trl_masked_by_hand",
+        "trl_nothing_kept",
+        "trl_checkpoints",
+        "trl_refused",
+        "trl_visitation",
+        "sampling_record",
+    )
+]
 NEEDED_BY_TESTS = ("pytest", "hypothesis", "peft")
 DEMO_FILES = [f"grpo/{name}" for name in ("metrics.jsonl", "report.md", "curve.png")] + ["comparison.png"]
 

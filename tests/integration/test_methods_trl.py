@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from support.commands import run_command
-from support.trainers import NUM_ROLLOUTS, controller_of, train_logs
-from test_trl_engine import HIGH, LOW, assert_same_gradients, by_hand
+from support.masking import by_hand
+from support.trainers import HIGH, LOW, NUM_ROLLOUTS, assert_same_gradients, controller_of, train_logs
 from trl import GRPOTrainer, RLOOTrainer
 
 import entrocraft as ec

@@ -5,8 +5,7 @@ import warnings
 
 import pytest
 import torch
-from support.trainers import controller_of, digit_prompts, train_logs
-from test_trl_engine import assert_same_gradients
+from support.trainers import assert_same_gradients, controller_of, digit_prompts, train_logs
 from transformers import GenerationMixin
 from trl import GRPOTrainer, RLOOTrainer
 

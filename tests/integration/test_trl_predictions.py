@@ -4,8 +4,7 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 from support.suites import fast_first, fast_some
-from support.trainers import controller_of, train_logs
-from test_trl_engine import HIGH, LOW, assert_same_gradients
+from support.trainers import HIGH, LOW, assert_same_gradients, controller_of, train_logs
 from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer, RLOOTrainer
 

@@ -1,5 +1,6 @@
-"""What trainers of a tiny policy share: their arguments, prompts, rewards and logs."""
+"""What trainers of a tiny policy share: their arguments, bands, prompts and rewards, their gradients and logs."""
 
+import torch
 from datasets import Dataset
 from transformers import TrainerCallback
 
@@ -20,6 +21,8 @@ COMMON = {
     "disable_tqdm": True,
     "gradient_checkpointing": False,
 }
+LOW = {"lower": 0.0, "upper": 1e-6}  # entropy is always above this band: m = +1
+HIGH = {"lower": 50.0, "upper": 51.0}  # and always below this one: m = -1
 
 
 def digits_reward(completions, **kwargs):
@@ -45,6 +48,16 @@ class GradientRecorder(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         self.steps.append({n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None})
+
+
+def assert_same_gradients(ours, reference, atol=1e-6):
+    assert len(ours.gradients.steps) == len(reference.gradients.steps) > 0
+    # Of one mini-batch nothing may be left to learn from; of all of them something is.
+    assert any(gradient.abs().max() > 1e-4 for theirs in reference.gradients.steps for gradient in theirs.values())
+    for mine, theirs in zip(ours.gradients.steps, reference.gradients.steps, strict=True):
+        assert mine.keys() == theirs.keys() and mine
+        for name in mine:
+            torch.testing.assert_close(mine[name], theirs[name], atol=atol, rtol=1e-4, msg=name)
 
 
 def train_logs(trainer):
