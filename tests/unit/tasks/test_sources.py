@@ -16,11 +16,7 @@ from entrocraft.tasks.sources import read_rows
 ROWS = [{"q": f"{i} + 1", "a": str(i + 1)} for i in range(4)]
 LINES = "".join(json.dumps(row) + "\n" for row in ROWS)
 TABLE = "q,a\n" + "".join(f"{row['q']},{row['a']}\n" for row in ROWS)
-
-
-@pytest.fixture(autouse=True)
-def workplace(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("workplace")
 
 
 @pytest.mark.parametrize(
