@@ -10,16 +10,12 @@ import pytest
 import torch
 from support.commands import run_command
 from support.masking import by_hand
-from support.trainers import HIGH, LOW, NUM_ROLLOUTS, assert_same_gradients, controller_of, train_logs
-from trl import GRPOTrainer, RLOOTrainer
+from support.trainers import NUM_ROLLOUTS, assert_same_gradients, controller_of, train_logs
 
 import entrocraft as ec
-from entrocraft.control import EntropyControl
 from entrocraft.control.signals import SIGNALS
-from entrocraft.engines.trl import EntropyControlledGRPOTrainer, with_entropy_control
-from entrocraft.engines.trl.knobs import turned
+from entrocraft.engines.trl import EntropyControlledGRPOTrainer
 from entrocraft.entropy import token_log_probs
-from entrocraft.errors import InvalidValueError
 from entrocraft.runs import RunDirectory
 from entrocraft.runs.metrics import column_of
 
@@ -105,7 +101,7 @@ def without_time(lines):
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
 
 
-# ---- methods that train ------------------------------------------------------------------------------
+# ---- methods that train -----------------------------------------------------------------------------
 
 
 @pytest.mark.slow
@@ -236,153 +232,7 @@ def test_every_signal_that_a_method_needs_is_there(make_trainer):
     torch.testing.assert_close(tokens.covariance_BT, expected, atol=1e-4, rtol=1e-4)
 
 
-# ---- knobs -------------------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "config",
-    [{}, {"loss_type": "grpo", "per_device_train_batch_size": 4, "gradient_accumulation_steps": 4}],
-    ids=["whole", "micro-batches"],
-)
-def test_the_knob_entropy_coef_is_trls_own_coefficient_and_comes_on_top_of_it(make_trainer, config):
-    # A coefficient that neither rises nor falls, in a run whose entropy is always below the target.
-    method = {"name": "entropy_bonus", "start": 0.03, "least": 0.03, "most": 0.03}
-    ours = make_trainer(
-        EntropyControlledGRPOTrainer,
-        config=config | {"entropy_coef": 0.02},
-        entropy_control=EntropyControl(**HIGH, method=method),
-    )
-    ours.train()
-    reference = make_trainer(GRPOTrainer, config=config | {"entropy_coef": 0.05})
-    reference.train()
-    assert_same_gradients(ours, reference, atol=1e-6)
-    (line,), (expected,) = train_logs(ours), train_logs(reference)
-    assert line["loss"] == expected["loss"] and line["entropy_coef"] == pytest.approx(0.05)
-    assert (ours.entropy_coef, ours._entropy_bonus_enabled) == (0.02, True)
-
-    plain = make_trainer(GRPOTrainer, config=config | {"entropy_coef": 0.02})
-    plain.train()
-    with pytest.raises(AssertionError):
-        assert_same_gradients(ours, plain)
-
-
-class Clipping(ec.Method):
-    """Keeps the rollouts whose advantage is at least `least`, with an upper clip range of its own."""
-
-    turns = frozenset({"rollouts", "clip_high"})
-
-    def __init__(self, clip_high: float, least: float = -math.inf):
-        self.clip_high, self.least = clip_high, least
-
-    def decide(self, batch, goal):
-        return ec.Decision.keeping(batch, batch.advantages >= self.least, knobs={"clip_high": self.clip_high})
-
-
-CLIPPED_AT = 0.01
-# At the second update on a batch, ratios have left 1, most of them by less than 0.2.
-TWO_UPDATES = {"num_iterations": 2, "max_steps": 4, "learning_rate": 1e-3}
-
-
-def same_weights(mine, theirs):
-    return all(torch.equal(a, b) for a, b in zip(mine.model.parameters(), theirs.model.parameters(), strict=True))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("trainer_class", [GRPOTrainer, RLOOTrainer])
-def test_the_knob_clip_high_takes_the_place_of_epsilon_high(make_trainer, trainer_class):
-    ours = make_trainer(
-        with_entropy_control(trainer_class),
-        config=TWO_UPDATES,
-        entropy_controller=controller_of(Clipping(CLIPPED_AT), WIDE),
-    )
-    own = ours.epsilon_high
-    ours.train()
-    assert ours.epsilon_high == own == 0.2
-    narrow = make_trainer(trainer_class, config=TWO_UPDATES | {"epsilon_high": CLIPPED_AT})
-    narrow.train()
-    assert same_weights(ours, narrow)
-    clipped = [line["clip_ratio/high_mean"] for line in train_logs(ours)]
-    assert clipped == [line["clip_ratio/high_mean"] for line in train_logs(narrow)] and clipped[1] > 0
-    plain = make_trainer(trainer_class, config=TWO_UPDATES)
-    plain.train()
-    assert not same_weights(ours, plain)
-
-
-@pytest.mark.slow
-def test_the_knob_clip_low_takes_the_place_of_epsilon_low(make_trainer):
-    method = {"name": "clip_higher", "clip_low": CLIPPED_AT, "clip_high": 0.3}
-    ours = make_trainer(EntropyControlledGRPOTrainer, config=TWO_UPDATES, entropy_control={"method": method})
-    ours.train()
-    assert (ours.epsilon_low, ours.epsilon_high) == (0.2, 0.2)
-    config = TWO_UPDATES | {"epsilon": CLIPPED_AT, "epsilon_high": 0.3}
-    narrow = make_trainer(GRPOTrainer, config=config)
-    narrow.train()
-    assert same_weights(ours, narrow) and train_logs(ours)[1]["clip_ratio/low_mean"] > 0
-
-
-@pytest.mark.slow
-def test_a_knob_turns_where_rollouts_are_dropped_too(make_trainer):
-    ours = make_trainer(
-        EntropyControlledGRPOTrainer,
-        config=TWO_UPDATES | {"max_steps": 2},
-        entropy_controller=controller_of(Clipping(CLIPPED_AT, least=0.0), WIDE),
-    )
-    ours.train()
-    config = TWO_UPDATES | {"max_steps": 2, "epsilon_high": CLIPPED_AT}
-    reference = by_hand(make_trainer, lambda batch: batch["advantages"] >= 0, "kept", config)
-    assert_same_gradients(ours, reference)
-
-
-@pytest.mark.slow
-def test_a_loss_that_fails_leaves_no_knob_turned(make_trainer):
-    class Failing(GRPOTrainer):
-        def _compute_loss(self, model, inputs):
-            self.seen = {name: getattr(self, name) for name in ("epsilon_high", "entropy_coef")}
-            raise RuntimeError("out of memory")
-
-    class Both(ec.Method):
-        turns = frozenset({"entropy_coef", "clip_high"})
-
-        def decide(self, batch, goal):
-            return ec.Decision.everything(batch, knobs={"entropy_coef": 0.05, "clip_high": 0.3})
-
-    trainer = make_trainer(with_entropy_control(Failing), entropy_controller=controller_of(Both(), WIDE))
-    with pytest.raises(RuntimeError, match="out of memory"):
-        trainer.train()
-    assert trainer.seen == pytest.approx({"epsilon_high": 0.3, "entropy_coef": 0.05})
-    assert (trainer.epsilon_high, trainer.entropy_coef, trainer._entropy_bonus_enabled) == (0.2, 0.0, False)
-
-
-@pytest.mark.slow
-def test_a_bonus_of_nothing_leaves_trls_own_step_untouched(make_trainer):
-    controlled = make_trainer(
-        EntropyControlledGRPOTrainer,
-        config={"max_steps": 2},
-        entropy_control=EntropyControl(**LOW, method="entropy_bonus"),  # entropy is above the target: no bonus
-    )
-    controlled.train()
-    plain = make_trainer(GRPOTrainer, config={"max_steps": 2})
-    plain.train()
-    assert same_weights(controlled, plain)
-    assert "entropy_coef" not in train_logs(controlled)[0] and train_logs(controlled)[0]["entrocraft/entropy_coef"] == 0
-
-
-def test_knobs_are_turned_for_the_duration_alone():
-    class Trainer:
-        entropy_coef, _entropy_bonus_enabled, epsilon_low, epsilon_high = 0.01, True, 0.2, 0.2
-
-    trainer = Trainer()
-    with turned(trainer, {"entropy_coef": -0.03}):
-        assert (trainer.entropy_coef, trainer.epsilon_high) == (pytest.approx(-0.02), 0.2)
-        with turned(trainer, {"clip_low": 0.4, "clip_high": 0.5}):
-            assert (trainer.epsilon_low, trainer.epsilon_high) == (0.4, 0.5)
-    assert trainer.epsilon_low == 0.2
-    assert (trainer.entropy_coef, trainer._entropy_bonus_enabled, trainer.epsilon_high) == (0.01, True, 0.2)
-
-
-# ---- what cannot be carried out ----------------------------------------------------------------------
-
+# ---- what cannot be carried out ---------------------------------------------------------------------
 
 RLOO = "train.algorithm=rloo"
 SEQUENCE = "train.trl={importance_sampling_level: sequence, loss_type: grpo}"
@@ -452,72 +302,3 @@ def test_what_cannot_be_carried_out_is_refused_before_the_model_loads(mine, monk
     (line,) = result.stderr.strip().splitlines()
     assert message in line
     assert [path for path in sorted(Path().iterdir()) if path.name != "__pycache__"] == before
-
-
-class Weighing(ec.Method):
-    """Halves the advantage of every other token."""
-
-    turns = frozenset({"tokens"})
-
-    def decide(self, batch, goal):
-        return ec.Decision.everything(batch)
-
-    def weigh(self, tokens, decision):
-        return 1.0 - 0.5 * (torch.arange(tokens.mask_BT.shape[1]) % 2).expand_as(tokens.mask_BT)
-
-
-class Adding(ec.Method):
-    """Adds an entropy bonus."""
-
-    turns = frozenset({"entropy_coef"})
-
-    def decide(self, batch, goal):
-        return ec.Decision.everything(batch, knobs={"entropy_coef": 0.01})
-
-
-@pytest.mark.parametrize(
-    ("trainer_class", "config", "method", "message"),
-    [
-        (RLOOTrainer, {}, Weighing, "'Weighing' sets tokens, which TRL's RLOOTrainer cannot"),
-        (GRPOTrainer, {"importance_sampling_level": "sequence"}, Weighing, "'Weighing' sets tokens"),
-        (RLOOTrainer, {}, Adding, "'Adding' sets entropy_coef, which TRL's RLOOTrainer cannot"),
-        (GRPOTrainer, {"use_adaptive_entropy": True, "entropy_coef": 0.1}, Adding, "'Adding' sets entropy_coef"),
-    ],
-)
-def test_a_controller_of_ones_own_is_refused_as_a_method_by_name_is(
-    make_trainer, trainer_class, config, method, message
-):
-    with pytest.raises(InvalidValueError, match=message):
-        make_trainer(
-            with_entropy_control(trainer_class),
-            model="no such model",  # which is not looked for
-            config=config,
-            entropy_controller=controller_of(method()),
-        )
-
-
-@pytest.mark.slow
-def test_token_weights_of_a_controller_of_ones_own_are_carried_out(make_trainer):
-    ours = make_trainer(EntropyControlledGRPOTrainer, entropy_controller=controller_of(Weighing(), WIDE))
-    ours.train()
-
-    class Reference(GRPOTrainer):
-        def _generate_and_score_completions(self, inputs):
-            batch = super()._generate_and_score_completions(inputs)
-            weights_T = 1.0 - 0.5 * (torch.arange(batch["completion_ids"].shape[1]) % 2)
-            batch["advantages"] = batch["advantages"][:, None] * weights_T
-            return batch
-
-    reference = make_trainer(Reference)
-    reference.train()
-    assert_same_gradients(ours, reference)
-
-
-@pytest.mark.slow
-def test_token_weights_that_a_method_does_not_declare_end_the_run(make_trainer):
-    class Undeclared(Weighing):
-        turns = frozenset()
-
-    trainer = make_trainer(EntropyControlledGRPOTrainer, entropy_controller=controller_of(Undeclared(), WIDE))
-    with pytest.raises(InvalidValueError, match="add 'tokens' to `turns`"):
-        trainer.train()
