@@ -4,8 +4,8 @@ import json
 
 import pytest
 import torch
+from support.predictions import WIDE, Watching, exact_token_changes
 from support.trainers import controller_of
-from test_trl_predictions import WIDE, Watching, exact_token_changes
 from trl import GRPOTrainer
 
 import entrocraft as ec
