@@ -11,7 +11,9 @@ from functools import partial
 from pathlib import Path
 from unittest import mock
 
-from tracking import Cells, scored, spread, train_countdown
+from tracking import train_countdown
+from tracking_cells import Cells
+from tracking_summary import scored, spread
 
 from entrocraft.control.methods import token
 from entrocraft.control.planning.plant import EntropyPlant

@@ -15,7 +15,7 @@ import statistics
 from pathlib import Path
 
 import torch
-from tracking import BAND, CURVES, STEPS
+from tracking_cells import BAND, CURVES, STEPS
 
 import entrocraft as ec
 from entrocraft.control.planning.plan import REJECTION_COST_OF_TOKENS

@@ -14,7 +14,9 @@ import statistics
 from functools import partial
 from pathlib import Path
 
-from tracking import Cells, countdown_run, spread
+from tracking import countdown_run
+from tracking_cells import Cells
+from tracking_summary import spread
 
 from entrocraft.evaluation.evaluate import evaluate
 from entrocraft.evaluation.measures import correct_by_problem
