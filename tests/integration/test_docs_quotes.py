@@ -12,7 +12,7 @@ import pytest
 
 import entrocraft as ec
 from entrocraft.analysis import explanation
-from entrocraft.analysis.diagnosis import recommendation
+from entrocraft.analysis.diagnosis import prospects, recommendation
 from entrocraft.control import guard
 from entrocraft.reports import diagnosis as diagnosis_report
 from entrocraft.reports import explanation as explanation_report
@@ -31,7 +31,7 @@ def texts_of(*modules):
 @pytest.mark.parametrize(
     ("heading", "modules", "column"),
     [
-        ("What `diagnose` says", (recommendation, diagnosis_report), 0),
+        ("What `diagnose` says", (recommendation, prospects, diagnosis_report), 0),
         ("What `explain` says", (explanation, explanation_report), 0),
         ("What the guard warns of", (guard,), 1),
     ],
