@@ -32,3 +32,9 @@ def test_folders_with_a_conftest_each_can_be_named_in_one_call(tmp_path):
 def test_no_two_files_of_tests_have_one_name():
     names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
     assert {name for name, count in names.items() if count > 1} == set()
+
+
+def test_files_outside_the_source_are_short_too():
+    files = [path for folder in ("tests", "benchmarks", "scripts") for path in (ROOT / folder).rglob("*.py")]
+    long = {path.name for path in files if len(path.read_text(encoding="utf-8").splitlines()) > 350}
+    assert len(files) > 200 and long == set()
