@@ -23,6 +23,7 @@ from entrocraft.analysis.diagnosis.prospects import HEADROOM, UNREAD
 from entrocraft.config import load_config
 from entrocraft.models import load_model, load_tokenizer
 from entrocraft.runs import model_path_of
+from entrocraft.study.rows import last_quarter
 from entrocraft.tasks import Countdown, Parity, Task
 
 ROOT = Path(__file__).parents[1]
@@ -56,22 +57,14 @@ def of_a_study(study: str, phase: str, arm: str, measure: str, mean: str) -> Out
     """Return the last quarter of an arm of a study, against `grpo`, over the seeds that both have."""
     rows = [json.loads(line) for line in (RESULTS / "study" / study / "rows.jsonl").read_text().splitlines()]
     by_name = {row["name"]: row for row in rows}
-
-    def last_quarter(name: str, score: str) -> float:
-        row = by_name[name]
-        late = [
-            value
-            for step, value in zip(row["evaluated"], row["scores"][score], strict=True)
-            if step > 0.75 * row["step"]
-        ]
-        return statistics.mean(late)
-
     pairs = [(f"{arm}, seed {seed}, phase {phase}", f"grpo, seed {seed}, phase {phase}") for seed in range(10)]
     pairs = [pair for pair in pairs if by_name.keys() >= set(pair)]
     if not pairs:
         return None
     differences = [
-        statistics.mean(last_quarter(curve, score) - last_quarter(grpo, score) for curve, grpo in pairs)
+        statistics.mean(
+            last_quarter(by_name[curve], score) - last_quarter(by_name[grpo], score) for curve, grpo in pairs
+        )
         for score in (measure, mean)
     ]
     return measure, *differences

@@ -66,7 +66,7 @@ def steps_left_alone(rate: float) -> float:
 
 def share_at(entropy: float) -> float:
     """Return the lesser probability of a choice between two with this entropy, in nats."""
-    return brentq(lambda pi: -pi * math.log(pi) - (1 - pi) * math.log1p(-pi) - entropy, 1e-9, 0.5)
+    return brentq(lambda pi: _entropy(pi) - entropy, 1e-9, 0.5)
 
 
 def steps_held(entropy: float, kept: float = 1.0) -> float:

@@ -10,6 +10,7 @@ import pytest
 import torch
 from support.commands import run_command
 from support.masking import by_hand
+from support.predictions import logits_of
 from support.trainers import NUM_ROLLOUTS, assert_same_gradients, controller_of, train_logs
 
 import entrocraft as ec
@@ -205,11 +206,8 @@ def test_every_signal_that_a_method_needs_is_there(make_trainer):
 
     class Watching(EntropyControlledGRPOTrainer):
         def _control(self, batch):
-            ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-            mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-            width = batch["completion_ids"].shape[1]
             with torch.no_grad():
-                logits = self.model(input_ids=ids, attention_mask=mask).logits[:, -width - 1 : -1]
+                logits = logits_of(self.model, batch)
             self.log_probs_BT = token_log_probs(logits, batch["completion_ids"])
             self.rewards_B, self.seen = self._rewards_per_func[:, 0].double(), batch
             return super()._control(batch)

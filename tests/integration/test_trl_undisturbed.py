@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from support.predictions import logits_of
 from support.trainers import HIGH, NUM_PROMPTS, NUM_ROLLOUTS, train_logs
 from transformers import AutoModelForCausalLM
 from trl import GRPOTrainer, RLOOTrainer
@@ -49,11 +50,8 @@ def test_entropy_is_the_policys_on_this_batch_before_the_update(make_trainer):
     class Watching(EntropyControlledGRPOTrainer):
         def _generate_and_score_completions(self, inputs):
             batch = super()._generate_and_score_completions(inputs)
-            ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-            mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-            width = batch["completion_ids"].shape[1]
             with torch.no_grad():
-                logits = self.model(input_ids=ids, attention_mask=mask).logits[:, -width - 1 : -1] / 0.7
+                logits = logits_of(self.model, batch, 0.7)
             entropy = torch.distributions.Categorical(logits=logits).entropy()
             seen["entropy"] = (entropy * batch["completion_mask"]).sum() / batch["completion_mask"].sum()
             return batch
@@ -101,11 +99,8 @@ def test_the_exact_predictor_is_the_formula_on_the_batchs_logits(make_trainer):
 
     class Watching(EntropyControlledGRPOTrainer):
         def _control(self, batch):
-            ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-            mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-            width = batch["completion_ids"].shape[1]
             with torch.no_grad():
-                logits = self.model(input_ids=ids, attention_mask=mask).logits[:, -width - 1 : -1]
+                logits = logits_of(self.model, batch)
             change = ec.predicted_entropy_change(
                 logits, batch["completion_ids"], batch["advantages"], batch["completion_mask"]
             )

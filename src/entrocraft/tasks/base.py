@@ -2,11 +2,12 @@
 
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 from entrocraft.errors import InvalidValueError
-from entrocraft.grading.time_limit import Tally, tally
+from entrocraft.grading.time_limit import tally
 
 Split = Literal["train", "test"]
 Problem = dict[str, Any]
@@ -92,10 +93,8 @@ class Task(ABC):
             if isinstance(values, Sequence) and len(values) == len(completions)
         }
         problems = [{name: values[i] for name, values in per_sample.items()} for i in range(len(completions))]
-        before = tally()
-        scores = self.scores([text_of(completion) for completion in completions], problems)
-        log_late_graders(columns.get("log_metric"), tally().since(before))
-        return scores
+        with late_graders_logged(columns.get("log_metric")):
+            return self.scores([text_of(completion) for completion in completions], problems)
 
 
 def check_completion_tokens(max_completion_tokens: int, name: str) -> None:
@@ -123,8 +122,12 @@ def check_num_problems(num_problems: int, name: str) -> None:
         )
 
 
-def log_late_graders(log_metric: Callable[[str, float], None] | None, calls: Tally) -> None:
-    """Log how many calls of graders came to nothing, if there is a log and any were made under a time limit."""
+@contextmanager
+def late_graders_logged(log_metric: Callable[[str, float], None] | None) -> Iterator[None]:
+    """Log how many calls of graders came to nothing here, if there is a log and any were made under a time limit."""
+    before = tally()
+    yield
+    calls = tally().since(before)
     if calls.made and log_metric is not None:
         log_metric("entrocraft/late_graders", float(calls.lost))
 

@@ -10,8 +10,7 @@ from entrocraft.errors import InvalidValueError
 from entrocraft.grading import verifiers
 from entrocraft.grading.numbers import number_text
 from entrocraft.grading.rewards import OwnReward, own_reward
-from entrocraft.grading.time_limit import tally
-from entrocraft.tasks.base import Problem, Split, Task, check_completion_tokens, is_held_out, log_late_graders
+from entrocraft.tasks.base import Problem, Split, Task, check_completion_tokens, is_held_out, late_graders_logged
 from entrocraft.tasks.cells import Selection, cell, check_columns, check_unicode, decoded
 from entrocraft.tasks.layouts import layout_of
 from entrocraft.tasks.prompt_template import PromptTemplate
@@ -330,10 +329,8 @@ class DatasetTask(Task):
     def reward(self, completions: Sequence[Any], **columns: Any) -> list[float]:
         """Score a batch in TRL's reward-function signature; a reward of your own gets every argument that TRL gives."""
         if self._own is not None:
-            before = tally()
-            scores = self._own(completions, **columns)
-            log_late_graders(columns.get("log_metric"), tally().since(before))
-            return scores
+            with late_graders_logged(columns.get("log_metric")):
+                return self._own(completions, **columns)
         return super().reward(completions, **columns)
 
     def answers_of(self, completions: Sequence[str]) -> list[str | None]:
