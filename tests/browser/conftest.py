@@ -2,6 +2,9 @@
 
 import pytest
 from browser.served import SHORT_RECIPE, Watched, chromium, served, train
+from playwright.sync_api import expect
+
+expect.set_options(timeout=30_000)  # ms; a busy machine draws late
 
 
 @pytest.fixture(scope="session")

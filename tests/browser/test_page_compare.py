@@ -4,20 +4,20 @@ import json
 
 import pytest
 from browser.test_page_everywhere import violations
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
 
 
 def test_two_runs_are_compared(open_page):
     page = open_page("compare/with-curve,without")
-    page.get_by_role("region", name="Table of results").wait_for()
     rows = page.get_by_role("region", name="Table of results").get_by_role("row")
-    assert rows.count() == 3
-    assert "with-curve" in rows.nth(1).inner_text()
-    assert "±" in rows.nth(1).inner_text()
-    assert page.get_by_role("img", name="Entropy of with-curve, without over steps").is_visible()
-    assert page.get_by_role("img", name="pass@k on held-out problems").is_visible()
-    assert page.locator(".note").inner_text()
+    expect(rows).to_have_count(3)
+    expect(rows.nth(1)).to_contain_text("with-curve")
+    expect(rows.nth(1)).to_contain_text("±")
+    expect(page.get_by_role("img", name="Entropy of with-curve, without over steps")).to_be_visible()
+    expect(page.get_by_role("img", name="pass@k on held-out problems")).to_be_visible()
+    expect(page.locator(".note")).not_to_be_empty()
 
 
 def test_runs_are_chosen_and_left_out_and_the_address_says_which(open_page):
@@ -25,19 +25,18 @@ def test_runs_are_chosen_and_left_out_and_the_address_says_which(open_page):
     page.get_by_role("checkbox", name="without").uncheck()
     page.wait_for_url("**#compare/with-curve")
     page.get_by_role("checkbox", name="with-curve").uncheck()
-    assert page.get_by_text("Choose runs to lay over each other.").is_visible()
+    expect(page.get_by_text("Choose runs to lay over each other.")).to_be_visible()
     page.go_back()
     page.get_by_role("region", name="Table of results").wait_for()
 
 
 def test_a_step_is_explained_by_every_rollout(open_page):
     page = open_page("explain/with-curve/5")
-    assert page.get_by_role("heading", name="Step 5").is_visible()
-    page.locator(".dot-mark").first.wait_for()
-    assert page.locator(".dot-mark").count() == 32
-    assert page.locator(".quadrants li").count() == 4
-    assert page.get_by_text("Chosen rollout").is_visible()
-    assert page.get_by_text("1 of 32").is_visible() or page.get_by_text("of 32").first.is_visible()
+    expect(page.get_by_role("heading", name="Step 5")).to_be_visible()
+    expect(page.locator(".dot-mark")).to_have_count(32)
+    expect(page.locator(".quadrants li")).to_have_count(4)
+    expect(page.get_by_text("Chosen rollout")).to_be_visible()
+    expect(page.get_by_text("of 32").first).to_be_visible()
     page.get_by_role("button", name="Next rollout").click()
     page.get_by_role("button", name="Next step").click()
     page.wait_for_url("**#explain/with-curve/6")
@@ -56,8 +55,8 @@ def test_tokens_are_tinted_by_what_they_do_to_entropy(open_page, runs):
     tokens.first.wait_for()
     strengths = tokens.evaluate_all("spans => spans.map((span) => span.style.getPropertyValue('--strength'))")
     strongest = tokens.nth(strengths.index("70%"))
-    assert strongest.evaluate("span => getComputedStyle(span).backgroundColor") != "rgba(0, 0, 0, 0)"
-    assert page.get_by_text("raises entropy").is_visible()
+    expect(strongest).not_to_have_css("background-color", "rgba(0, 0, 0, 0)")
+    expect(page.get_by_text("raises entropy")).to_be_visible()
     assert violations(page) == []
 
 

@@ -1,6 +1,7 @@
 """Drawing a curve: by mouse, by touch, by keys alone, as numbers, and from a file."""
 
 import pytest
+from playwright.sync_api import expect
 
 pytestmark = pytest.mark.slow
 
@@ -11,6 +12,12 @@ def knots(page):
 
 def says(page, index):
     return knots(page).nth(index).get_attribute("aria-valuetext")
+
+
+def says_other_than(page, index, before):
+    """What a knot says once that is no longer what it said `before`."""
+    expect(knots(page).nth(index)).not_to_have_attribute("aria-valuetext", before)
+    return says(page, index)
 
 
 def value_of(page, index):
@@ -43,14 +50,13 @@ def drag(page, knot, dx, dy):
 def test_a_knot_that_is_dragged_moves_the_curve_the_table_and_the_text(open_page):
     page = open_page("draw")
     page.get_by_role("button", name="Add knot").click()
-    assert knots(page).count() == 3
+    expect(knots(page)).to_have_count(3)
     before = says(page, 1)
     drag(page, knots(page).nth(1), 30, -70)
-    after = says(page, 1)
-    assert after != before
+    after = says_other_than(page, 1, before)
     value, step = float(after.split()[0]), int(after.split()[-1])
-    assert page.get_by_label("Target of knot 2").input_value() == f"{value:.3f}"
-    assert page.get_by_label("Step of knot 2").input_value() == str(step)
+    expect(page.get_by_label("Target of knot 2")).to_have_value(f"{value:.3f}")
+    expect(page.get_by_label("Step of knot 2")).to_have_value(str(step))
     wait_for_code(page, value_of(page, 1))
 
 
@@ -65,7 +71,7 @@ def test_the_text_follows_while_a_knot_is_still_held(open_page):
         page.mouse.move(x, y - 2 * moved)
     page.wait_for_function("before => document.querySelector('pre.code').innerText !== before", arg=before)
     page.mouse.up()
-    wait_for_code(page, value_of(page, knots(page).count() - 1))
+    wait_for_code(page, value_of(page, -1))
 
 
 def test_a_curve_is_drawn_and_checked_by_keys_alone(open_page):
@@ -74,31 +80,29 @@ def test_a_curve_is_drawn_and_checked_by_keys_alone(open_page):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.classList.contains('knot')"):
             break
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Knot 1"
-    start = float(says(page, 0).split()[0])
+    expect(knots(page).nth(0)).to_be_focused()
+    start = says(page, 0)
     page.keyboard.press("Enter")
-    assert knots(page).count() == 3
-    assert page.evaluate("document.activeElement.getAttribute('aria-label')") == "Knot 2"
-    page.keyboard.press("ArrowUp")
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("PageUp")
+    expect(knots(page)).to_have_count(3)
+    expect(knots(page).nth(1)).to_be_focused()
     moved = says(page, 1)
+    for key in ("ArrowUp", "ArrowRight", "PageUp"):
+        page.keyboard.press(key)
+        moved = says_other_than(page, 1, moved)
     page.keyboard.press("Shift+ArrowDown")
-    assert float(says(page, 1).split()[0]) == pytest.approx(float(moved.split()[0]) - 0.002, abs=1e-6)
-    page.keyboard.press("Delete")
-    assert knots(page).count() == 2
-    page.keyboard.press("Control+z")
-    assert knots(page).count() == 3
-    page.keyboard.press("Control+Shift+z")
-    assert knots(page).count() == 2
-    assert float(says(page, 0).split()[0]) == start
+    lowered = says_other_than(page, 1, moved)
+    assert float(lowered.split()[0]) == pytest.approx(float(moved.split()[0]) - 0.002, abs=1e-6)
+    for key, left in (("Delete", 2), ("Control+z", 3), ("Control+Shift+z", 2)):
+        page.keyboard.press(key)
+        expect(knots(page)).to_have_count(left)
+    expect(knots(page).nth(0)).to_have_attribute("aria-valuetext", start)
     for _ in range(60):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.innerText") == "Check only":
             break
     page.keyboard.press("Enter")
     page.locator("form .note, form .problem").first.wait_for(timeout=60_000)
-    assert page.locator("form .problem").count() == 0
+    expect(page.locator("form .problem")).to_have_count(0)
 
 
 def test_families_units_edges_and_undo(open_page):
@@ -128,7 +132,7 @@ def test_the_band_is_made_wider_on_the_chart(open_page):
     before = width.inner_text()
     knots(page).first.focus()
     drag(page, page.get_by_role("slider", name="Width of the band").last, 0, -20)
-    assert width.inner_text() != before
+    expect(width).not_to_have_text(before)
 
 
 def test_a_curve_that_cannot_be_is_answered_by_the_librarys_own_sentence(open_page):
@@ -138,7 +142,7 @@ def test_a_curve_that_cannot_be_is_answered_by_the_librarys_own_sentence(open_pa
     target = page.get_by_label("Target of lower edge 1")
     target.fill("2")
     target.press("Enter")
-    assert "lower must not exceed upper" in page.get_by_role("alert").first.inner_text()
+    expect(page.get_by_role("alert").first).to_contain_text("lower must not exceed upper")
 
 
 def test_a_file_is_loaded_into_the_editor(open_page, tmp_path):
@@ -146,9 +150,9 @@ def test_a_file_is_loaded_into_the_editor(open_page, tmp_path):
     file = tmp_path / "curve.yaml"
     file.write_text("control:\n  schedule: [[0, 0.6], [0.25, 0.5], [1, 0.4]]\n  width: 0.05\n")
     page.locator("input[type=file]").set_input_files(file)
-    page.get_by_label("Target of knot 3").wait_for()
-    assert [page.get_by_label(f"Target of knot {n}").input_value() for n in (1, 2, 3)] == ["0.600", "0.500", "0.400"]
-    assert page.locator("output").inner_text() == "0.050 nats"
+    for n, target in enumerate(("0.600", "0.500", "0.400"), 1):
+        expect(page.get_by_label(f"Target of knot {n}")).to_have_value(target)
+    expect(page.locator("output")).to_have_text("0.050 nats")
 
 
 def test_a_knot_is_moved_by_touch_and_the_page_still_scrolls(open_page):
@@ -162,7 +166,5 @@ def test_a_knot_is_moved_by_touch_and_the_page_still_scrolls(open_page):
     touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [{"x": x, "y": y}]})
     touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [{"x": x, "y": y - 40}]})
     touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-    page.wait_for_function(
-        "before => [...document.querySelectorAll('button.knot')].at(-1).ariaValueText !== before", arg=before
-    )
-    assert page.evaluate("getComputedStyle(document.querySelector('.chart')).touchAction") == "pan-y"
+    expect(knot).not_to_have_attribute("aria-valuetext", before)
+    expect(page.locator(".chart").first).to_have_css("touch-action", "pan-y")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from browser.served import AXE, Watched
+from playwright.sync_api import expect
 
 import entrocraft as ec
 
@@ -169,4 +170,4 @@ def test_it_looks_as_the_notebook_does_and_everyone_can_use_it(show, theme):
     found = page.evaluate("axe.run('#one', { runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'] })")
     assert [violation["id"] for violation in found["violations"]] == []
     page.evaluate("close_one()")
-    assert page.locator("#one section").count() == 0
+    expect(page.locator("#one section")).to_have_count(0)

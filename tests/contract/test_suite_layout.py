@@ -1,5 +1,6 @@
 """The tests themselves: any folders of them can be run in one call."""
 
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -38,3 +39,15 @@ def test_files_outside_the_source_are_short_too():
     files = [path for folder in ("tests", "benchmarks", "scripts") for path in (ROOT / folder).rglob("*.py")]
     long = {path.name for path in files if len(path.read_text(encoding="utf-8").splitlines()) > 350}
     assert len(files) > 200 and long == set()
+
+
+def test_tests_in_a_browser_wait_for_what_they_look_for():
+    """A page is drawn after the event that changes it; `expect` looks again until it holds, `assert` looks once."""
+    looks_once = re.compile(r"assert .*\.(is_visible|is_hidden|count(?=\(\))|inner_text|input_value|get_attribute)\(")
+    found = [
+        f"{path.name}:{number}"
+        for path in (ROOT / "tests" / "browser").glob("test_*.py")
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if looks_once.search(line)
+    ]
+    assert found == [], "use playwright's expect(locator).to_…"
