@@ -18,13 +18,13 @@ from entrocraft.cli import main
 HEAVY = {"torch", "numpy", "transformers", "trl", "datasets", "pydantic", "matplotlib", "rich", "yaml", "verl", "ray"}
 SHOW_HELP = """
 import json, sys, time
-begun = time.perf_counter()
+begun = time.process_time()
 from entrocraft.cli import main
 try:
     main(sys.argv[1:], "entrocraft")
 except SystemExit as stopped:
     assert not stopped.code
-print(json.dumps([time.perf_counter() - begun, sorted(name for name in sys.modules if "." not in name)]))
+print(json.dumps([time.process_time() - begun, sorted(name for name in sys.modules if "." not in name)]))
 """
 
 
@@ -34,7 +34,7 @@ def test_help_loads_nothing_heavy_and_is_instant(arguments):
     *text, measured = shown.stdout.splitlines()
     seconds, loaded = json.loads(measured)
     assert "Usage: entrocraft" in text[0] and not HEAVY & set(loaded)
-    assert seconds < 1.0  # 0.1 where nothing else runs
+    assert seconds < 1.0  # 0.1 where nothing else runs; of the processor, as this machine may be busy
 
 
 @pytest.mark.parametrize("name", sorted(main.commands))
