@@ -53,9 +53,12 @@ def tracking():
     for method in ("none", "advantage", "predicted", "predicted + visitation", "probabilistic", "budget", "token"):
         rows = [summary["curves"][curve][method] for curve in curves]
         cells = [" ± ".join(f"{1000 * value:.0f}" for value in row["mean_error"]) for row in rows]
-        yield "README.md", f"| `{method}` | {' | '.join(cells)} |"
-    yield "README.md", f"reading the entropy is off by {1000 * summary['noise_floor']['mean_error']:.0f} by itself"
+        yield "docs/control.md", f"| `{method}` | {' | '.join(cells)} |"
+    yield "README.md", f"reading the entropy is off by {summary['noise_floor']['mean_error']:.3f} by itself"
+    loose = [summary["curves"][curve]["advantage"]["mean_error"][0] for curve in curves]
+    yield "README.md", f"the distance is {min(loose):.3f} to {max(loose):.3f} on this model"
     errors = [summary["curves"][curve]["token"]["mean_error"][0] for curve in curves]
+    yield "README.md", f"stays {min(errors):.3f} to {max(errors):.3f} nats from its target on average"
     yield "docs/results.md", f"entropy stays {min(errors):.3f} to {max(errors):.3f} nats from its target on average"
     held, free = (summary["curves"]["constant"][method] for method in ("token", "none"))
     held_pass, free_pass = (f"{row['pass@32'][0]:.2f} ± {row['pass@32'][1]:.2f}" for row in (held, free))
@@ -97,17 +100,17 @@ def costs():
         row = cases[f"{size}, {case}"]
         cells = [f"+{row['overhead_of_keeping_all']:.0%}".replace("%", " %")]
         cells += [f"{TIMES} {row[key]:.2f}" for key in ("update_time_at_half_kept", "step_time_at_half_kept")]
-        yield "README.md", f"| {'1.2' if size == 'embedded' else '27'} M | {' | '.join(cells)} |"
+        yield "docs/results.md", f"| {'1.2' if size == 'embedded' else '27'} M | {' | '.join(cells)} |"
     token = [row["cost_of_token"] for row in cases.values()]
     yield (
-        "README.md",
+        "docs/results.md",
         f"({MINUS}{-max(token):.0%} to {MINUS}{-min(token):.0%} of a step)".replace("%", " %", 2).replace(
             " % to", " to"
         ),
     )
     whole = [row["cost_of_aligned"] for row in cases.values()]
     yield (
-        "README.md",
+        "docs/results.md",
         f"A prediction by `whole_model` costs {100 * min(whole):.0f} to {100 * max(whole):.0f} % of a step",
     )
     ratios = {
@@ -119,9 +122,9 @@ def costs():
         for name in ("entropy", "entropy and exact change", "log-probs, entropy and estimated change")
     )
     first = entropy.replace(" and", " times its time and")
-    yield "README.md", f"entropy from logits takes {first} times its memory"
+    yield "docs/results.md", f"entropy from logits takes {first} times its memory"
     yield (
-        "README.md",
+        "docs/results.md",
         f"with the exact predicted change {exact}; log-probabilities, entropy and the estimated change {estimate}",
     )
 
