@@ -35,6 +35,7 @@ BY_THEIR_OWN_TEST = {
     ("extending.md", "csv"): "test_docs_extending.py",
     ("extending.md", ""): "test_docs_extending.py",
     ("hosts.md", "python"): "test_docs_hosts.py",
+    ("index.md", "python"): "test_docs_blocks.py",
     ("hosts.md", "yaml"): "test_docs_hosts.py",
     ("studies.md", "yaml"): "test_docs_studies.py",
     ("tasks.md", "python"): "test_own_data.py",
@@ -101,9 +102,14 @@ def test_settings_can_be_used(page, code):
         assert parse_config(data)
 
 
-def test_the_python_of_trl_md():
-    first, second = (code for language, code in blocks_of(DOCS / "trl.md") if language == "python")
-    exec(second, {})
+def test_the_settings_of_trl_md_can_be_used():
+    _, settings = (code for language, code in blocks_of(DOCS / "trl.md") if language == "python")
+    exec(settings, {})
+
+
+@pytest.mark.parametrize("page", ["index.md", "trl.md"])
+def test_the_first_lines_of_a_trl_script(page):
+    first = next(code for language, code in blocks_of(DOCS / page) if language == "python")
     tree = ast.parse(first)  # with `...` for a script's own arguments
     keywords = {
         keyword.arg: keyword.value for node in ast.walk(tree) if isinstance(node, ast.Call) for keyword in node.keywords
