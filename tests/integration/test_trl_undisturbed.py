@@ -34,6 +34,23 @@ def test_a_band_that_holds_everything_gives_trls_own_trajectory_to_the_bit(make_
         assert torch.equal(mine, reference)
 
 
+def test_a_kl_penalty_in_the_advantages_stays_where_all_rewards_are_equal(make_trainer):
+    class EquallyRewarded(RLOOTrainer):
+        def _calculate_rewards(self, *args, **kwargs):
+            rewards = super()._calculate_rewards(*args, **kwargs)
+            return rewards if self.state.global_step == 0 else torch.ones_like(rewards)
+
+    # From the second step on, advantages are nothing but the penalty.
+    config = {"beta": 0.01, "max_steps": 3, "learning_rate": 1e-3}
+    weights = []
+    controlled = with_entropy_control(EquallyRewarded)
+    for trainer_class, options in ((controlled, {"entropy_control": WIDE}), (EquallyRewarded, {})):
+        trainer = make_trainer(trainer_class, config=config, **options)
+        trainer.train()
+        weights.append([parameter.detach().clone() for parameter in trainer.model.parameters()])
+    assert all(torch.equal(mine, theirs) for mine, theirs in zip(*weights, strict=True))
+
+
 def test_measuring_entropy_does_not_disturb_dropout(make_trainer, tiny_model):
     losses = []
     for trainer_class, options in ((EntropyControlledGRPOTrainer, {"entropy_control": WIDE}), (GRPOTrainer, {})):

@@ -7,6 +7,8 @@ import entrocraft as ec
 from entrocraft.control.controller import Controller
 from entrocraft.control.course import Course
 from entrocraft.control.planning.ranking import binned
+from entrocraft.engines.decider import Decider
+from entrocraft.engines.ranks import OneRank
 
 BAND = ec.Band(ec.constant(0.5), width=0.1)
 ABOVE, INSIDE, BELOW = 0.7, 0.5, 0.3
@@ -20,6 +22,12 @@ batches = st.lists(st.tuples(finite, finite, finite, finite), min_size=1, max_si
 def controlled_by(method, band=None, name="mine"):
     """Return the controller of a method, on a band that is never left unless one is given."""
     return Controller(Course(band or ec.Band(lower=0.0, upper=9.0)), method, name)
+
+
+def decider_of(*, by_rollout=False, other_terms=False, **control):
+    """Return the decider of one process under these settings."""
+    settings = ec.EntropyControl(**control)
+    return Decider(settings.build(), settings, OneRank(), by_rollout=by_rollout, other_terms=other_terms)
 
 
 def stats(entropy, advantages=ADVANTAGES, **fields):

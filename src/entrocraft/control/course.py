@@ -42,6 +42,7 @@ class Course:
         """True if `goal` must be given the mean reward."""
         self._progress = 0.0
         self._drawn_nats = (0.0, 0.0)
+        """Edges of the band at the last decision, in nats, as the user drew it."""
         self._grad_norm: float | None = None
         self._begun_with = band
         self._steered = False
@@ -61,9 +62,8 @@ class Course:
         progress = self._progress = self.pace.progress(step, total_steps, mean_reward)
         # Nats in one unit of the band, and nats that the guard has added so far.
         unit, offset = self._unit, self.guard.offset
-        lower, upper = self.band(progress, 1.0)
         # The guard judges the band as the user drew it; decisions follow the one that it has eased.
-        self._drawn_nats = lower * unit, upper * unit
+        self._drawn_nats = self._drawn()
         lower, upper = self.guard.relaxed(*self._drawn_nats, entropy)
         # An adaptive curve is taken to stand still: whether its clock will run, nobody knows yet.
         per_decision = 0.0 if self.pace.rewards_needed else self.steps_per_decision / total_steps
@@ -126,6 +126,11 @@ class Course:
         self.band, self.pace = band, pace_of(band, start=self._progress)
         self.rewards_needed = self.rewards_needed or self.pace.rewards_needed
 
+    def _drawn(self) -> tuple[float, float]:
+        """Return the edges of the band where the run stands, in nats, as the user drew it."""
+        lower, upper = self.band(self._progress, 1.0)
+        return lower * self._unit, upper * self._unit
+
     @property
     def _unit(self) -> float:
         """Nats in one unit of the band."""
@@ -158,3 +163,5 @@ class Course:
         self._progress, self._grad_norm = state["progress"], state["grad_norm"]
         self.pace.load_state_dict(state["pace"])
         self.guard.load_state_dict(state["guard"])
+        if self.initial_entropy is not None:
+            self._drawn_nats = self._drawn()

@@ -19,16 +19,12 @@ from entrocraft.control.decision import Decision, Normalize
 from entrocraft.control.steering import SteeringFile, format_steering, parse_steering
 from entrocraft.dynamics import QUADRANTS, estimated_entropy_sensitivity, quadrants
 from entrocraft.engines.ranks import Ranks, tokens_elsewhere
-from entrocraft.engines.rollouts import RiseOfLogProbs, Rollouts
+from entrocraft.engines.rollouts import RiseOfLogProbs, Rollouts, equally_rewarded
 from entrocraft.engines.signals import SignalMaker
 from entrocraft.entropy import Aggregation, entropy_from_sums, entropy_standard_error, entropy_sums
 from entrocraft.errors import InvalidValueError, MeasurementError
 
 logger = logging.getLogger(__name__)
-
-_ROUNDING = 0.02
-"""Advantages below this are rounding where all rewards of a prompt are equal: what a rounded mean leaves of them, over
-a deviation that is rounding, too."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,7 +124,9 @@ class Decider:
             MeasurementError: Entropy, an advantage or a prediction is not finite; the message names the step.
         """
         self._follow_steering(step)
-        own, rollouts = rollouts, self._without_rounding(rollouts, rewards, groups)
+        own = rollouts
+        if rewards is not None and rollouts.compare_rewards:
+            rollouts = rollouts.without_rounding(self._ranks.local(equally_rewarded(rewards, groups)))
         mask_BT, method = rollouts.mask_BT, self.controller.method
         batch = self._measured(rollouts, step, groups, rewards)
         if batch is None:
@@ -169,21 +167,6 @@ class Decider:
         return replace(update, change_BT=tokens.change_BT)
 
     # ---- measure -------------------------------------------------------------------------------------
-
-    def _without_rounding(self, rollouts: Rollouts, rewards: Tensor | None, groups: Tensor) -> Rollouts:
-        """Return the rollouts with advantages of exactly 0 where there is nothing to compare: methods act on signs."""
-        if rewards is None:
-            return rollouts
-        # Over all ranks: rewards and groups are, and a prompt's rollouts may lie on several.
-        prompts, index_B = groups.unique(return_inverse=True)
-        highest_P = torch.full((len(prompts),), -torch.inf, dtype=rewards.dtype)
-        lowest_P = -highest_P
-        highest_P.scatter_reduce_(0, index_B, rewards, "amax")
-        lowest_P.scatter_reduce_(0, index_B, rewards, "amin")
-        own = rollouts.advantages
-        equal_B = self._ranks.local((highest_P == lowest_P)[index_B]).to(own.device)
-        is_rounding = equal_B.view(-1, *[1] * (own.ndim - 1)) & (own.abs() < _ROUNDING)
-        return replace(rollouts, advantages=own.masked_fill(is_rounding, 0.0))
 
     def _measured(self, rollouts: Rollouts, step: int, groups: Tensor, rewards: Tensor | None) -> Batch | None:
         """Return the batch over all ranks, as far as it is known without predictions; None if no token counts."""

@@ -4,7 +4,7 @@ Shapes: B rollouts of this rank, T tokens.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -13,6 +13,10 @@ from entrocraft.engines.tokens import TokenStats
 
 RiseOfLogProbs = Callable[[float], Tensor]
 """Takes the entropy of the batch; returns how each token's log-probability (B, T) rises with the policy's entropy."""
+
+_ROUNDING = 0.02
+"""Advantages below this are rounding where all rewards of a prompt are equal: what a rounded mean leaves of them, over
+a deviation that is rounding, too."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,6 +30,9 @@ class Rollouts:
     """1 where the loss counts a token."""
     temperature: float | None = None
     """What they were sampled and scored at, if a decision may move it."""
+    compare_rewards: bool = True
+    """False if advantages hold more than how the rewards of a prompt compare, such as a KL penalty: then equal rewards
+    do not make them 0."""
 
     @property
     def advantages_B(self) -> Tensor:
@@ -38,3 +45,33 @@ class Rollouts:
         """Return what each rollout weighs in the loss (B,): its tokens, or 1 if the loss averages over each one's."""
         counts_B = self.mask_BT.sum(-1).float()
         return torch.ones_like(counts_B) if by_rollout else counts_B
+
+    def without_rounding(self, equal_B: Tensor) -> "Rollouts":
+        """Return the same with advantages of exactly 0 where there is nothing to compare: methods act on signs.
+
+        Args:
+            equal_B: True for the rollouts whose rewards are those of all others of their prompt.
+        """
+        own = self.advantages
+        is_rounding = equal_B.to(own.device).view(-1, *[1] * (own.ndim - 1)) & (own.abs() < _ROUNDING)
+        return replace(self, advantages=own.masked_fill(is_rounding, 0.0))
+
+
+def equally_rewarded(rewards: Tensor, groups: Tensor) -> Tensor:
+    """Return which rollouts have the reward of all others of their prompt (B,); False for one that has no others.
+
+    Args:
+        rewards: One per rollout of all ranks, as a prompt's may lie on several; NaN where none scored it, which counts
+            for no other reward.
+        groups: Index of the prompt of each.
+
+    Example:
+        >>> equally_rewarded(torch.tensor([0.1, 0.1, torch.nan, 0.3, 0.4, 0.5]), torch.tensor([0, 0, 0, 1, 1, 2]))
+        tensor([ True,  True,  True, False, False, False])
+    """
+    prompts, index_B, counts_P = groups.unique(return_inverse=True, return_counts=True)
+    highest_P = torch.full((len(prompts),), -torch.inf, dtype=rewards.dtype)
+    lowest_P = -highest_P
+    highest_P.scatter_reduce_(0, index_B, rewards.nan_to_num(nan=-torch.inf), "amax")
+    lowest_P.scatter_reduce_(0, index_B, rewards.nan_to_num(nan=torch.inf), "amin")
+    return ((highest_P == lowest_P) & (counts_P > 1))[index_B]

@@ -115,7 +115,12 @@ def column(name: str, value: Any, length: int) -> Tensor:
     Raises:
         InvalidValueError: It is none, or there are more or fewer.
     """
-    array = _tensor(name, value)
+    return _as_computed_with(_column(name, value, length))
+
+
+def _column(name: str, value: Any, length: int) -> Tensor:
+    """Return one number per rollout as (B,), of the type that it was given in."""
+    array = _numbers(name, value)
     if tuple(array.shape) != (length,):
         raise InvalidValueError(f"{name} must have one number per rollout, {length}: got shape {shape_of(value)}")
     return array
@@ -134,7 +139,7 @@ def group_index(groups: Any, length: int) -> Tensor:
     if isinstance(groups, np.ndarray) and groups.dtype.kind in "OSU":
         groups = groups.tolist()
     if not isinstance(groups, list | tuple) or not groups or isinstance(groups[0], int | float | Tensor | np.generic):
-        index_B = column("groups", groups, length)
+        index_B = _column("groups", groups, length)  # as it is: float32 takes prompts beyond 2^24 for one another
         if (index_B != index_B.long()).any():
             raise InvalidValueError("groups must be whole numbers or names, the same for rollouts of one prompt")
         return index_B.long().cpu()
@@ -166,15 +171,24 @@ def shape_of(value: Any) -> str:
 
 
 def _tensor(name: str, value: Any) -> Tensor:
-    """Return numbers as a tensor without a gradient; whole numbers and half precision as float32, masks as they are."""
+    """Return numbers as a tensor without a gradient, of a type that is computed with."""
+    return _as_computed_with(_numbers(name, value))
+
+
+def _as_computed_with(tensor: Tensor) -> Tensor:
+    """Return whole numbers and half precision as float32, masks as they are."""
+    if tensor.is_complex() or tensor.dtype == torch.bool:
+        return tensor
+    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()
+
+
+def _numbers(name: str, value: Any) -> Tensor:
+    """Return numbers as a tensor without a gradient, of the type that they were given in."""
     try:
         if not isinstance(value, Tensor | np.ndarray | list | tuple):
             raise TypeError
         if isinstance(value, np.ndarray):
             value = np.array(value, order="C")  # torch takes no reversed arrays, and warns of those that are read-only
-        tensor = torch.as_tensor(value).detach()
+        return torch.as_tensor(value).detach()
     except (TypeError, ValueError, RuntimeError) as error:
         raise InvalidValueError(f"{name}: expected numbers in {_KINDS}, got {value!r:.60}") from error
-    if tensor.is_complex() or tensor.dtype == torch.bool:
-        return tensor
-    return tensor if tensor.dtype in (torch.float32, torch.float64) else tensor.float()

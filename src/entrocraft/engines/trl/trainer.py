@@ -179,6 +179,8 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
             advantages=batch["advantages"],
             mask_BT=mask_BT,
             temperature=self.temperature if turns_it else None,
+            # RLOOTrainer's hold its KL penalty, too.
+            compare_rewards=loss_type_of(self) != "rloo" or self.beta == 0.0,
         )
         # A subclass may bring batches without rewards.
         rewards = None if self._rewards_per_func is None else summed_rewards(self, self._rewards_per_func)

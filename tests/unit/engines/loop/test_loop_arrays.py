@@ -109,6 +109,8 @@ def test_half_precision_is_read_as_float32():
         (np.array(["x", "y", "x"]), [0, 1, 0]),
         (np.array(["x", "y", "x"], dtype=object), [0, 1, 0]),
         (torch.tensor([2, 2, 0]), [2, 2, 0]),
+        ([2**24, 2**24 + 1, 2**24], [2**24, 2**24 + 1, 2**24]),  # the same number in float32
+        (np.array([2**53 + 1, 2**53, 2**53 + 1]), [2**53 + 1, 2**53, 2**53 + 1]),
     ],
 )
 def test_prompts_are_numbers_or_names(groups, expected):

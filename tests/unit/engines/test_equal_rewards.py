@@ -1,0 +1,44 @@
+"""Advantages where all rewards of a prompt are equal: rounding is taken away, and nothing else is."""
+
+import math
+
+import pytest
+import torch
+from support.decisions import decider_of
+
+from entrocraft.engines.rollouts import Rollouts, equally_rewarded
+from entrocraft.engines.tokens import TokenStats
+
+NAN = math.nan
+BELOW = {"schedule": 0.9, "width": 0.1, "method": "advantage"}  # entropy is 0.6: what has an advantage above 0 goes
+
+
+def decided(own, rewards, groups, **more):
+    entropy_BT = torch.full((len(own), 2), 0.6)
+    rollouts = Rollouts(
+        stats=TokenStats(-entropy_BT, entropy_BT), advantages=torch.tensor(own), mask_BT=torch.ones(len(own), 2), **more
+    )
+    fields = {"groups": torch.tensor(groups), "rewards": torch.tensor(rewards).double()}
+    return decider_of(**BELOW).decide(rollouts, step=1, total_steps=10, **fields).advantages.tolist()
+
+
+def test_a_rollout_that_nothing_scored_does_not_make_a_signal_of_the_others_rounding():
+    own = [-7e-5, 7e-5, 0.0, 7e-5, -1.0, 1.0]  # TRL leaves the unscored one out of the mean, and gives it 0
+    assert decided(own, [0.1, 0.1, NAN, 0.1, 0.0, 1.0], [0, 0, 0, 0, 1, 1]) == [0.0] * 4 + [-1.0, 0.0]
+
+
+def test_the_only_rollout_of_a_prompt_is_compared_with_nothing_of_its_own():
+    own = [-0.01, -0.015, -1.0]  # of an estimator that compares over the batch
+    assert decided(own, [0.0, 0.0, 1.0], [0, 1, 2]) == pytest.approx(own)
+
+
+def test_advantages_that_hold_more_than_rewards_stay_where_rewards_are_equal():
+    own, rewards, groups = [-0.015, 0.015, -1.0, 1.0], [1.0, 1.0, 0.0, 1.0], [0, 0, 1, 1]
+    assert decided(own, rewards, groups) == [0.0, 0.0, -1.0, 0.0]
+    assert decided(own, rewards, groups, compare_rewards=False) == pytest.approx([-0.015, 0.0, -1.0, 0.0])
+
+
+def test_prompts_are_those_of_all_ranks_in_any_order():
+    rewards, groups = torch.tensor([0.5, 0.1, 0.5, 0.2, 0.5]), torch.tensor([9, 4, 9, 4, 9])
+    assert equally_rewarded(rewards, groups).tolist() == [True, False, True, False, True]
+    assert not equally_rewarded(torch.full((2,), NAN), torch.zeros(2)).any()  # nothing was scored
