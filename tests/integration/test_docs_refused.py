@@ -157,7 +157,9 @@ REFUSED_BY_VERL = {
         [turns(knob), f"{LOSS}={loss}"] for knob in ("clip_low", "clip_high") for loss in ("sapo", "kl_cov")
     ],
     "methods that set `surrogate`": [
-        [method(name)] for name in ("kl_cov", "ce_gppo", "bapo", "flexible_clip", "siren")
+        [method(name), *setting]
+        for name in ("kl_cov", "ce_gppo", "bapo", "flexible_clip", "siren")
+        for setting in ([f"{LOSS}=gspo"], [f"{LOSS}=clip_cov"], [SEPARATE])
     ],
     "methods that set `temperature`": [[turns("temperature")], [method("adaptive_temperature")]],
     "methods that set tokens (`token`": [

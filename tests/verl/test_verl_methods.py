@@ -1,10 +1,9 @@
 """Methods through verl's stock command, on the CPU: the library's and a user's own, knobs that turn, exact signals."""
 
+import json
 import math
 import warnings
-from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +11,6 @@ from agreeing import as_trl_has_it
 from launch import run_verl
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
-from verl.utils import tensordict_utils
 from verl_on_cpu.watching import RECORDED
 
 from entrocraft.dynamics import self_kernel
@@ -31,7 +29,14 @@ PARITY = [  # by which the answers to nearly every problem differ
 # In the second pass over each batch ratios have left 1, some by more than the clip range.
 TWO_PASSES = [*PARITY, f"{ACTOR}.ppo_epochs=2", f"{ACTOR}.optim.lr=1e-3"]
 MINE = """
+import json
+import os
+from pathlib import Path
+
+import torch
+
 import entrocraft as ec
+from entrocraft.control.surrogate import Surrogate
 
 
 class Turning(ec.Method):
@@ -49,6 +54,27 @@ class Cooler(ec.Method):
 
     def decide(self, batch, goal):
         return ec.Decision.everything(batch, knobs={"temperature": 0.5})
+
+
+class AsVerl(ec.Method):
+    turns = frozenset({"surrogate"})
+
+    def __init__(self, coef: float, clip: float, notes: str):
+        self.coef, self.clip, self.notes = coef, clip, notes
+
+    def decide(self, batch, goal):
+        return ec.Decision.everything(batch, note=self.clip)
+
+    def surrogate(self, seen, decision, total):
+        ratio, own = seen.ratio_BT, seen.advantages_BT
+        counts = torch.stack([seen.mask_BT.sum(), ((ratio - 1.0).abs() > 1e-3).sum()]).double()
+        line = {"counts": counts.tolist(), "total": total(counts).tolist(), "entropy": seen.entropy_BT.max().item()}
+        with Path(self.notes, str(os.getpid())).open("a") as file:
+            file.write(json.dumps(line) + "\\n")
+        beyond = torch.where(own > 0, ratio > 1.0 + decision.note, (ratio < 0.8) | (ratio > 3.0))
+        return Surrogate(
+            advantages_BT=own.masked_fill(beyond, 0.0), entropy_coef_BT=torch.full_like(ratio, self.coef)
+        )
 """
 
 
@@ -110,6 +136,37 @@ def test_an_entropy_bonus_that_stands_still_is_verls_own_and_comes_on_top_of_it(
     run = run_verl(assets, tmp_path, SYNC, *TWO_PASSES, *own, f"+entrocraft={{{LOW}, {method}}}", steps=2)
     assert_same_updates(run, constant)
     assert run.column("entrocraft/entropy_coef") == pytest.approx([COEF - 0.02] * 2)
+
+
+def seen_by(folder):
+    """What the surrogate of `AsVerl` has noted, by rank."""
+    files = sorted(folder.iterdir())
+    return [[json.loads(line) for line in file.read_text().splitlines()] for file in files]
+
+
+@pytest.mark.slow
+def test_a_surrogate_that_is_verls_own_loss_makes_verls_own_updates(assets, tmp_path, mine, constant):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    method = f"method: {{name: '{mine}:AsVerl', coef: {COEF}, clip: {CLIP}, notes: '{notes}'}}"
+    run = run_verl(assets, tmp_path, SYNC, *TWO_PASSES, f"+entrocraft={{{LOW}, {method}}}", steps=2)
+    assert_fine(run, steps=2)
+    for name in ("actor/entropy", "actor/grad_norm"):
+        assert run.column(name) == pytest.approx(constant.column(name), rel=1e-4, abs=1e-6), name
+    ((first, *later),) = seen_by(notes)
+    assert first["counts"][1] == 0 < max(line["counts"][1] for line in later)  # the ratio leaves 1
+
+
+@pytest.mark.slow
+def test_a_surrogate_adds_up_over_verls_ranks(assets, tmp_path, mine):
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    method = f"method: {{name: '{mine}:AsVerl', coef: 0.0, clip: 0.2, notes: '{notes}'}}"
+    run = run_verl(assets, tmp_path, SYNC, *TWO_PASSES, f"+entrocraft={{{LOW}, {method}}}", steps=1, ranks=2)
+    assert_fine(run, steps=1)
+    for ours, theirs in zip(*seen_by(notes), strict=True):
+        summed = [a + b for a, b in zip(ours["counts"], theirs["counts"], strict=True)]
+        assert ours["total"] == theirs["total"] == summed
 
 
 def recorded_run(assets, folder, method, steps=2):
@@ -206,7 +263,10 @@ def test_visitation_is_made_of_exact_sums_of_squared_probabilities(assets, tmp_p
             ],
             "sets clip_high, which verl's sync trainer cannot: loss_mode=gpg has no clip range",
         ),
-        (["+entrocraft.method=kl_cov"], "sets surrogate, which verl's sync trainer cannot: its loss is computed by"),
+        (
+            ["+entrocraft.method=kl_cov", f"{ACTOR}.policy_loss.loss_mode=gspo"],
+            "sets surrogate, which verl's sync trainer cannot: loss_mode=gspo is none that a surrogate",
+        ),
         (
             ["+entrocraft.method=clip_higher", f"{ACTOR}.policy_loss.loss_mode=gpg"],
             "which verl's sync trainer cannot: loss_mode=gpg has no clip range",
@@ -257,17 +317,3 @@ def test_a_run_with_one_update_per_batch_is_told_that_the_method_does_nothing(co
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         VerlSettings.of(four)
-
-
-def test_the_clip_range_is_that_of_verls_loss_for_one_update():
-    from entrocraft.engines.knobs import KNOB_FIELDS
-    from entrocraft.engines.verl.worker import turned_loss
-
-    config = SimpleNamespace(entropy_coeff=0.0, clip_ratio_low=0.2, clip_ratio_high=0.2)
-
-    def own(config, model_output, data, dp_group):
-        return config.clip_ratio_low, config.clip_ratio_high
-
-    data = tensordict_utils.get_tensordict({"rows": torch.zeros(1)}, {KNOB_FIELDS["clip_low"]: 0.6})
-    assert turned_loss(partial(own, config=config), {}, data) == (0.6, 0.2)
-    assert (config.clip_ratio_low, config.clip_ratio_high) == (0.2, 0.2)

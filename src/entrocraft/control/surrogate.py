@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from entrocraft.errors import InvalidValueError
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MiniBatch:
@@ -53,3 +55,37 @@ class Surrogate:
     entropy_coef_BT: Tensor | None = None
     """Coefficient of each token's entropy: `mean of coef * H` over the counted tokens is taken from the loss, as for
     knob `entropy_coef`, which is the same for all tokens. A negative one lowers entropy."""
+
+    def checked(self, counted_BT: Tensor, asked_by: str) -> "Surrogate":
+        """Return the same, 0 where no token counts, for an engine to carry out.
+
+        Args:
+            counted_BT: (B, T) bool: the tokens that the loss counts.
+            asked_by: The method, for messages.
+
+        Raises:
+            InvalidValueError: A part is of another shape, or not finite at a token that counts.
+
+        Example:
+            >>> import torch
+            >>> asked = Surrogate(advantages_BT=torch.tensor([[2.0, torch.nan]]))
+            >>> asked.checked(torch.tensor([[True, False]]), "Mine").advantages_BT
+            tensor([[2., 0.]])
+        """
+        parts = {}
+        for name in ("advantages_BT", "entropy_coef_BT"):
+            value_BT = getattr(self, name)
+            if value_BT is None:
+                continue
+            if value_BT.shape != counted_BT.shape:
+                raise InvalidValueError(
+                    f"{asked_by}.surrogate: {name} must be of shape {tuple(counted_BT.shape)}, one for each token, got "
+                    f"{tuple(value_BT.shape)}"
+                )
+            value_BT = value_BT.detach().masked_fill(~counted_BT, 0.0)
+            if not value_BT.isfinite().all():
+                raise InvalidValueError(
+                    f"{asked_by}.surrogate: {name} is not finite at some token that the loss counts"
+                )
+            parts[name] = value_BT
+        return Surrogate(**parts)

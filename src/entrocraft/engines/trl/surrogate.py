@@ -69,27 +69,15 @@ class LiveSurrogate:
         )
         with torch.no_grad():
             asked = self._method.surrogate(seen, decision, lambda sums: self._ranks.summed(sums.cpu()))
-        self._carry_out(asked or Surrogate(), inputs, mask_BT.bool(), entropy_BT)
+        counted_BT = mask_BT.bool()
+        asked = (asked or Surrogate()).checked(counted_BT, type(self._method).__name__)
+        self._carry_out(asked, inputs, counted_BT, entropy_BT)
 
     def _carry_out(self, asked: Surrogate, inputs: Batch, counted_BT: Tensor, entropy_BT: Tensor) -> None:
         if asked.advantages_BT is not None:
-            inputs["advantages"] = self._checked("advantages_BT", asked.advantages_BT, counted_BT)
+            inputs["advantages"] = asked.advantages_BT
             # `clamp` to all numbers: the loss is `-ratio * advantage`.
             self._trainer.epsilon_low = self._trainer.epsilon_high = math.inf
         if asked.entropy_coef_BT is not None:
-            coef_BT = self._checked("entropy_coef_BT", asked.entropy_coef_BT, counted_BT)
-            weighed_BT = coef_BT * entropy_BT.masked_fill(~counted_BT, 0.0)
+            weighed_BT = asked.entropy_coef_BT * entropy_BT.masked_fill(~counted_BT, 0.0)
             self._bonus = weighed_BT.sum() / counted_BT.sum().clamp(min=1)
-
-    def _checked(self, name: str, value_BT: Tensor, counted_BT: Tensor) -> Tensor:
-        """Return what was asked for, 0 where no token counts; raise `InvalidValueError` if it cannot be used."""
-        who = type(self._method).__name__
-        if value_BT.shape != counted_BT.shape:
-            raise InvalidValueError(
-                f"{who}.surrogate: {name} must be of shape {tuple(counted_BT.shape)}, one for each token, got "
-                f"{tuple(value_BT.shape)}"
-            )
-        value_BT = value_BT.detach().masked_fill(~counted_BT, 0.0)
-        if not value_BT.isfinite().all():
-            raise InvalidValueError(f"{who}.surrogate: {name} is not finite at some token that the loss counts")
-        return value_BT

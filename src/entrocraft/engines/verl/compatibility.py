@@ -29,6 +29,12 @@ _NAMES_IN_MODULES = {
     "verl.trainer.ppo.v1.agent_loop_tq": ['"loss_mask"', '"response_mask"', "{uid}_{session_id}_{"],
     "verl.trainer.ppo.utils": ["ActorRollout", "ActorRolloutRef"],
     "verl.workers.utils.losses": ['"global_batch_size"', '"loss_mask"', "config.entropy_coeff"],
+    "verl.trainer.ppo.core_algos": [
+        "def agg_loss",
+        '"clip_ratio_c"',
+        "config.clip_ratio_low",
+        "config.clip_ratio_high",
+    ],
     "verl.workers.engine_workers": [
         "class ActorRolloutRefWorker",
         "self.actor",

@@ -69,7 +69,7 @@ class VerlSettings:
     @property
     def needs_own_worker(self) -> bool:
         """True if verl's workers must do what they cannot by themselves; see `worker`."""
-        return self.control.sees_whole_model or bool(self.method.turns & set(KNOBS))
+        return self.control.sees_whole_model or bool(self.method.turns & {"surrogate", *KNOBS})
 
     @classmethod
     def of(cls, config: DictConfig) -> "VerlSettings":
@@ -125,8 +125,9 @@ def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> 
     why_not = {
         "temperature": "its samplers and its scoring passes each hold a copy of it; choose another method, or train "
         "with TRL",
-        "surrogate": "its loss is computed by workers that hold no method; choose another method, or train with TRL",
     }
+    if loss != "vanilla":
+        why_not["surrogate"] = f"loss_mode={loss} is none that a surrogate can stand in for; use vanilla"
     if loss in RATIO_PER_ROLLOUT:
         why_not["tokens"] = f"loss_mode={loss} weighs a rollout as a whole; use method 'budget', or name no method"
     elif loss not in HOMOGENEOUS:
@@ -139,6 +140,7 @@ def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> 
             "rollouts; use another, such as grpo"
         )
     if mode == "separate_async":
+        why_not["surrogate"] = "separate_async replaces the workers by its own, which hold no method; use another mode"
         for knob in ("entropy_coef", "clip_low", "clip_high"):
             why_not[knob] = (
                 "separate_async replaces the workers by its own, which take their settings from the configuration, "

@@ -1,11 +1,14 @@
 """What verl's workers are told beside a batch: settings of verl's own under other values, and fields of ours."""
 
+from functools import partial
 from typing import Any
 
 from verl.trainer.ppo.v1.trainer_base import KVBatchMeta
 
 from entrocraft.control.decision import Decision
+from entrocraft.control.methods import Method
 from entrocraft.engines.knobs import KNOB_FIELDS
+from entrocraft.engines.verl.loss import SURROGATE
 
 
 class Telling:
@@ -28,8 +31,11 @@ class Telling:
         return self._workers.update_actor(batch)
 
 
-def knob_settings(decision: Decision) -> dict[str, Any]:
-    """Return what the workers are to be told of the knobs that a decision turns."""
+def loss_settings(method: Method, decision: Decision) -> dict[str, Any]:
+    """Return what the workers are to be told of a decision for their loss: its knobs, and the method's surrogate."""
     told: dict[str, Any] = {KNOB_FIELDS[name]: float(value) for name, value in decision.turned.items()}
-    # Without it verl's pass gives the loss no entropy to put a bonus on.
-    return told | {"calculate_entropy": True} if "entropy_coef" in decision.turned else told
+    if "surrogate" in method.turns:
+        told[SURROGATE] = partial(method.surrogate, decision=decision)
+    if told.keys() & {SURROGATE, KNOB_FIELDS["entropy_coef"]}:
+        told["calculate_entropy"] = True  # without it verl's pass gives the loss none
+    return told

@@ -50,7 +50,7 @@ from entrocraft.engines.verl.settings import (
     optimizer_memory,
     rows_per_pass,
 )
-from entrocraft.engines.verl.telling import Telling, knob_settings
+from entrocraft.engines.verl.telling import Telling, loss_settings
 from entrocraft.engines.verl.worker import EXCESS, RISE, ControlledWorker
 from entrocraft.entropy import entropy_sums
 from entrocraft.runs.rollouts import rewind_rollouts
@@ -138,7 +138,7 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         metrics["entrocraft/skipped"] = float(skipped)
         if skipped:
             return batch  # the weights, the optimizer and its schedule of learning rates stay as they are
-        with self._telling(knob_settings(update.decision)):
+        with self._telling(loss_settings(self.entropy_controller.method, update.decision)):
             if update.changes_nothing:
                 super()._update_actor(batch, metrics)  # verl's own step, untouched
             elif drops:

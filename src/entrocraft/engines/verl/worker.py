@@ -1,12 +1,11 @@
-"""verl's workers with what entropy control may ask of them: knobs that turn, and predictor `whole_model`.
+"""verl's workers with what entropy control may ask of them: a loss that listens to decisions, and `whole_model`.
 
-The driver writes the knobs into the settings that come with each update. For predictions the workers tell how each
-token's log-probability rises with entropy.
+The loss is in `loss`. For predictions of the whole model the workers tell how each token's log-probability rises with
+entropy.
 
 All passes are verl's own, in the micro-batches that the run is set to, with its offloading and recomputation.
 """
 
-from copy import copy
 from functools import partial
 from typing import Any
 
@@ -19,24 +18,21 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 from verl.workers.utils.padding import no_padding_2_padding
 
 from entrocraft.dynamics.whole_model import ascent_step, last_blocks, log_prob_change_by_shift
-from entrocraft.engines.knobs import KNOB_FIELDS
-
-_TURNED = {"entropy_coef": "entropy_coeff", "clip_low": "clip_ratio_low", "clip_high": "clip_ratio_high"}
-"""By knob: the field of verl's configuration that its loss reads."""
+from entrocraft.engines.verl.loss import controlled_loss
 
 EXCESS, RISE = "entropy_excess", "log_prob_rise"
 """The fields that the worker reads and writes: see `ControlledWorker.compute_rise`."""
 
 
 class ControlledWorker(ActorRolloutRefWorker):
-    """verl's worker with a loss whose knobs turn, and with the passes of predictor `whole_model`."""
+    """verl's worker with a loss that listens to decisions, and with the passes of predictor `whole_model`."""
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def init_model(self) -> None:
         """Build what verl builds, with a loss that listens to the driver."""
         super().init_model()
         if "actor" in self.role:
-            self.actor.set_loss_fn(partial(turned_loss, self.actor.loss_fn))
+            self.actor.set_loss_fn(partial(controlled_loss, self.actor.loss_fn))
 
     @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="actor"))
     def compute_rise(self, data: TensorDict) -> TensorDict | None:
@@ -81,26 +77,6 @@ class ControlledWorker(ActorRolloutRefWorker):
         # One value for each token of the packed sequences, in the rows that verl's own log-probabilities have.
         nested = torch.nested.nested_tensor_from_jagged(rise, outputs[0]["log_probs"].offsets())
         return tensordict_utils.get_tensordict({RISE: nested})
-
-
-def turned_loss(own: partial[Any], model_output: dict[str, Any], data: TensorDict, dp_group: Any = None) -> Any:
-    """Return verl's own loss, with the knobs turned that the driver has set beside the batch.
-
-    Args:
-        own: verl's loss, with its configuration.
-        model_output: What the engine's pass gave.
-        data: The micro-batch and its settings.
-        dp_group: The data-parallel ranks.
-    """
-    values = {knob: tensordict_utils.get_non_tensor_data(data, field, None) for knob, field in KNOB_FIELDS.items()}
-    values = {knob: value for knob, value in values.items() if value is not None}
-    if values:
-        config = copy(own.keywords["config"])  # its fields are frozen for everybody else
-        for knob, value in values.items():
-            base = config.entropy_coeff if knob == "entropy_coef" else 0.0  # beside the bonus of the configuration
-            object.__setattr__(config, _TURNED[knob], base + value)
-        own = partial(own.func, *own.args, **{**own.keywords, "config": config})
-    return own(model_output=model_output, data=data, dp_group=dp_group)
 
 
 def _passed_on(data: TensorDict, **settings: Any) -> TensorDict:
