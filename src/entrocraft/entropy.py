@@ -193,31 +193,39 @@ def entropy_from_sums(sums_B: Tensor, counts_B: Tensor, aggregation: Aggregation
     return entropy
 
 
-def entropy_standard_error(sums_B: Tensor, counts_B: Tensor, groups_B: Tensor) -> float | None:
-    """Return the standard error of the token-mean entropy as a reading of the policy's.
+def entropy_standard_error(
+    sums_B: Tensor, counts_B: Tensor, groups_B: Tensor, aggregation: Aggregation = "token_mean"
+) -> float | None:
+    """Return the standard error of the batch entropy as a reading of the policy's.
 
     Prompts, not rollouts, are the independent draws: rollouts of one prompt are alike. For a ratio of sums, with
     `r_p = sum_{i of p} (h_i - H n_i)` over the P prompts,
 
         stderr = sqrt(P / (P - 1) * sum_p r_p^2) / sum_i n_i
 
+    For `sequence_mean`, h_i is a rollout's mean, and n_i is 1.
+
     Args:
         sums_B: Sum of counted token entropies of each rollout, in nats.
         counts_B: Number of counted tokens of each rollout.
         groups_B: Index of the prompt that each rollout answers.
+        aggregation: Rule by which they become one number; see `batch_entropy`.
 
     Returns:
-        The standard error, in nats per token; None with fewer than two prompts, which show no spread.
+        The standard error, in nats per token; None with fewer than two prompts of which a token counts: no spread shows.
 
     Example:
         >>> sums, counts = torch.tensor([1.0, 1.0, 3.0, 3.0]), torch.tensor([2, 2, 2, 2])
         >>> entropy_standard_error(sums, counts, torch.tensor([0, 0, 1, 1]))  # prompts at 0.5 and 1.5 nats per token
         0.5
     """
-    sums_B, counts_B = sums_B.double(), counts_B.double()
-    prompts, index_B = groups_B.unique(return_inverse=True)
+    measured_B = counts_B > 0
+    sums_B, counts_B = sums_B[measured_B].double(), counts_B[measured_B].double()
+    if aggregation == "sequence_mean":
+        sums_B, counts_B = sums_B / counts_B, torch.ones_like(counts_B)
+    prompts, index_B = groups_B[measured_B].unique(return_inverse=True)
     num_prompts, num_tokens = len(prompts), counts_B.sum()
-    if num_prompts < 2 or not num_tokens:
+    if num_prompts < 2:
         return None
     # r_p of the formula: how many nats a prompt's tokens lie above as many mean tokens.
     residual_B = sums_B - sums_B.sum() / num_tokens * counts_B

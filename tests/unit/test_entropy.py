@@ -1,4 +1,5 @@
 import math
+import statistics
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from hypothesis import strategies as st
 from torch.distributions import Categorical
 
 import entrocraft as ec
+from entrocraft.entropy import entropy_standard_error
 from entrocraft.errors import InvalidValueError, MeasurementError, UnknownNameError
 
 
@@ -59,6 +61,19 @@ def test_both_aggregations_by_hand():
     mask_BT = torch.tensor([[1, 1, 0], [1, 0, 0], [0, 0, 0]])  # the last completion is empty
     assert ec.batch_entropy(entropy_BT, mask_BT) == pytest.approx((1 + 3 + 4) / 3)
     assert ec.batch_entropy(entropy_BT, mask_BT, "sequence_mean") == pytest.approx((2 + 4) / 2)
+
+
+def test_the_standard_error_is_that_of_the_mean_that_is_taken():
+    """One rollout for each prompt: of means over rollouts it is their deviation over the root of their number."""
+    sums, counts = torch.tensor([2.0, 8.0, 12.0, 0.0]), torch.tensor([1, 2, 4, 0])
+    groups = torch.arange(4)  # of the last prompt nothing counts, and it is no reading
+    by_rollout = statistics.stdev([2.0, 4.0, 3.0]) / math.sqrt(3)
+    assert entropy_standard_error(sums, counts, groups, "sequence_mean") == pytest.approx(by_rollout)
+    # By tokens H = 22 / 7, and prompts have 2 - H, 8 - 2 H and 12 - 4 H nats too many.
+    residuals = [2 - 22 / 7, 8 - 44 / 7, 12 - 88 / 7]
+    by_token = math.sqrt(3 / 2 * sum(r * r for r in residuals)) / 7
+    assert entropy_standard_error(sums, counts, groups) == pytest.approx(by_token)
+    assert entropy_standard_error(sums[2:], counts[2:], groups[2:]) is None  # one prompt shows no spread
 
 
 def test_what_the_mask_hides_may_be_anything():

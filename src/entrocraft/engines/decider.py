@@ -186,7 +186,7 @@ class Decider:
             rewards=rewards if self.controller.rewards_needed else None,
             groups=groups,
             num_tokens=counts,
-            entropy_stderr=entropy_standard_error(sums, counts, groups),
+            entropy_stderr=entropy_standard_error(sums, counts, groups, self._aggregation),
             num_ranks=self._ranks.count,
             temperature=rollouts.temperature,
         )

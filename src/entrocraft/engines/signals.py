@@ -11,9 +11,10 @@ from torch import Tensor
 from entrocraft.control.batch import Batch, Tokens
 from entrocraft.control.goal import Goal
 from entrocraft.control.methods import Method
-from entrocraft.dynamics import estimated_self_kernel, token_rarity, visitation_entropy_change, visitation_rise
+from entrocraft.dynamics import estimated_self_kernel, token_rarity, visitation_rise
 from entrocraft.engines.ranks import Ranks, tokens_elsewhere
 from entrocraft.engines.rollouts import RiseOfLogProbs, Rollouts
+from entrocraft.entropy import entropy_from_sums, entropy_sums
 
 
 class SignalMaker:
@@ -44,14 +45,13 @@ class SignalMaker:
         method, stats = self._method, rollouts.stats
         wanted = method.wants(batch, goal)
         change_BT = change = visitation_BT = visitation = sequence_log_probs = covariance_BT = None
+        # A rollout's change is the sum over its tokens: effects of one update add up to first order.
         if "change" in wanted:
-            change_BT = self._token_changes(rollouts, batch.entropy, rise)
-            # A rollout's change is the sum over its tokens: effects of one update add up to first order.
+            change_BT = self._token_changes(rollouts, rise)
             change = self._ranks.gathered(change_BT.sum(-1))[0]
         if "visitation" in wanted:
-            kernel_BT = self._self_kernels(rollouts)
-            visitation_BT = self._token_visitation(rollouts, kernel_BT, batch.entropy)
-            visitation = self._ranks.gathered(self._rollout_visitation(rollouts, kernel_BT, batch.entropy))[0]
+            visitation_BT = self._token_visitation(rollouts)
+            visitation = self._ranks.gathered(visitation_BT.sum(-1))[0]
         if "sequence_log_probs" in wanted:
             sequence_log_probs = self._ranks.gathered(self._sequence_log_probs(rollouts))[0]
         if "covariance" in wanted:
@@ -77,11 +77,16 @@ class SignalMaker:
         counted_BT = rollouts.mask_BT.bool()
         return rollouts.stats.log_probs_BT.masked_fill(~counted_BT, 0.0).sum(-1)  # what is masked may be NaN
 
-    def _token_changes(self, rollouts: Rollouts, entropy: float, rise: RiseOfLogProbs | None) -> Tensor:
+    def _mean_entropy(self, rollouts: Rollouts) -> float:
+        """Return the entropy per token of all ranks, which predictions are about whatever mean the batch's entropy is."""
+        sums_B, counts_B = entropy_sums(rollouts.stats.entropy_BT, rollouts.mask_BT)
+        return entropy_from_sums(*self._ranks.gathered(sums_B, counts_B))
+
+    def _token_changes(self, rollouts: Rollouts, rise: RiseOfLogProbs | None) -> Tensor:
         """Return what each token's part in the update would change entropy by (B, T), 0 where the mask is."""
         stats = rollouts.stats
         if rise is not None:
-            return self._in_loss(rise(entropy), rollouts)
+            return self._in_loss(rise(self._mean_entropy(rollouts)), rollouts)
         if self._by_rarity:
             return self._in_loss(token_rarity(stats.log_probs_BT, stats.entropy_BT, rollouts.mask_BT), rollouts)
         assert stats.sensitivity_BT is not None, "estimated, if it was not measured"
@@ -105,16 +110,11 @@ class SignalMaker:
             stats.log_probs_BT, stats.entropy_BT, rollouts.mask_BT, elsewhere=tokens_elsewhere(self._ranks)
         )
 
-    def _token_visitation(self, rollouts: Rollouts, kernel_BT: Tensor, entropy: float) -> Tensor:
+    def _token_visitation(self, rollouts: Rollouts) -> Tensor:
         """Return what each token's part in the update would change entropy by (B, T), by visiting other contexts."""
-        rise_BT = visitation_rise(kernel_BT, rollouts.stats.entropy_BT, rollouts.mask_BT, entropy)
+        mean_entropy, kernel_BT = self._mean_entropy(rollouts), self._self_kernels(rollouts)
+        rise_BT = visitation_rise(kernel_BT, rollouts.stats.entropy_BT, rollouts.mask_BT, mean_entropy)
         return self._in_loss(rise_BT, rollouts)
-
-    def _rollout_visitation(self, rollouts: Rollouts, kernel_BT: Tensor, entropy: float) -> Tensor:
-        """Return what visiting each rollout more or less often would change entropy by (B,)."""
-        entropy_BT, mask_BT = rollouts.stats.entropy_BT, rollouts.mask_BT
-        change_B = visitation_entropy_change(kernel_BT, entropy_BT, rollouts.advantages_B, mask_BT, entropy)
-        return change_B * rollouts.loss_weights(by_rollout=self._by_rollout)
 
     def _covariances(self, rollouts: Rollouts) -> Tensor:
         """Return `(log p - mean)(A - mean)` of each token (B, T); means are over the counted tokens of all ranks."""

@@ -1,4 +1,8 @@
-"""Decisions over long random histories are those that version 0.1 made, which recorded them."""
+"""Decisions over long random histories are those that version 0.1 made, which recorded them.
+
+But for visitation where each token has an advantage of its own (`...visitation...|True`), recorded anew: version 0.1
+took `mean A * mean K` for `mean A K` there.
+"""
 
 import hashlib
 import json

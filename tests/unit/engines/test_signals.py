@@ -9,7 +9,7 @@ from entrocraft.control.decision import Decision
 from entrocraft.engines.ranks import OneRank
 from entrocraft.engines.rollouts import Rollouts
 from entrocraft.engines.signals import SignalMaker
-from entrocraft.engines.tokens import TokenStats
+from entrocraft.engines.tokens import TokenStats, token_stats_of
 from entrocraft.errors import InvalidValueError, MeasurementError
 
 
@@ -86,3 +86,37 @@ def test_changes_by_rarity_are_advantage_times_rarity_by_weight_in_the_loss(by_r
     first = torch.tensor([1.0, 2.0]) / (2.0 if by_rollout else 1.0)
     torch.testing.assert_close(tokens.change_BT, torch.stack([first, torch.tensor([0.0, -2.0])]))
     torch.testing.assert_close(batch.change.float(), tokens.change_BT.sum(-1))
+
+
+class Visiting(Predicting):
+    """Wants changes by visiting other contexts."""
+
+    needs = frozenset({"visitation"})
+
+
+@pytest.mark.parametrize("by_rollout", [False, True])
+def test_visitation_is_how_the_batchs_entropy_moves_as_rollouts_become_more_or_less_likely(by_rollout):
+    """By finite differences: a step on one rollout, of an advantage for each token, and the batch weighed anew."""
+    generator = torch.Generator().manual_seed(3)
+    logits = 2.0 * torch.randn(3, 4, 5, generator=generator, dtype=torch.float64)
+    tokens = torch.randint(0, 5, (3, 4), generator=generator)
+    own = torch.randn(3, 4, generator=generator, dtype=torch.float64)
+    mask = torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0], [0, 1, 1, 0]])
+    stats = token_stats_of(logits, tokens, sensitivity=True, self_kernel=True)
+    counts, sums = mask.sum(-1).double(), (stats.entropy_BT * mask).sum(-1)
+
+    def entropy_after(row, step):
+        moved, weight = logits.clone(), step / (float(counts[row]) if by_rollout else 1.0)
+        direction = torch.nn.functional.one_hot(tokens[row], 5) - logits[row].softmax(-1)
+        moved[row] += weight * (own[row] * mask[row])[:, None] * direction
+        likelier = ((ec.token_log_probs(moved, tokens) - stats.log_probs_BT) * mask).sum(-1).exp()
+        return float((likelier * sums).sum() / (likelier * counts).sum())
+
+    slopes = [(entropy_after(row, 1e-5) - entropy_after(row, -1e-5)) / 2e-5 for row in range(3)]
+    rollouts = Rollouts(stats=stats, advantages=own.float(), mask_BT=mask)
+    # Another mean, such as that over rollouts, is followed elsewhere; predictions are about this one.
+    batch = ec.Batch(step=1, entropy=9.0, advantages=rollouts.advantages_B, num_tokens=counts)
+    found, seen = SignalMaker(Visiting(), OneRank(), by_rollout=by_rollout).added(batch, GOAL, rollouts)
+    expected = torch.tensor(slopes, dtype=torch.float64) * counts.sum()  # without the factor 1 / tokens of the batch
+    torch.testing.assert_close(found.visitation, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(seen.visitation_BT.sum(-1).double(), expected, atol=1e-4, rtol=1e-4)
