@@ -212,7 +212,8 @@ def entropy_standard_error(
         aggregation: Rule by which they become one number; see `batch_entropy`.
 
     Returns:
-        The standard error, in nats per token; None with fewer than two prompts of which a token counts: no spread shows.
+        The standard error, in nats per token; None with fewer than two prompts of which a token counts, as these show
+        no spread.
 
     Example:
         >>> sums, counts = torch.tensor([1.0, 1.0, 3.0, 3.0]), torch.tensor([2, 2, 2, 2])

@@ -78,9 +78,9 @@ class SignalMaker:
         return rollouts.stats.log_probs_BT.masked_fill(~counted_BT, 0.0).sum(-1)  # what is masked may be NaN
 
     def _mean_entropy(self, rollouts: Rollouts) -> float:
-        """Return the entropy per token of all ranks, which predictions are about whatever mean the batch's entropy is."""
-        sums_B, counts_B = entropy_sums(rollouts.stats.entropy_BT, rollouts.mask_BT)
-        return entropy_from_sums(*self._ranks.gathered(sums_B, counts_B))
+        """Return the entropy per token of all ranks: predictions are about it, whatever mean the batch's entropy is."""
+        sums, counts = self._ranks.gathered(*entropy_sums(rollouts.stats.entropy_BT, rollouts.mask_BT))
+        return entropy_from_sums(sums, counts)
 
     def _token_changes(self, rollouts: Rollouts, rise: RiseOfLogProbs | None) -> Tensor:
         """Return what each token's part in the update would change entropy by (B, T), 0 where the mask is."""
