@@ -75,9 +75,14 @@ class Decision:
         return not bool(self.keep.any())
 
     @property
+    def moves_nothing(self) -> bool:
+        """True if nothing that is kept has an advantage and no knob is turned: momentum alone would act."""
+        return not bool(self.advantages.any()) and not self.turned_now
+
+    @property
     def teaches_nothing(self) -> bool:
-        """True if something was rejected and nothing that is kept has an advantage: momentum alone would act."""
-        return not bool(self.keep.all()) and not bool(self.advantages.any()) and not self.turned_now
+        """True if rejecting has left nothing to learn from."""
+        return not bool(self.keep.all()) and self.moves_nothing
 
     def loss_scale(self, sizes: Tensor | None = None) -> float:
         """Return the factor from a loss averaged over all rollouts to what `normalize` asks for.

@@ -266,8 +266,7 @@ class Decider:
 
         A batch without any advantage is left out whole, too, unless the loss has other terms: momentum alone would act.
         """
-        has_nothing = not bool(decision.advantages.any()) and not decision.turned_now
-        if has_nothing and not self._other_terms:
+        if decision.moves_nothing and not self._other_terms:
             nothing = torch.zeros_like(decision.keep)
             decision.metrics.update(kept_fraction=0.0, kept_token_fraction=0.0)
             decision = replace(decision, keep=nothing)

@@ -75,8 +75,9 @@ class PredictedNats:
 def advance(plant: EntropyPlant, decision: Decision, effects: list[float]) -> None:
     """Tell the plant the effect of what is kept, per term.
 
-    An update that teaches nothing is not made: weights and momentum stay, and so does the plant.
+    An update without an advantage is not made: weights and momentum stay, and so does the plant. (It is made where the
+    loss has other terms, such as KL, of which a method knows nothing.)
     """
-    if not decision.teaches_nothing:
+    if not decision.moves_nothing:
         plant.advance(torch.tensor(effects, dtype=torch.float64))
     decision.metrics.update(plant.metrics())

@@ -87,3 +87,21 @@ def test_the_curve_is_read_ahead_in_decisions_not_in_steps(rule):
     assert wanted(rare, 8, 100) == pytest.approx(wanted(often, 2, 25))
     unaware = ec.RejectionController(band, rule=rule, momentum=0.9**4)
     assert wanted(unaware, 8, 100) > wanted(often, 3, 25)  # sees a flatter curve ahead
+
+
+@pytest.mark.parametrize("rule", ["budget", "token"])
+def test_a_batch_without_an_advantage_is_no_update_to_the_plant_either(rule):
+    controller = ec.RejectionController(BAND, rule=rule)
+    nothing = torch.zeros(100, dtype=torch.float64)
+    flat = {"advantages": nothing, "predicted_change": nothing, "reading": binned(nothing)}
+
+    def after(step, **fields):
+        plain = {"predicted_change": many(0.5).change, "reading": many(0.5).reading, "advantages": torch.ones(100)}
+        given = {"step": step, "total_steps": 100, "entropy": 0.5, "entropy_stderr": 0.01}
+        return controller.decide(ec.BatchStats(**given, **plain | fields)).metrics
+
+    before, then = after(1), after(2, **flat)
+    assert before["effect_0"] != 0.0
+    # Momentum waits: nothing of it has faded, and no second update is counted.
+    assert then["effect_0"] == before["effect_0"]
+    assert controller.state_dict()["state"]["plant"]["num_updates"] == 1
