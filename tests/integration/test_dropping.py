@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import torch
 from support.trainers import COMMON
@@ -6,7 +8,7 @@ from trl import GRPOConfig
 from entrocraft.control import EntropyControl
 from entrocraft.engines.trl.checks import checked_control
 from entrocraft.engines.trl.rows import keep_rows, num_loss_tokens
-from entrocraft.engines.trl.settings import optimizer_memory, steps_per_decision
+from entrocraft.engines.trl.settings import optimizer_memory, ratio_stays_at_one, steps_per_decision
 from entrocraft.errors import InvalidValueError
 
 
@@ -84,6 +86,19 @@ def test_a_decision_holds_for_as_many_steps_as_its_batch(tmp_path, settings, exp
     args = GRPOConfig(output_dir=str(tmp_path), per_device_train_batch_size=8, **COMMON, **settings)
     assert steps_per_decision(args) == expected
     assert optimizer_memory(args) == 0.9
+
+
+@pytest.mark.parametrize("accumulated", [1, 2, 3, 4])
+@pytest.mark.parametrize("per_generation", [1, 2, 3, 4])
+@pytest.mark.parametrize("num_iterations", [1, 2])
+def test_the_ratio_stays_at_one_where_no_batch_outlives_an_update(accumulated, per_generation, num_iterations):
+    """Counted micro-batch by micro-batch: which update has made the policy that samples, and which that which learns."""
+    passes = per_generation * num_iterations
+    ages = [micro // accumulated - (micro - micro % passes) // accumulated for micro in range(48)]
+    args = SimpleNamespace(
+        gradient_accumulation_steps=accumulated, steps_per_generation=per_generation, num_iterations=num_iterations
+    )
+    assert ratio_stays_at_one(args) == (not any(ages))
 
 
 def test_optimizers_other_than_adam_are_taken_to_remember_nothing(tmp_path):

@@ -99,9 +99,9 @@ def steps_per_decision(trainer_args: Any) -> float:
 
 
 def ratio_stays_at_one(trainer_args: Any) -> bool:
-    """Return True if each batch of rollouts makes one update: TRL then takes the policy itself for the old one."""
-    once: bool = trainer_args.steps_per_generation <= trainer_args.gradient_accumulation_steps
-    return once and bool(trainer_args.num_iterations == 1)
+    """Return True if no update comes between sampling and learning: TRL then takes the policy for the old one itself."""
+    passes = trainer_args.steps_per_generation * trainer_args.num_iterations
+    return bool(trainer_args.gradient_accumulation_steps % passes == 0)
 
 
 def optimizer_name(trainer_args: Any) -> str:
