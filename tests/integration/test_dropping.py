@@ -92,7 +92,7 @@ def test_a_decision_holds_for_as_many_steps_as_its_batch(tmp_path, settings, exp
 @pytest.mark.parametrize("per_generation", [1, 2, 3, 4])
 @pytest.mark.parametrize("num_iterations", [1, 2])
 def test_the_ratio_stays_at_one_where_no_batch_outlives_an_update(accumulated, per_generation, num_iterations):
-    """Counted micro-batch by micro-batch: which update has made the policy that samples, and which that which learns."""
+    """Counted by micro-batches: which update has made the policy that samples, and which the one that learns."""
     passes = per_generation * num_iterations
     ages = [micro // accumulated - (micro - micro % passes) // accumulated for micro in range(48)]
     args = SimpleNamespace(

@@ -99,7 +99,7 @@ def steps_per_decision(trainer_args: Any) -> float:
 
 
 def ratio_stays_at_one(trainer_args: Any) -> bool:
-    """Return True if no update comes between sampling and learning: TRL then takes the policy for the old one itself."""
+    """Return True if no update comes between sampling and learning: TRL then takes the policy for the old one."""
     passes = trainer_args.steps_per_generation * trainer_args.num_iterations
     return bool(trainer_args.gradient_accumulation_steps % passes == 0)
 
