@@ -314,7 +314,7 @@ def _explain(problem: Any, root: type[BaseModel]) -> str:
     if problem["type"] == "extra_forbidden":
         known = _fields_at(problem["loc"][:-1], root)
         hint = did_you_mean(problem["loc"][-1], known)
-        return f"unknown key {path!r}{',' if hint else ''}{hint} Known here: {', '.join(sorted(known))}"
+        return f"unknown key {path!r}{f',{hint}' if hint else '.'} Known here: {', '.join(sorted(known))}"
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, EntrocraftError):
         return f"{path}: {cause}"

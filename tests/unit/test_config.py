@@ -71,7 +71,7 @@ def test_a_curve_can_be_written_in_place_of_the_control_section(write):
         ("- 1", "expected keys and values, got list"),
         ("a: [1", "is not YAML"),
         ("train: {steps: 1}\nseed: 1\ntrain: {seed: 2}", "key 'train' is given twice"),
-        ("train: {lora: {rank: 16}}", "unknown key 'train.lora.rank' Known here: alpha, dropout, r, target_modules"),
+        ("train: {lora: {rank: 16}}", "unknown key 'train.lora.rank'. Known here: alpha, dropout, r, target_modules"),
         ("train: {lora: {alhpa: 16}}", "unknown key 'train.lora.alhpa', did you mean 'alpha'"),
         ("train: {lora: 16}", "train.lora"),
         ("train: {steps: 1000000000}", "train.steps: .*1000000"),

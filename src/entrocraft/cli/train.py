@@ -41,11 +41,13 @@ def train(
 
     Exit status: 0 done; 2 a mistake in the request; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP, resumable.
     """
-    if os.environ.get("RANK", "0") == "0":
-        say_loading()
     from entrocraft.config import load_config
     from entrocraft.runs import RunDirectory
 
+    if "RANK" not in os.environ:
+        load_config(config_file, overrides)  # of one process, a mistake is said before imports that take seconds
+    if os.environ.get("RANK", "0") == "0":
+        say_loading()
     training = import_training()
     processes = training.Processes.launched()
     if not processes.is_main:

@@ -37,6 +37,20 @@ def test_help_loads_nothing_heavy_and_is_instant(arguments):
     assert seconds < 1.0  # 0.1 where nothing else runs; of the processor, as this machine may be busy
 
 
+@pytest.mark.parametrize(
+    ("text", "overrides", "said"),
+    [("outptu: a", [], "unknown key 'outptu'"), ("", ["control.width=-1"], "control"), ("a: [", [], "YAML")],
+)
+def test_a_mistake_in_a_configuration_is_said_before_anything_heavy_is_loaded(tmp_path, text, overrides, said):
+    (tmp_path / "run.yaml").write_text(text)
+    code = f"{SHOW_HELP.replace('assert not stopped.code', 'assert stopped.code == 2')}"
+    arguments = ["train", str(tmp_path / "run.yaml"), *overrides]
+    shown = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    _, loaded = json.loads(shown.stdout)
+    assert not {"torch", "transformers", "trl", "datasets"} & set(loaded)
+    assert said in shown.stderr and len(shown.stderr.splitlines()) == 1
+
+
 @pytest.mark.parametrize("name", sorted(main.commands))
 def test_every_command_says_what_it_does_in_one_sentence(name):
     first_line = main.commands[name].help.splitlines()[0]
@@ -61,14 +75,16 @@ def test_the_package_itself_is_the_command():
     assert set(main.commands) <= set(shown.stdout.split())
 
 
-def test_a_terminal_is_told_at_once_what_loads_and_a_script_is_not():
-    command = [sys.executable, "-m", "entrocraft", "train", "nowhere.yaml"]
+def test_a_terminal_is_told_at_once_what_loads_and_a_script_is_not(tmp_path):
+    (tmp_path / "run.yaml").write_text("model: nowhere")
+    arguments = ["train", str(tmp_path / "run.yaml"), "--dry-run"]
+    command = [sys.executable, "-m", "entrocraft", *arguments]
     terminal, at_terminal = pty.openpty()
     with subprocess.Popen(command, stderr=at_terminal) as process:
         assert os.read(terminal, 10_000).startswith(b"entrocraft: loading PyTorch")
         process.kill()
     os.close(at_terminal), os.close(terminal)
-    assert "loading" not in CliRunner().invoke(main, ["train", "nowhere.yaml"]).stderr
+    assert "loading" not in CliRunner().invoke(main, arguments).stderr
 
 
 def test_what_transformers_is_about_to_rename_is_no_warning_to_users():
