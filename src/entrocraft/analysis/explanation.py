@@ -45,7 +45,7 @@ class OutOfBand:
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What moved entropy. Lists have one value per update whose effect was measured: one fewer than there are steps."""
+    """What moved entropy. Lists have one value per update whose effect was measured: one fewer than measured steps."""
 
     steps: list[int]
     """The step of each update."""
@@ -93,7 +93,7 @@ def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explan
     """Attribute the changes of entropy of a run.
 
     Args:
-        lines: The optimizer-step lines of `metrics.jsonl`, in order.
+        lines: The optimizer-step lines of `metrics.jsonl`, in order. Those without an entropy are passed over.
         momentum: Share of an update's effect that the optimizer carries to the next, in [0, 1): Adam's beta1.
 
     Returns:
@@ -106,7 +106,7 @@ def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explan
     """
     if not 0.0 <= momentum < 1.0:
         raise InvalidValueError(f"momentum must lie in [0, 1), got {momentum}")
-    _check(lines)
+    lines = _measured(lines)
     entropy = np.array([line["entropy"] for line in lines], dtype=float)
     # Without an update the weights stay, and Adam's memory, too.
     moved = np.array([not line.get("skipped") for line in lines[:-1]])
@@ -147,8 +147,18 @@ def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explan
     )
 
 
-def _check(lines: Sequence[Mapping[str, Any]]) -> None:
-    """Refuse too few steps, missing ones, and lines without the quadrants."""
+def _measured(lines: Sequence[Mapping[str, Any]]) -> Sequence[Mapping[str, Any]]:
+    """Return the lines of steps that were measured; refuse too few, missing ones, and lines without the quadrants.
+
+    A batch of which no token counted, such as one of truncated answers alone, is no update and has no entropy: the
+    policy is that of the next step.
+    """
+    steps = [line["step"] for line in lines]
+    if steps and steps != list(range(steps[0], steps[0] + len(steps))):
+        raise InvalidValueError(
+            f"expected one line for each step from {steps[0]} to {steps[-1]}, got {len(steps)} lines; log every step"
+        )
+    lines = [line for line in lines if line.get("entropy") is not None]
     if len(lines) < MIN_STEPS:
         raise InvalidValueError(f"a run of at least {MIN_STEPS} steps is needed to explain it, got {len(lines)}")
     needed = [*quadrant_columns(kept=False).values(), *quadrant_columns(kept=True).values()]
@@ -159,11 +169,7 @@ def _check(lines: Sequence[Mapping[str, Any]]) -> None:
                 f"step {line['step']} has no {missing[0]}: a run without entropy control, or of an early version, "
                 "records none. To watch a run and leave it as it is, train it under `control: {method: none}`"
             )
-    steps = [line["step"] for line in lines]
-    if steps != list(range(steps[0], steps[0] + len(steps))):
-        raise InvalidValueError(
-            f"expected one line for each step from {steps[0]} to {steps[-1]}, got {len(steps)} lines; log every step"
-        )
+    return lines
 
 
 def _values(lines: Sequence[Mapping[str, Any]], name: str) -> Array:

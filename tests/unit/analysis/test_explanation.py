@@ -43,6 +43,18 @@ def test_gain_and_drift_of_a_run_without_noise_are_found(momentum, skipped):
     assert found.unexplained == pytest.approx([0.0] * 39, abs=1e-9)
 
 
+def test_steps_of_which_no_token_counted_are_passed_over():
+    lines = run_lines()
+    found = explain(lines)
+    unmeasured = {"entropy": None, "direction": 0.0, "kept_fraction": 0.0, "skipped": 1.0}
+    cut = [*lines[:5], unmeasured, unmeasured, *lines[5:], unmeasured]
+    passed = explain([line | {"step": step} for step, line in enumerate(cut, start=1)])
+    assert passed.steps == [*range(1, 6), *range(8, 42)]
+    assert (passed.gain, passed.totals(), passed.r_squared) == (found.gain, found.totals(), found.r_squared)
+    with pytest.raises(InvalidValueError, match="at least 8 steps is needed to explain it, got 0"):
+        explain([unmeasured | {"step": step} for step in range(1, 20)])
+
+
 def test_the_wrong_momentum_explains_less():
     lines = run_lines(momentum=0.9)
     assert explain(lines, 0.0).r_squared < explain(lines, 0.9).r_squared - 1e-4
