@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from entrocraft.errors import InvalidValueError
-from entrocraft.schedules.base import Schedule, checked_number
+from entrocraft.schedules.base import Schedule, checked_number, plain_number
 
 DEFAULT_PATIENCE = 15
 DEFAULT_SPEED = 2.0
@@ -25,6 +25,7 @@ class Adaptive(Schedule):
         super().__post_init__()
         if not isinstance(self.curve, Schedule) or isinstance(self.curve, Adaptive):
             raise InvalidValueError(f"adaptive: expected a curve that is not adaptive itself, got {self.curve!r}")
+        object.__setattr__(self, "patience", plain_number(self.patience))
         if isinstance(self.patience, bool) or not isinstance(self.patience, int) or self.patience < 2:
             raise InvalidValueError(
                 f"adaptive: patience must be a whole number of steps, 2 or more, got {self.patience!r}"

@@ -1,12 +1,23 @@
 """The corridor around a schedule in which entropy is left alone."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, cast
 
 from entrocraft.errors import InvalidValueError, UnknownNameError
-from entrocraft.schedules.base import UNIT_NAMES, Schedule, ScheduleLike, Unit, checked_number
+from entrocraft.schedules.base import (
+    UNIT_NAMES,
+    Schedule,
+    ScheduleLike,
+    Unit,
+    checked_number,
+    progress_of,
+    steps_of,
+)
 from entrocraft.schedules.parse import schedule_from
 from entrocraft.schedules.picture import svg_of_curve
+
+_ROUNDING = 1e-9  # relative, of what counts as touching where two lines are the same one, written in two ways
 
 
 class Band:
@@ -61,13 +72,7 @@ class Band:
                     f"band: lower and upper must share a unit, got {self.lower.unit} and {self.upper.unit}"
                 )
             for point in range(self._CHECKED_POINTS + 1):
-                progress = point / self._CHECKED_POINTS
-                low, high = self.lower.at(progress), self.upper.at(progress)
-                if low > high:
-                    raise InvalidValueError(
-                        f"band: lower must not exceed upper, got lower {low:.4g} above upper {high:.4g} "
-                        f"at {progress:.0%} of the run; swap them or move one"
-                    )
+                self._edges(point / self._CHECKED_POINTS)
 
     @property
     def unit(self) -> Unit:
@@ -76,11 +81,20 @@ class Band:
 
     def __call__(self, step: float, total_steps: float) -> tuple[float, float]:
         """Return `(lower, upper)` at `step`; see `Schedule.__call__` for the arguments."""
+        return self._edges(progress_of(step, total_steps))
+
+    def _edges(self, progress: float) -> tuple[float, float]:
+        """Return both edges, and refuse a lower one that runs above the upper by more than rounding."""
         if self.schedule is not None and self.width is not None:
-            centre = self.schedule(step, total_steps)
+            centre = self.schedule.at(progress)
             return centre - self.width / 2, centre + self.width / 2
-        lower, upper = cast(Schedule, self.lower), cast(Schedule, self.upper)
-        return lower(step, total_steps), upper(step, total_steps)
+        lower, upper = cast(Schedule, self.lower).at(progress), cast(Schedule, self.upper).at(progress)
+        if lower > upper and not math.isclose(lower, upper, rel_tol=_ROUNDING):
+            raise InvalidValueError(
+                f"band: lower must not exceed upper, got lower {lower:.4g} above upper {upper:.4g} "
+                f"at {progress:.0%} of the run; swap them or move one"
+            )
+        return min(lower, upper), max(lower, upper)
 
     def target(self, step: float, total_steps: float) -> float:
         """Return the middle of the band at `step`: the entropy to be at."""
@@ -91,11 +105,11 @@ class Band:
 
     def values(self, total_steps: int = 100) -> list[tuple[float, float]]:
         """Return both edges over the whole run: `values(n)[i] == self(i, n)` for `i` from 0 to `n`."""
-        return [self(step, total_steps) for step in range(total_steps + 1)]
+        return [self(step, total_steps) for step in steps_of(total_steps)]
 
     def targets(self, total_steps: int = 100) -> list[float]:
         """Return the target over the whole run: `targets(n)[i] == target(i, n)` for `i` from 0 to `n`."""
-        return [self.target(step, total_steps) for step in range(total_steps + 1)]
+        return [self.target(step, total_steps) for step in steps_of(total_steps)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data from which `Band.from_dict` builds an equal band."""

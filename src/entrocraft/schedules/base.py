@@ -1,6 +1,5 @@
 """What a schedule is: a pure function of the share of the run that is done."""
 
-import math
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -23,8 +22,14 @@ Knots = Sequence[Sequence[float]]
 """Pairs of `(fraction of the run, value)`."""
 
 
+def plain_number(value: Any) -> Any:
+    """Return Python's own number for a scalar of NumPy or torch, and anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
 def checked_number(name: str, value: object, *, minimum: float = 0.0, maximum: float = MOST) -> float:
     """Return `value` as a float, refusing what is not a finite number between `minimum` and `maximum`."""
+    value = plain_number(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise InvalidValueError(f"{name} must be a number, got {value!r}")
     if abs(value) > sys.float_info.max or value != value or value < minimum:  # also for integers beyond floats
@@ -33,6 +38,22 @@ def checked_number(name: str, value: object, *, minimum: float = 0.0, maximum: f
         most = f"{maximum:,}" if isinstance(maximum, int) else f"{maximum:g}"
         raise InvalidValueError(f"{name} must be at most {most}, got {value!r:.80}")
     return float(value)
+
+
+def progress_of(step: float, total_steps: float) -> float:
+    """Return the share of a run that is done, 1 after its end; refuses what are no steps."""
+    step, total_steps = checked_number("step", step), checked_number("total_steps", total_steps)
+    if total_steps == 0.0:
+        raise InvalidValueError("total_steps must be finite and more than 0, got 0")
+    return min(1.0, step / total_steps)
+
+
+def steps_of(total_steps: int) -> range:
+    """Return the steps of a run, from 0 to its end."""
+    total_steps = plain_number(total_steps)
+    if isinstance(total_steps, bool) or not isinstance(total_steps, int) or total_steps < 1:
+        raise InvalidValueError(f"total_steps must be a whole number of at least 1, got {total_steps!r}")
+    return range(total_steps + 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,11 +88,7 @@ class Schedule(ABC):
             >>> linear(0.6, 0.2)(50, 100)
             0.4
         """
-        if not (math.isfinite(step) and step >= 0):
-            raise InvalidValueError(f"step must be finite and at least 0, got {step!r}")
-        if not (math.isfinite(total_steps) and total_steps > 0):
-            raise InvalidValueError(f"total_steps must be finite and more than 0, got {total_steps!r}")
-        return self.at(min(1.0, step / total_steps))
+        return self.at(progress_of(step, total_steps))
 
     def values(self, total_steps: int = 100) -> list[float]:
         """Return the whole curve: `values(n)[i] == self(i, n)` for `i` from 0 to `n`.
@@ -81,7 +98,7 @@ class Schedule(ABC):
             >>> linear(0.6, 0.2).values(2)
             [0.6, 0.4, 0.2]
         """
-        return [self(step, total_steps) for step in range(total_steps + 1)]
+        return [self(step, total_steps) for step in steps_of(total_steps)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain data from which `schedule_from` builds an equal schedule.

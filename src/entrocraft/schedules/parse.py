@@ -6,12 +6,12 @@ written, and what is written may in turn name them.
 
 import ast
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules.adaptive import DEFAULT_PATIENCE, DEFAULT_SPEED, Adaptive
-from entrocraft.schedules.base import Schedule, ScheduleLike, checked_number
+from entrocraft.schedules.base import Schedule, ScheduleLike, checked_number, plain_number
 from entrocraft.schedules.builders import (
     constant,
     cosine,
@@ -43,6 +43,7 @@ def schedule_from(spec: ScheduleLike) -> Schedule:
         >>> schedule_from([[0, 0.6], [1, 0.2]])(50, 100)
         0.4
     """
+    spec = plain_number(spec)
     match spec:
         case Schedule():
             return spec
@@ -82,6 +83,11 @@ def join(schedules: Sequence[ScheduleLike], at: Sequence[float]) -> Schedule:
         >>> join([constant(0.6), linear(0.6, 0.2)], at=[0.5])(75, 100)
         0.4
     """
+    for name, value in (("schedules", schedules), ("at", at)):
+        if isinstance(value, str) or not isinstance(value, Iterable):
+            raise InvalidValueError(
+                f"join: {name} is a list, as in join([constant(0.6), linear(0.6, 0.2)], at=[0.5]); got {value!r:.60}"
+            )
     parts = tuple(schedule_from(part) for part in schedules)
     if any(isinstance(part, Adaptive) for part in parts):
         raise InvalidValueError(

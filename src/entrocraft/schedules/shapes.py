@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import Any
 
 from entrocraft.errors import InvalidValueError, UnknownNameError
-from entrocraft.schedules.base import Interpolation, Knots, Schedule, checked_number
+from entrocraft.schedules.base import Interpolation, Knots, Schedule, checked_number, plain_number
 
 _SHORTEST = 1e-7  # part of a run between knots of a monotone curve: slopes are still numbers, and no step is shorter
 _MOST_CYCLES = 1_000_000  # more than any run has steps
@@ -75,6 +75,7 @@ class Polynomial(_Transition):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "power", plain_number(self.power))
         if checked_number("polynomial: power", self.power) == 0.0:
             raise InvalidValueError("polynomial: power must be more than 0, got 0")
 
@@ -110,6 +111,7 @@ class Cyclic(_Transition):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "num_cycles", plain_number(self.num_cycles))
         if checked_number("cyclic: num_cycles", self.num_cycles, maximum=_MOST_CYCLES) == 0.0:
             raise InvalidValueError("cyclic: num_cycles must be more than 0, got 0")
 

@@ -1,6 +1,9 @@
+import json
 import math
 
+import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.interpolate import PchipInterpolator
@@ -168,10 +171,37 @@ def test_an_unknown_name_suggests_the_nearest():
         ec.schedule_from("linaer(0.6, 0.2)")
 
 
-@pytest.mark.parametrize(("step", "total"), [(-1, 10), (1, 0), (float("nan"), 10), (1, float("inf"))])
+@pytest.mark.parametrize(
+    ("step", "total"),
+    [(-1, 10), (1, 0), (float("nan"), 10), (1, float("inf")), ("5", 10), (None, 10), (10**400, 10), (5, 10**400)],
+)
 def test_steps_that_make_no_sense_are_refused(step, total):
     with pytest.raises(InvalidValueError):
         ec.linear(0.6, 0.2)(step, total)
+
+
+@pytest.mark.parametrize("length", [0, -3, 1.5, "10", True])
+def test_a_run_has_a_whole_number_of_steps(length):
+    for values in (ec.linear(0.6, 0.2).values, ec.Band(0.5, width=0.1).values, ec.Band(0.5, width=0.1).targets):
+        with pytest.raises(InvalidValueError, match="total_steps must be a whole number of at least 1"):
+            values(length)
+
+
+@pytest.mark.parametrize("scalar", [np.float32, np.float64, torch.tensor])
+def test_scalars_of_numpy_and_torch_are_numbers_and_what_comes_out_is_pythons_own(scalar):
+    # 0.5, 0.25 and 2 are the same in float32.
+    value = ec.linear(scalar(0.5), scalar(0.25))(scalar(50.0), scalar(100.0))
+    assert value == 0.375 and type(value) is float
+    assert ec.schedule_from(scalar(0.5)) == ec.constant(0.5)
+    assert ec.Band(scalar(0.5), width=scalar(0.25)) == ec.Band(0.5, width=0.25)
+    assert json.loads(json.dumps(ec.polynomial(0.5, 0.25, power=scalar(2.0)).to_dict()))["power"] == 2.0
+
+
+def test_what_join_joins_are_lists():
+    assert ec.join((ec.constant(0.6), 0.4), at=np.array([0.5]))(75, 100) == 0.4
+    for schedules, at in (([0.6, 0.4], 0.5), ([0.6, 0.4], None), (None, [0.5]), ("0.6", [])):
+        with pytest.raises(InvalidValueError, match="is a list, as in join"):
+            ec.join(schedules, at=at)
 
 
 def test_a_band_is_a_centre_line_and_a_width_or_two_lines():
@@ -194,6 +224,21 @@ def test_the_edges_of_a_band_may_touch_but_not_cross():
         ec.Band(lower=1.0, upper=0.0)  # the default of the authors' code
     with pytest.raises(InvalidValueError, match="at 5.% of the run"):
         ec.Band(lower=0.5, upper=ec.linear(0.6, 0.4))
+
+
+def test_edges_that_are_one_line_written_in_two_ways_touch():
+    line = ec.linear(0.6, 0.2)
+    halves = ec.join([ec.linear(0.6, 0.4), ec.linear(0.4, 0.2)], at=[0.5])  # apart by rounding
+    for lower, upper in ((line, halves), (halves, line)):
+        band = ec.Band(lower=lower, upper=upper)
+        assert all(low <= high and high - low < 1e-15 for low, high in band.values(997))
+
+
+def test_edges_that_cross_where_nobody_looked_are_refused_when_they_are_asked_for():
+    # 2,000 waves: at each of the 2,001 places that are looked at when the band is made, the wave begins anew.
+    band = ec.Band(lower=ec.cyclic(0.1, 0.9, num_cycles=2000), upper=0.5)
+    with pytest.raises(InvalidValueError, match="lower must not exceed upper, got lower 0.9 above upper 0.5"):
+        band(1, 4000)
 
 
 @pytest.mark.parametrize(
