@@ -27,7 +27,11 @@ __all__ = ["main"]
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """Draw the entropy curve; reinforcement learning follows it."""
+    """Draw the entropy curve; reinforcement learning follows it.
+
+    To see it at work in minutes: `entrocraft demo`. Settings after a configuration replace its own: `entrocraft train
+    recipes/countdown.yaml train.steps=20`. More is in `entrocraft COMMAND --help`.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

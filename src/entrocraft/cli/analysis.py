@@ -11,23 +11,29 @@ from entrocraft.errors import InvalidValueError
 from entrocraft.models.sampling_config import MOST_SAMPLES
 
 
-@click.command(short_help="Advise on a method before training.")
+@click.command(short_help="Say before training if a curve pays, and how.")
 @click.argument("model", metavar="MODEL_OR_RUN")
 @click.option("--task", "task_name", required=True, help="The task, or a configuration that has one.")
-@click.option("--num-prompts", type=click.IntRange(2, MOST_SAMPLES), default=32, show_default=True)
+@click.option(
+    "--num-prompts", type=click.IntRange(2, MOST_SAMPLES), default=32, show_default=True, help="Problems to ask."
+)
 @click.option(
     "--num-rollouts", type=click.IntRange(2, MOST_SAMPLES), default=8, show_default=True, help="Rollouts per prompt."
 )
 @click.option(
     "--max-tokens", type=click.IntRange(1), help="Tokens of a rollout, at most. [default: what the task needs]"
 )
-@click.option("--temperature", type=float, default=1.0, show_default=True)
-@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rollouts generated at once.")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--temperature", type=float, default=1.0, show_default=True, help="Sampling temperature.")
+@click.option("--batch-size", type=click.IntRange(1), default=64, show_default=True, help="Rollouts sampled at once.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
 @click.option("--output", type=click.Path(path_type=Path), help="Folder for diagnosis.json and diagnosis.png.")
 @user_errors_exit_2
 def diagnose(model: str, task_name: str, output: Path | None, **settings: Any) -> None:
-    """Say, before training, where entropy starts, how noisy it is, which method fits, and what to begin with."""
+    """Say, before training, whether a curve will pay, which method fits, and which settings to begin with.
+
+    It samples a few hundred answers, measures where entropy starts and how precisely, and prints a block `control:` to
+    paste into a configuration.
+    """
     say_loading()
     from entrocraft.config import carried_from, max_tokens_from, task_from
     from entrocraft.models.sampling_config import SamplingConfig
@@ -98,7 +104,11 @@ def _write_diagnosis(folder: Path, found: Any, about: dict[str, Any]) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it to this picture, too.")
 @user_errors_exit_2
 def explain(run: Path, momentum: float, output: Path | None) -> None:
-    """Say why entropy moved in a run: by which quadrants, by drift, and what the filter did about it."""
+    """Say why entropy moved in a run, and what was left out of its updates.
+
+    Changes are attributed to four kinds of tokens, confident or rare, in answers better or worse than average, and to
+    the drift of training. It needs 8 steps or more.
+    """
     from entrocraft.analysis import explanation
     from entrocraft.reports.explanation import describe
     from entrocraft.runs import RunDirectory

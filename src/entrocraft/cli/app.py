@@ -12,7 +12,9 @@ from entrocraft.errors import InvalidValueError, MissingDependencyError
 @click.command(short_help="Draw, watch and compare in the browser.")
 @click.argument("paths", metavar="[RECIPE.yaml|RUN]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 for any that is free.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 for any that is free."
+)
 @click.option("--folder", type=click.Path(path_type=Path), default=Path("runs"), help="Where runs go. [default: runs]")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Further name of this server; may be given again.")
 @click.option("--no-browser", is_flag=True, help="Print the address only.")
@@ -29,7 +31,7 @@ def app(
     no_token: bool,
     url: bool,
 ) -> None:
-    """Show the page on which curves are drawn, runs started and watched, compared and explained.
+    """Open a page in the browser: draw curves, start and watch runs, compare and explain them.
 
     RECIPE.yaml may be started from the page, beside the recipes that come with the package. RUN is a run, a study or a
     folder of them, shown beside those of `--folder`. The address holds a token, which the browser keeps as a cookie.

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Show a schedule, such as 'linear(0.6, 0.2)'.")
 @click.argument("spec", metavar="SPEC")
-@click.option("--steps", "num_steps", type=click.IntRange(1, 1_000_000), default=100, show_default=True)
+@click.option(
+    "--steps", "num_steps", type=click.IntRange(1, 1_000_000), default=100, show_default=True, help="Length of a run."
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it to this picture, too.")
 @user_errors_exit_2
 def schedule(spec: str, num_steps: int, output: Path | None) -> None:
@@ -42,12 +44,12 @@ def schedule(spec: str, num_steps: int, output: Path | None) -> None:
         click.echo(f"wrote {output}")
 
 
-@click.command(short_help="Draw runs over each other.")
+@click.command(short_help="Draw runs into one picture.")
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .png, .svg or .pdf file.")
 @user_errors_exit_2
 def plot(runs: tuple[Path, ...], output: Path) -> None:
-    """Draw runs over each other: entropy with its target, over reward and scores."""
+    """Draw runs into one picture: entropy with its target above, reward and scores below."""
     from entrocraft.reports.plots.runs import draw_runs
     from entrocraft.runs import RunDirectory
 

@@ -26,11 +26,13 @@ ARMS = {"grpo": ("GRPO, without control", ["control=null"]), "entrocraft": ("GRP
     show_default=True,
     help="Folder of both runs.",
 )
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of problems and answers.")
 @click.option("--steps", type=click.IntRange(1), help="Optimizer steps of each. [default: the recipe's 90]")
 @user_errors_exit_2
 def demo(output: Path, seed: int, steps: int | None) -> None:
-    """Train the embedded model without and with a curve, offline on a CPU, and draw both into comparison.png.
+    """Train a small model without and with a curve, on a CPU, and draw both into comparison.png.
+
+    The model comes with the package: nothing is downloaded.
 
     A few minutes on two cores. The same command goes on where it was stopped.
 

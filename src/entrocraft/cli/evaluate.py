@@ -16,27 +16,46 @@ from entrocraft.models.sampling_config import MOST_SAMPLES
 @click.option(
     "--num-problems", type=click.IntRange(1, 10_000_000), help="Held-out problems. [default: 200, or all there are]"
 )
-@click.option("--num-samples", type=click.IntRange(1, MOST_SAMPLES), default=32, show_default=True)
-@click.option("--k", "ks", default="1,8,32", show_default=True, help="The k of pass@k and majority@k, with commas.")
-@click.option("--temperature", type=float, help="[default: the benchmark's own, else 1]")
-@click.option("--top-p", type=float, help="[default: the benchmark's own, else 1]")
-@click.option("--top-k", type=int, help="Draw from so many likeliest tokens. [default: the benchmark's own, else all]")
+@click.option(
+    "--num-samples",
+    type=click.IntRange(1, MOST_SAMPLES),
+    default=32,
+    show_default=True,
+    help="Answers to each problem.",
+)
+@click.option("--k", "ks", default="1,8,32", show_default=True, help="Each k of pass@k and majority@k.")
+@click.option("--temperature", type=float, help="Sampling temperature. [default: the benchmark's own, else 1]")
+@click.option(
+    "--top-p",
+    type=float,
+    help="Sample from the tokens that make up this probability. [default: the benchmark's own, else 1]",
+)
+@click.option("--top-k", type=int, help="Sample from this many tokens. [default: the benchmark's own, else all]")
 @click.option(
     "--max-tokens",
     type=click.IntRange(1),
     help="Tokens of an answer, at most. [default: the run's, else what the task needs]",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1), help="Answers drawn at once. [default: 2^16 tokens of them, at most 1024]"
+    "--batch-size", type=click.IntRange(1), help="Answers sampled at once. [default: 2^16 tokens of them, at most 1024]"
 )
-@click.option("--backend", type=click.Choice(["transformers", "vllm"]), default="transformers", show_default=True)
-@click.option("--seed", type=int, default=0, show_default=True)
 @click.option(
-    "--output", type=click.Path(path_type=Path), help="Folder for samples, scores and pictures; resumes there."
+    "--backend",
+    type=click.Choice(["transformers", "vllm"]),
+    default="transformers",
+    show_default=True,
+    help="What samples; with vllm no entropy is measured.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the samples.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="Folder for samples, scores and pictures; goes on there."
 )
 @user_errors_exit_2
 def evaluate(models: tuple[str, ...], ks: str, output: Path | None, **settings: Any) -> None:
-    """Score models, or runs' newest checkpoints, on held-out problems of a task, and compare them with the first."""
+    """Score models, or runs' newest checkpoints, on held-out problems of a task, and compare them with the first.
+
+    For each: mean@n, pass@k, majority@k, diversity, length and entropy, with 95% intervals over problems.
+    """
     try:
         numbers = [int(k) for k in ks.split(",")]
     except ValueError as error:

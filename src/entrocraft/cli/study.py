@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 def study(config_file: Path, output: Path | None, jobs: int, dry_run: bool, report_only: bool) -> None:
     """Make the runs that CONFIG.yaml asks for and compare them; the same command goes on where it stopped.
 
+    CONFIG.yaml names methods, schedules, tasks or other settings, and seeds.
+
     Exit status: 0 done; 1 a run failed; 2 a mistake in the request; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or
     SIGHUP.
     """

@@ -17,12 +17,12 @@ from entrocraft.errors import InvalidValueError
 @click.argument("config_file", metavar="CONFIG.yaml", type=click.Path(path_type=Path))
 @click.argument("overrides", metavar="[key.path=value]...", nargs=-1)
 @click.option("--output", type=click.Path(path_type=Path), help="Run directory. [default: runs/CONFIG]")
-@click.option("--resume", is_flag=True, help="Go on with the run in the output directory, if there is one.")
+@click.option("--resume", is_flag=True, help="Go on with the run in the run directory, if there is one.")
 @click.option(
     "--resume-from",
     type=click.IntRange(0),
     metavar="STEP",
-    help="Go on from this step's checkpoint, 0 for the beginning, and forget what came after it.",
+    help="Go on from this step's checkpoint, 0 for the beginning, and drop the steps after it.",
 )
 @click.option("--dry-run", is_flag=True, help="Check and show what would run; train nothing, write nothing.")
 @user_errors_exit_2
@@ -34,10 +34,13 @@ def train(
     resume_from: int | None,
     dry_run: bool,
 ) -> None:
-    """Train as CONFIG.yaml says.
+    """Train as CONFIG.yaml says, with entropy on the curve of its section `control`.
 
-    On several processes it is launched by `accelerate launch` or `torchrun`, with `-m entrocraft.cli train` and what
-    follows here.
+    key.path=value takes the place of a setting of the file, such as train.steps=20, control.method=budget, or
+    control=null for no control.
+
+    On several processes, launch it with `accelerate launch` or `torchrun`: `-m entrocraft.cli train`, and the same
+    arguments.
 
     Exit status: 0 done; 2 a mistake in the request; 130, 143 or 129 stopped by Ctrl-C, SIGTERM or SIGHUP, resumable.
     """

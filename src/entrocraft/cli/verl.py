@@ -22,7 +22,7 @@ def verl() -> None:
 @click.option("--dry-run", is_flag=True, help="Check with verl's own configuration and show what would run.")
 @user_errors_exit_2
 def train(recipe: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
-    """Become verl's stock command, `python -m verl.trainer.main_ppo`, with the settings of RECIPE.yaml.
+    """Start verl's stock command, `python -m verl.trainer.main_ppo`, with the settings of RECIPE.yaml.
 
     Overrides are Hydra's, as that command takes them.
     """
@@ -40,9 +40,11 @@ def train(recipe: Path, overrides: tuple[str, ...], dry_run: bool) -> None:
 @click.argument("task_name", metavar="TASK")
 @click.argument("options", metavar="[option=value]...", nargs=-1)
 @click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="A .parquet file.")
-@click.option("--split", type=click.Choice(["train", "test"]), default="train", show_default=True)
+@click.option(
+    "--split", type=click.Choice(["train", "test"]), default="train", show_default=True, help="Which problems."
+)
 @click.option("--num-problems", type=click.IntRange(1), help="How many to write. [default: all there are]")
-@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the problems.")
 @click.option(
     "--without",
     multiple=True,
