@@ -68,8 +68,9 @@ class Difference:
 
     def __str__(self) -> str:
         mean, low, high = self.estimate.mean, self.estimate.low, self.estimate.high
-        interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
-        return f"{mean:+.3f}{interval}, p {self.p_value:.2f}"
+        if low is None or high is None:  # so few seeds say as little by their p-value, which one always has at 1
+            return f"{mean:+.3f}"
+        return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}], p {self.p_value:.2f}"
 
 
 def paired_difference(values: Mapping[int, float], baseline: Mapping[int, float]) -> Difference | None:

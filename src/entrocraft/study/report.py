@@ -83,8 +83,8 @@ def _how_read(study: StudyConfig, done: int, total: int) -> str:
     return (
         f"{done} of {total} runs are done. "
         f"The number that counts is {study.score}, a run's mean over the evaluations of its last quarter. "
-        "Intervals are 95 % bootstrap intervals over seeds, from three seeds on; "
-        f"differences are from `{study.compared_with}` with the same seeds, with the p-value of a sign-flip test."
+        "Intervals are 95 % bootstrap intervals over seeds, and p-values those of a sign-flip test, from three seeds "
+        f"on; differences are from `{study.compared_with}` with the same seeds."
     )
 
 

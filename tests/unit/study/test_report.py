@@ -49,6 +49,11 @@ def test_arms_are_compared_with_the_baseline_by_seed():
     assert "Not there yet" not in text
 
 
+def test_two_seeds_give_no_interval_and_no_p_value():
+    there = {key: row for key, row in rows().items() if key not in {c.runs[0].key for c in CELLS if c.seed == 2}}
+    assert "| token | 0.450 | +0.150 |" in report(STUDY, CELLS, there)
+
+
 def test_what_is_missing_is_said_and_what_is_there_compared():
     there = rows()
     missing = CELLS[-1]
