@@ -3,8 +3,11 @@
 Shapes: B rollouts, T tokens, V vocabulary, N tokens of a chunk. All entropies are in nats per token.
 """
 
+import math
+import operator
+import sys
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -26,13 +29,66 @@ def chunk_tokens(chunk_size: int | None, vocabulary: int) -> int:
         vocabulary: Number of logits of a token.
 
     Raises:
-        InvalidValueError: `chunk_size` is not positive.
+        InvalidValueError: `chunk_size` is no whole number, or not positive.
     """
     if chunk_size is None:
         return max(1, _CHUNK_LOGITS // max(vocabulary, 1))
-    if chunk_size < 1:
-        raise InvalidValueError(f"chunk_size must be at least 1, got {chunk_size}")
-    return chunk_size
+    try:
+        number = operator.index(chunk_size)
+    except TypeError as error:
+        raise InvalidValueError(f"chunk_size must be a whole number, got {chunk_size!r:.60}") from error
+    if number < 1:
+        raise InvalidValueError(f"chunk_size must be at least 1, got {number}")
+    return min(int(number), sys.maxsize)
+
+
+def as_tensor(name: str, value: Any) -> Tensor:
+    """Return numbers as a tensor: a tensor as it is, an array or a list as one.
+
+    Raises:
+        InvalidValueError: They are no real numbers.
+    """
+    try:
+        tensor = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidValueError(f"{name} must be a tensor, an array or a list of numbers, got {value!r:.60}") from error
+    if tensor.is_complex():
+        raise InvalidValueError(f"{name} must be real numbers, got {tensor.dtype}")
+    return tensor
+
+
+def checked_logits(logits_BTV: Any) -> Tensor:
+    """Return logits as a tensor, whatever leading shape they have.
+
+    Raises:
+        InvalidValueError: They are no numbers, or there is no token to choose from.
+    """
+    logits_BTV = as_tensor("logits", logits_BTV)
+    if not logits_BTV.ndim or not logits_BTV.shape[-1]:
+        raise InvalidValueError(f"logits must have shape (..., vocabulary), got {tuple(logits_BTV.shape)}")
+    return logits_BTV
+
+
+def checked_tokens(tokens_BT: Any, logits_BTV: Tensor) -> Tensor:
+    """Return the tokens that were drawn from distributions, one from each.
+
+    Raises:
+        InvalidValueError: There is not one token for each distribution, or it is none of the vocabulary.
+    """
+    tokens_BT = as_tensor("tokens", tokens_BT)
+    refuse_other_shape("tokens", tokens_BT, logits_BTV.shape[:-1])
+    if not tokens_BT.numel():
+        return tokens_BT.long()
+    if tokens_BT.is_floating_point() or tokens_BT.dtype == torch.bool:
+        raise InvalidValueError(f"tokens must be whole numbers, got {tokens_BT.dtype}")
+    vocabulary = logits_BTV.shape[-1]
+    lowest, highest = torch.stack(torch.aminmax(tokens_BT)).tolist()  # an accelerator is waited for once
+    if lowest < 0 or highest >= vocabulary:
+        raise InvalidValueError(
+            f"tokens must lie in [0, {vocabulary}), the vocabulary of the logits, got "
+            f"{lowest if lowest < 0 else highest}; put any token, such as 0, where there is none and the mask is 0"
+        )
+    return tokens_BT.long()
 
 
 def refuse_other_shape(name: str, value: Tensor, expected: Sequence[int]) -> None:
@@ -66,7 +122,7 @@ def token_entropy(logits_BTV: Tensor, chunk_size: int | None = None) -> Tensor:
         Entropies (B, T), float32 (float64 for float64 logits), in nats. Differentiable.
 
     Raises:
-        InvalidValueError: `chunk_size` is not positive.
+        InvalidValueError: The logits are no numbers or have no vocabulary, or `chunk_size` is not positive.
 
     A row that is all `-inf` or holds a NaN gives NaN: there is no distribution to measure.
 
@@ -74,6 +130,7 @@ def token_entropy(logits_BTV: Tensor, chunk_size: int | None = None) -> Tensor:
         >>> token_entropy(torch.zeros(1, 2, 4))  # uniform over 4 tokens: log 4
         tensor([[1.3863, 1.3863]])
     """
+    logits_BTV = checked_logits(logits_BTV)
     rows = logits_BTV.reshape(-1, logits_BTV.shape[-1])
     chunks = [_entropy_rows(chunk) for chunk in rows.split(chunk_tokens(chunk_size, rows.shape[-1]))]
     return torch.cat(chunks).reshape(logits_BTV.shape[:-1]) if chunks else _at_least_float32(rows.new_zeros(0))
@@ -97,13 +154,15 @@ def token_log_probs(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int | Non
         Log-probabilities (B, T), float32 (float64 for float64 logits).
 
     Raises:
-        InvalidValueError: There is not one token for each distribution, or `chunk_size` is not positive.
+        InvalidValueError: There is not one token of the vocabulary for each distribution, or `chunk_size` is not
+            positive.
 
     Example:
         >>> token_log_probs(torch.zeros(1, 1, 4), torch.tensor([[2]]))
         tensor([[-1.3863]])
     """
-    refuse_other_shape("tokens", tokens_BT, logits_BTV.shape[:-1])
+    logits_BTV = checked_logits(logits_BTV)
+    tokens_BT = checked_tokens(tokens_BT, logits_BTV)
     rows, tokens = logits_BTV.reshape(-1, logits_BTV.shape[-1]), tokens_BT.reshape(-1, 1)
     chunk_size = chunk_tokens(chunk_size, rows.shape[-1])
     chunks = [
@@ -141,7 +200,7 @@ def batch_entropy(entropy_BT: Tensor, mask_BT: Tensor, aggregation: Aggregation 
 
 
 def entropy_sums(entropy_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """Return per rollout the sum of counted token entropies (nats, float32) and their number.
+    """Return per rollout the sum of counted token entropies (nats, float32 or better) and their number.
 
     Sums and counts, not means, are what ranks exchange: a mean of means weighs tokens unequally.
 
@@ -155,9 +214,10 @@ def entropy_sums(entropy_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         InvalidValueError: Entropies and mask differ in shape.
     """
+    entropy_BT, mask_BT = as_tensor("entropies", entropy_BT), as_tensor("mask", mask_BT)
     refuse_other_shape("mask", mask_BT, entropy_BT.shape)
     counted = mask_BT.bool()
-    sums_B = entropy_BT.float().masked_fill(~counted, 0.0).sum(-1)
+    sums_B = _at_least_float32(entropy_BT).masked_fill(~counted, 0.0).sum(-1)
     return sums_B, counted.sum(-1)
 
 
@@ -187,7 +247,7 @@ def entropy_from_sums(sums_B: Tensor, counts_B: Tensor, aggregation: Aggregation
             entropy = (sums_B / counts_B)[counts_B > 0].mean().item()
         case _:
             raise UnknownNameError.of("aggregation", aggregation, ["token_mean", "sequence_mean"])
-    if entropy != entropy or entropy == float("inf"):
+    if not math.isfinite(entropy):
         rows = (~torch.isfinite(sums_B)).nonzero().flatten().tolist()
         raise MeasurementError(f"the entropy of the batch is {entropy}: rollouts {rows[:8]} are not finite")
     return entropy

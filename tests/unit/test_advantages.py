@@ -132,6 +132,40 @@ def test_mistakes_are_named():
         ec.advantages.estimate("grpo", torch.tensor([[1.0, 0.0], [float("nan"), 0.0]]))
 
 
+@pytest.mark.parametrize(
+    "rewards", [None, "ab", [[1, 0], [1]], [["a", "b"]], [[None, 1.0]], torch.zeros(1, 2, dtype=torch.complex64)]
+)
+def test_what_is_no_matrix_of_numbers_is_refused(rewards):
+    with pytest.raises(InvalidValueError, match="rewards must be"):
+        ec.advantages.estimate("grpo", rewards)
+
+
+@pytest.mark.parametrize("name", ec.advantages.available())
+def test_rewards_whose_squares_are_no_numbers_are_refused_and_not_taken_for_equal(name):
+    with pytest.raises(MeasurementError, match=r"rewards must lie within 1e\+15 of 0, got 1e\+20"):
+        ec.advantages.estimate(name, torch.tensor([[1e20, 0.0, 0.0, 0.0]]))
+    advantages = ec.advantages.estimate(name, torch.tensor([[1e15] + [0.0] * 7] * 64))
+    assert advantages.isfinite().all() and advantages.any()
+
+
+@pytest.mark.parametrize("name", ec.advantages.available())
+def test_of_no_prompt_there_are_no_advantages(name):
+    assert ec.advantages.estimate(name, torch.zeros(0, 4)).shape == (0, 4)
+    assert ec.advantages.estimate_by_group(name, torch.zeros(0), torch.zeros(0)).shape == (0,)
+
+
+@pytest.mark.parametrize("name", ["dr_grpo", "reinforce_plus_plus"])
+def test_each_reward_has_a_prompt(name):
+    rewards = torch.tensor([1.0, 0.0, 1.0])
+    for groups in ([0, 0], [0, 0, 1, 1], [[0], [0], [1]]):
+        with pytest.raises(InvalidValueError, match=r"groups must have shape \(3,\)"):
+            ec.advantages.estimate_by_group(name, rewards, torch.tensor(groups))
+    with pytest.raises(InvalidValueError, match="some of them are no number"):
+        ec.advantages.estimate_by_group(name, rewards, torch.tensor([0.0, math.nan, math.nan]))
+    with pytest.raises(InvalidValueError, match=r"rewards must have shape \(rollouts,\), got \(1, 3\)"):
+        ec.advantages.estimate_by_group(name, rewards[None], torch.tensor([[0, 0, 1]]))
+
+
 @pytest.mark.parametrize("name", ec.advantages.available())
 @given(data=st.data())
 def test_rollouts_in_any_order_get_the_advantages_of_their_prompt(name, data):

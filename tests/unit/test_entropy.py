@@ -1,6 +1,7 @@
 import math
 import statistics
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -81,11 +82,64 @@ def test_what_the_mask_hides_may_be_anything():
     assert ec.batch_entropy(entropy_BT, torch.tensor([[1, 0]])) == 1.0
 
 
-@pytest.mark.parametrize("broken", [float("nan"), float("inf")])
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf")])
 def test_a_counted_entropy_that_is_not_finite_is_refused_and_located(broken):
     entropy_BT = torch.tensor([[1.0, 1.0], [1.0, broken]])
     with pytest.raises(MeasurementError, match=r"rollouts \[1\]"):
         ec.batch_entropy(entropy_BT, torch.ones(2, 2))
+
+
+def test_entropies_in_float64_are_added_up_in_it():
+    entropy_BT = torch.full((1, 3), 0.1, dtype=torch.float64)
+    assert ec.batch_entropy(entropy_BT, torch.ones(1, 3)) == pytest.approx(0.1, rel=1e-15)
+
+
+def test_arrays_and_lists_are_measured_like_tensors():
+    logits, tokens, mask = torch.randn(2, 3, 5), torch.randint(0, 5, (2, 3)), torch.ones(2, 3)
+    for as_other in (lambda tensor: tensor.numpy(), lambda tensor: tensor.tolist()):
+        assert torch.equal(ec.token_entropy(as_other(logits)), ec.token_entropy(logits))
+        assert torch.equal(ec.token_log_probs(as_other(logits), as_other(tokens)), ec.token_log_probs(logits, tokens))
+        entropy = ec.token_entropy(logits)
+        assert ec.batch_entropy(as_other(entropy), as_other(mask)) == ec.batch_entropy(entropy, mask)
+        change = ec.predicted_entropy_change(*map(as_other, (logits, tokens, torch.ones(2), mask)))
+        assert torch.equal(change, ec.predicted_entropy_change(logits, tokens, torch.ones(2), mask))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ([[0, -100]], r"tokens must lie in \[0, 4\), the vocabulary of the logits, got -100; put any token"),
+        ([[0, 4]], "got 4; put any token"),
+        ([[0.0, 1.0]], "tokens must be whole numbers, got torch.float32"),
+        ([[True, False]], "tokens must be whole numbers, got torch.bool"),
+        ("ab", "tokens must be a tensor, an array or a list of numbers, got 'ab'"),
+    ],
+)
+def test_what_is_no_token_of_the_vocabulary_is_refused(tokens, message):
+    logits = torch.zeros(1, 2, 4)
+    for measure in (ec.token_log_probs, ec.entropy_sensitivity):
+        with pytest.raises(InvalidValueError, match=message):
+            measure(logits, tokens)
+
+
+@pytest.mark.parametrize(
+    ("logits", "chunk_size", "message"),
+    [
+        (None, None, "logits must be a tensor, an array or a list of numbers, got None"),
+        (torch.zeros(2, 2, 0), None, r"logits must have shape \(..., vocabulary\), got \(2, 2, 0\)"),
+        (torch.tensor(1.0), None, r"logits must have shape \(..., vocabulary\), got \(\)"),
+        (torch.zeros(1, 2, dtype=torch.complex64), None, "logits must be real numbers, got torch.complex64"),
+        (torch.zeros(1, 2), 2.5, "chunk_size must be a whole number, got 2.5"),
+        (torch.zeros(1, 2), "4", "chunk_size must be a whole number, got '4'"),
+    ],
+)
+def test_what_has_no_entropy_is_refused(logits, chunk_size, message):
+    with pytest.raises(InvalidValueError, match=message):
+        ec.token_entropy(logits, chunk_size)
+
+
+def test_a_chunk_may_be_of_any_whole_number():
+    assert ec.token_entropy(torch.zeros(3, 2), np.int64(2)).shape == ec.token_entropy(torch.zeros(3, 2), 10**30).shape
 
 
 def test_a_batch_without_tokens_is_refused():

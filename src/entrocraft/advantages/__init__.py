@@ -42,6 +42,9 @@ if TYPE_CHECKING:
 Estimator = str | Mapping[str, Any]
 """A name, one of `available()` or an import path `package.module:function`; or a mapping of a `name` and options."""
 
+_MOST_REWARD = 1e15
+"""Largest reward: sums of squares of as many as a batch can hold are still numbers in float32."""
+
 _MANY = 64
 """Rollouts per prompt that an estimator of this library is tried on, before there are any."""
 
@@ -67,8 +70,8 @@ def estimate(name: Estimator, rewards_PG: Tensor, **options: Any) -> Tensor:
         UnknownNameError: No estimator has that name, or it has no such option.
         InvalidValueError: The rewards are not a matrix with at least one column, an option is of another type or out of
             range, or there is no such function.
-        MeasurementError: A reward is NaN or infinite; or a function of your own raises, or returns something else than
-            one finite number per reward. The message names the prompt and rollout.
+        MeasurementError: A reward is NaN, infinite or beyond 1e15; or a function of your own raises, or returns
+            something else than one finite number per reward. The message names the prompt and rollout.
 
     Example:
         >>> import torch
@@ -77,16 +80,23 @@ def estimate(name: Estimator, rewards_PG: Tensor, **options: Any) -> Tensor:
         >>> estimate({"name": "w_reinforce", "positive_weight": 0.2}, torch.tensor([[1.0, 0.0]]))
         tensor([[ 0.2000, -1.0000]])
     """
-    import torch
+    from entrocraft.entropy import as_tensor
 
     function, options, what = _resolved(name, options)
-    rewards_PG = torch.as_tensor(rewards_PG)
+    rewards_PG = as_tensor("rewards", rewards_PG)
     if rewards_PG.ndim != 2 or rewards_PG.shape[1] == 0:
         raise InvalidValueError(
             f"rewards must have shape (prompts, rollouts per prompt), got {tuple(rewards_PG.shape)}"
         )
     rewards_PG = _at_least_float32(rewards_PG)
     _refuse_unless_finite(rewards_PG, "rewards", "make the reward function return a number for each sample")
+    if rewards_PG.abs().gt(_MOST_REWARD).any():
+        raise MeasurementError(
+            f"rewards must lie within {_MOST_REWARD:g} of 0, got {rewards_PG.abs().max().item():g}: the squares of "
+            "larger ones, which deviations are made of, are no numbers in float32; divide them by a constant"
+        )
+    if not len(rewards_PG):
+        return rewards_PG  # of no prompt
     if function in ESTIMATORS.values():
         return function(rewards_PG, **options)
     return _of_its_own(function, rewards_PG, options, what)
@@ -138,7 +148,7 @@ def estimate_by_group(name: Estimator, rewards_B: Tensor, groups_B: Tensor, **op
 
     Raises:
         UnknownNameError: See `estimate`.
-        InvalidValueError: See `estimate`.
+        InvalidValueError: See `estimate`; or there is not one prompt for each reward.
         MeasurementError: See `estimate`.
 
     Example:
@@ -146,7 +156,17 @@ def estimate_by_group(name: Estimator, rewards_B: Tensor, groups_B: Tensor, **op
         >>> estimate_by_group("dr_grpo", torch.tensor([1.0, 0.0, 0.0, 1.0, 1.0]), torch.tensor([0, 1, 0, 1, 1]))
         tensor([ 0.5000, -0.6667, -0.5000,  0.3333,  0.3333])
     """
+    from entrocraft.entropy import as_tensor, refuse_other_shape
+
     function, options, _ = _resolved(name, options)
+    rewards_B, groups_B = as_tensor("rewards", rewards_B), as_tensor("groups", groups_B)
+    if rewards_B.ndim != 1:
+        raise InvalidValueError(f"rewards must have shape (rollouts,), got {tuple(rewards_B.shape)}")
+    refuse_other_shape("groups", groups_B, rewards_B.shape)
+    if not groups_B.isfinite().all():
+        raise InvalidValueError("groups must say which prompt each rollout answers, and some of them are no number")
+    if not len(rewards_B):
+        return _at_least_float32(rewards_B)
     if function is reinforce_plus_plus:
         return estimate(name, rewards_B[None, :], **options)[0]
     rewards_B = _at_least_float32(rewards_B)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from entrocraft.entropy import chunk_tokens, refuse_other_shape
+from entrocraft.entropy import checked_logits, checked_tokens, chunk_tokens
 
 LIMIT = 1e30
 """Number of nats that stands for infinity: its products with other finite numbers stay finite in float32."""
@@ -45,14 +45,16 @@ def moments_of(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int | None = N
         all `-inf` or holds a NaN gives NaN.
 
     Raises:
-        InvalidValueError: There is not one token for each distribution, or `chunk_size` is not positive.
+        InvalidValueError: There is not one token of the vocabulary for each distribution, or `chunk_size` is not
+            positive.
 
     Example:
         >>> moments = moments_of(torch.zeros(1, 1, 5), torch.tensor([[3]]))  # the 4 other tokens are alike
         >>> [round(moment.item(), 3) + 0.0 for moment in moments]
         [-1.386, 1.386, 0.25, 0.0]
     """
-    refuse_other_shape("tokens", tokens_BT, logits_BTV.shape[:-1])
+    logits_BTV = checked_logits(logits_BTV)
+    tokens_BT = checked_tokens(tokens_BT, logits_BTV)
     rows, tokens = logits_BTV.reshape(-1, logits_BTV.shape[-1]), tokens_BT.reshape(-1, 1)
     chunk_size = chunk_tokens(chunk_size, rows.shape[-1])
     chunks = [

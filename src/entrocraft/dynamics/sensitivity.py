@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from entrocraft.dynamics.moments import moments_of
-from entrocraft.entropy import refuse_other_shape
+from entrocraft.entropy import as_tensor, refuse_other_shape
 
 
 def entropy_sensitivity(logits_BTV: Tensor, tokens_BT: Tensor, chunk_size: int | None = None) -> Tensor:
@@ -61,7 +61,7 @@ def rollout_entropy_change(sensitivity_BT: Tensor, advantages_B: Tensor, mask_BT
         >>> rollout_entropy_change(torch.tensor([[0.2, 0.4]]), torch.tensor([2.0]), torch.ones(1, 2))
         tensor([-0.6000])
     """
-    counted_BT = mask_BT.bool()
+    counted_BT, advantages_B = as_tensor("mask", mask_BT).bool(), as_tensor("advantages", advantages_B)
     refuse_other_shape("mask", counted_BT, sensitivity_BT.shape)
     refuse_other_shape("advantages", advantages_B, sensitivity_BT.shape[:1])
     sums_B = sensitivity_BT.masked_fill(~counted_BT, 0.0).sum(-1)  # what is masked may be NaN

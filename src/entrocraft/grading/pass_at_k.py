@@ -1,6 +1,7 @@
 """pass@k, the chance that one of several answers is right."""
 
 import math
+import operator
 
 from entrocraft.errors import InvalidValueError
 
@@ -19,7 +20,8 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
         A probability, 0 to 1.
 
     Raises:
-        InvalidValueError: Not `0 <= num_correct <= num_samples` or not `1 <= k <= num_samples`.
+        InvalidValueError: Not `0 <= num_correct <= num_samples` or not `1 <= k <= num_samples`, or one is no whole
+            number.
 
     Source: Evaluating Large Language Models Trained on Code (2107.03374), equation 1.
 
@@ -27,6 +29,12 @@ def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:
         >>> pass_at_k(num_samples=4, num_correct=1, k=2)
         0.5
     """
+    try:
+        num_samples, num_correct, k = map(operator.index, (num_samples, num_correct, k))
+    except TypeError as error:
+        raise InvalidValueError(
+            f"pass@k needs whole numbers, got num_samples={num_samples!r}, num_correct={num_correct!r}, k={k!r}"
+        ) from error
     if not 0 <= num_correct <= num_samples or not 1 <= k <= num_samples:
         raise InvalidValueError(
             "pass@k needs 0 <= num_correct <= num_samples and 1 <= k <= num_samples, "

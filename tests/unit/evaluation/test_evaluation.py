@@ -25,9 +25,13 @@ def test_pass_at_k_stays_exact_for_many_samples():
     assert ec.pass_at_k(32, 32, 1) == 1.0
 
 
-@pytest.mark.parametrize("arguments", [(4, 5, 1), (4, -1, 1), (4, 1, 0), (4, 1, 5)])
+IMPOSSIBLE = [(4, 5, 1), (4, -1, 1), (4, 1, 0), (4, 1, 5)]
+NOT_WHOLE = [(4.0, 1, 2), (4, 1.5, 2), (4, float("nan"), 2), ("4", 1, 2), (4, None, 2)]
+
+
+@pytest.mark.parametrize("arguments", IMPOSSIBLE + NOT_WHOLE)
 def test_impossible_counts_are_refused(arguments):
-    with pytest.raises(InvalidValueError):
+    with pytest.raises(InvalidValueError, match="pass@k needs"):
         ec.pass_at_k(*arguments)
 
 
