@@ -71,3 +71,43 @@ def test_a_batch_of_truncated_completions_alone_is_skipped_and_the_run_goes_on(m
     assert all(line["entrocraft/entropy"] is None for line in logs)  # as transformers writes NaN
     after = weights_of(trainer)
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("trainer_class", "control", "cut_off"),
+    [
+        (EntropyControlledGRPOTrainer, {"method": "none"}, True),  # masks, and has a KL term, of no token here
+        (EntropyControlledGRPOTrainer, {"method": "token"}, True),
+        (EntropyControlledRLOOTrainer, {"method": "advantage", "rejected": "mask"}, False),  # its KL is no term
+    ],
+)
+def test_a_kl_penalty_alone_makes_no_step_where_nothing_feels_it(make_trainer, trainer_class, control, cut_off):
+    """The first step teaches; of the second no token counts, or nothing is kept."""
+
+    class Cut(trainer_class):
+        def _generate_and_score_completions(self, inputs):
+            self.is_second = self.state.global_step == 1
+            return super()._generate_and_score_completions(inputs)
+
+        def _control(self, batch):
+            if self.is_second and cut_off:
+                batch["completion_mask"] = torch.zeros_like(batch["completion_mask"])
+            if self.is_second and not cut_off:
+                batch["advantages"] = batch["advantages"].abs() + 1.0  # all of them lower entropy, which is low
+            return super()._control(batch)
+
+    low = {"schedule": "piecewise([[0, 0.0], [0.9, 0.0], [1.0, 90.0]], kind='step')", "width": 60.0}
+    trainer = make_trainer(Cut, config={"max_steps": 2, "beta": 0.1}, entropy_control=low | control)
+    weights = []
+    on_step_end = trainer.callback_handler.on_step_end
+
+    def watched(*args, **kwargs):
+        weights.append(weights_of(trainer))
+        return on_step_end(*args, **kwargs)
+
+    trainer.callback_handler.on_step_end = watched
+    with pytest.warns(UserWarning, match="the loss counts no token" if cut_off else "every rollout with an advantage"):
+        trainer.train()
+    assert [line["entrocraft/skipped"] for line in train_logs(trainer)] == [0.0, 1.0]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])

@@ -12,8 +12,8 @@ from entrocraft.engines.decider import Update
 from entrocraft.engines.knobs import KNOB_FIELDS
 from entrocraft.engines.ranks import Ranks
 from entrocraft.engines.trl.knobs import turned
-from entrocraft.engines.trl.rows import Batch, keep_rows, num_loss_tokens
-from entrocraft.engines.trl.settings import LOSS_DENOMINATOR, loss_type_of
+from entrocraft.engines.trl.rows import Batch, keep_rows, loss_mask, num_loss_tokens
+from entrocraft.engines.trl.settings import LOSS_DENOMINATOR, has_kl_term, loss_type_of
 from entrocraft.engines.trl.surrogate import LiveSurrogate
 
 # Carried through TRL's shuffle and split.
@@ -65,7 +65,7 @@ class ControlledLoss:
             return self._of(model, inputs, decision)
 
     def take_num_rows(self) -> int:
-        """Return how many rows the losses since the last call had something to learn from."""
+        """Return how many rows the losses since the last call had something to do with."""
         num_rows, self._num_rows = self._num_rows, 0
         return num_rows
 
@@ -80,7 +80,9 @@ class ControlledLoss:
         """Return the loss over the kept rows of a micro-batch, averaged as was decided."""
         trainer = self._trainer
         keep_B, factor = inputs.pop(_KEEP), inputs.pop(_SCALE)
-        rows_per_rank = trainer.accelerator.gather(keep_B.sum().view(1))
+        # Rows that are masked still pull towards the reference, with each token that the loss counts.
+        felt_B = keep_B if self._drops or not has_kl_term(trainer) else loss_mask(inputs).any(dim=-1)
+        rows_per_rank = trainer.accelerator.gather(felt_B.sum().view(1))
         self._num_rows += int(rows_per_rank.sum())
 
         # Every loss is homogeneous in the advantage, so scaling it scales the policy gradient and leaves TRL's

@@ -71,6 +71,11 @@ def loss_type_of(trainer_or_args: Any) -> str:
     return getattr(trainer_or_args, "loss_type", "rloo")
 
 
+def has_kl_term(trainer: Any) -> bool:
+    """Return True if the loss has a KL term, felt whatever the advantage; RLOO puts its penalty into the advantages."""
+    return bool(trainer.beta != 0.0) and loss_type_of(trainer) != "rloo"
+
+
 def weighs_whole_rollouts(trainer_args: Any) -> bool:
     """Return True if the loss has one ratio and one advantage per rollout, so that its tokens share their fate."""
     return (

@@ -26,6 +26,7 @@ from entrocraft.engines.trl.rows import Batch, loss_mask
 from entrocraft.engines.trl.scorer import PolicyScorer
 from entrocraft.engines.trl.settings import (
     ROLLOUT_MEAN_LOSSES,
+    has_kl_term,
     loss_type_of,
     optimizer_memory,
     steps_per_decision,
@@ -82,14 +83,14 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
         )
         self._ranks = AcceleratorRanks(self.accelerator)
         by_rollout = loss_type_of(self) in ROLLOUT_MEAN_LOSSES
-        # Terms of the loss that a rollout without an advantage feels: KL, an entropy bonus, load balancing.
-        names = ("beta", "_entropy_bonus_enabled", "aux_loss_enabled")
+        # Terms of the loss that a rollout without an advantage feels, beside KL: an entropy bonus, load balancing.
+        names = ("_entropy_bonus_enabled", "aux_loss_enabled")
         self._decider = Decider(
             self.entropy_controller,
             control,
             self._ranks,
             by_rollout=by_rollout,
-            other_terms=any(getattr(self, name, False) for name in names),
+            other_terms=has_kl_term(self) or any(getattr(self, name, False) for name in names),
         )
         method = self.entropy_controller.method
         warn_if_idle(method, self.entropy_controller.name, self.args)
@@ -179,8 +180,7 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
             advantages=batch["advantages"],
             mask_BT=mask_BT,
             temperature=self.temperature if turns_it else None,
-            # RLOOTrainer's hold its KL penalty, too.
-            compare_rewards=loss_type_of(self) != "rloo" or self.beta == 0.0,
+            compare_rewards=self.beta == 0.0 or has_kl_term(self),  # RLOOTrainer's hold its KL penalty, too
         )
         # A subclass may bring batches without rewards.
         rewards = None if self._rewards_per_func is None else summed_rewards(self, self._rewards_per_func)
@@ -219,9 +219,7 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
     def _before_optimizer_step(self, model: Any) -> None:
         """Log the decisions behind this step; if it had no rollout to learn from, leave the weights alone."""
         decisions, self._decisions_of_step = self._decisions_of_step, []
-        num_rows = self._loss.take_num_rows()
-        # Masked rows still pull towards the reference.
-        skip = num_rows == 0 and (self._drops or self.beta == 0.0)
+        skip = self._loss.take_num_rows() == 0
         # TRL logs means: where a step takes several batches of rollouts, those of their decisions.
         for decision in decisions:
             for name, value in (decision.metrics | {"skipped": float(skip)}).items():
