@@ -58,7 +58,19 @@ def os_error_line(error: OSError) -> str:
 
 
 class EntrocraftError(Exception):
-    """Base of every error this library raises on purpose; its message is of a length that can be read."""
+    """Base of every error that this library raises on purpose.
+
+    Each is one of Python's own as well, such as `ValueError`. The message is one line: what was got, what was expected,
+    what to do; a long one is shortened.
+
+    Example:
+        >>> import entrocraft as ec
+        >>> try:
+        ...     ec.linear(-0.6, 0.2)
+        ... except ec.EntrocraftError as error:
+        ...     print(error)
+        linear: start must be finite and at least 0, got -0.6
+    """
 
     def __init__(self, message: object = "", *more: object):
         super().__init__(_readable(shortened(str(message))), *more)

@@ -34,6 +34,11 @@ def draw(
         MissingDependencyError: anywidget is not installed.
         InvalidValueError: A width is given beside a band, the unit is not the schedule's, or a value cannot be used.
         UnknownNameError: There is no such unit.
+
+    Example:
+        >>> drawing = draw("linear(0.6, 0.4)", steps=200)
+        >>> drawing.schedule(100, 200), drawing.band(0, 200)
+        (0.5, (0.58, 0.62))
     """
     from entrocraft.app.widget import CurveWidget  # imports anywidget
 

@@ -131,7 +131,14 @@ class Batch:
 class Tokens:
     """This rank's sampled tokens, as the policy about to be updated sees them.
 
-    What lies beyond the mask is not meant to be read.
+    All fields but the last are (B, T), over the B rollouts of this rank; what lies beyond the mask is not meant to be
+    read. A signal that the method did not ask for is None.
+
+    Example:
+        >>> ones = torch.ones(1, 2)
+        >>> log_probs = torch.tensor([[-0.5, -2.0]])
+        >>> Tokens(log_probs_BT=log_probs, entropy_BT=ones, advantages_BT=ones, mask_BT=ones).surprisal_BT
+        tensor([[0.5000, 2.0000]])
     """
 
     log_probs_BT: Tensor

@@ -34,6 +34,10 @@ _ROUNDING = 1e-5  # relative, of what counts as one factor on all advantages
 class BatchStats(Batch):
     """A batch made by hand, for `Controller.decide` to set the goal, too: it knows the length of the run.
 
+    Raises:
+        InvalidValueError: See `Batch`; or the run has no step.
+        MeasurementError: See `Batch`.
+
     Example:
         >>> BatchStats(step=1, total_steps=10, entropy=0.5, advantages=[1.0], predicted_change=[0.1]).change
         tensor([0.1000])
@@ -86,6 +90,15 @@ class Controller:
         course: Where entropy should be.
         method: Decides.
         name: The method's name, for messages and for the state.
+
+    Example:
+        >>> from entrocraft import Band, controllers
+        >>> controller = controllers.build("advantage", Band(0.5, width=0.1))
+        >>> batch = BatchStats(step=1, total_steps=10, entropy=0.3, advantages=torch.tensor([1.0, -1.0]))
+        >>> controller.decide(batch).keep  # entropy is low: learn from failures
+        tensor([False,  True])
+        >>> controller.counts["decisions"]
+        1
     """
 
     def __init__(self, course: Course, method: Method, name: str):

@@ -22,7 +22,10 @@ TURNABLE = frozenset({"rollouts", "tokens", "advantages", "surrogate", *KNOBS})
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decision:
-    """What the update may use.
+    """What the next update may use: which rollouts, at which advantages, and under which settings of the loss.
+
+    `everything` and `keeping` make the usual ones. A decision that sets what its method's `turns` does not name is
+    refused by the controller.
 
     Example:
         >>> batch = Batch(step=1, entropy=0.5, advantages=torch.tensor([1.0, -2.0]))

@@ -16,7 +16,12 @@ from entrocraft.schedules import Band
 
 
 def available() -> list[str]:
-    """Return the names that `build` knows."""
+    """Return the names that `build` knows.
+
+    Example:
+        >>> "token" in available()
+        True
+    """
     return sorted({*METHODS, *PRESETS, "rejection"})
 
 
@@ -55,6 +60,10 @@ class RejectionController(Controller):
         rule: The method; by default `advantage`, Algorithm 1 of the paper.
         normalize: What the loss is averaged over: `kept` (Eq. 5) or `all`.
         options: As `build` takes them.
+
+    Raises:
+        UnknownNameError: No method has that name, it has no such option, or an option takes a word it does not know.
+        InvalidValueError: An option is of another type, or out of range.
 
     Example:
         >>> import torch

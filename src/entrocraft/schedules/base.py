@@ -58,9 +58,23 @@ def steps_of(total_steps: int) -> range:
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule(ABC):
-    """A curve over the run; build one with `linear`, `cosine`, ... or `schedule_from`."""
+    """A curve over the run: the entropy to be at, as a function of the share of the run that is done.
+
+    Build one with `linear`, `cosine`, ... or `schedule_from`; a shape of your own is a frozen dataclass with `at`.
+    A schedule is plain data without a state, so a resumed run needs the step alone.
+
+    Raises:
+        UnknownNameError: There is no such unit.
+
+    Example:
+        >>> from entrocraft import linear
+        >>> curve = linear(0.6, 0.2)
+        >>> curve(50, 100), curve.values(2), curve.unit
+        (0.4, [0.6, 0.4, 0.2], 'nats')
+    """
 
     unit: Unit = "nats"
+    """`nats`, per token, or `initial`, multiples of the entropy measured at the first step."""
 
     def __post_init__(self) -> None:
         if self.unit not in ("nats", "initial"):

@@ -103,6 +103,15 @@ def join(schedules: Sequence[ScheduleLike], at: Sequence[float]) -> Schedule:
 def warmup(schedule: ScheduleLike, start: float, fraction: float = 0.1) -> Schedule:
     """Return `schedule` preceded by a straight line from `start` to its first value.
 
+    Args:
+        schedule: Anything that `schedule_from` takes; it is squeezed into the rest of the run.
+        start: Value at the beginning of the run, in the schedule's unit.
+        fraction: Share of the run that the line takes, more than 0 and less than 1.
+
+    Raises:
+        InvalidValueError: A number is out of range, or the schedule is adaptive: `adaptive` goes around the whole.
+        UnknownNameError: There is no such schedule.
+
     Example:
         >>> warmup(linear(0.75, 0.25), start=0.25, fraction=0.5).values(4)
         [0.25, 0.5, 0.75, 0.5, 0.25]
@@ -116,8 +125,9 @@ def adaptive(curve: ScheduleLike, patience: int = DEFAULT_PATIENCE, speed: float
 
     While the reward improves, entropy is worth what it costs, and the target holds. Once it has stalled
     the target moves on, `speed` times as fast as the run's own clock. Whether it has is read from the
-    trend of the last `2 * patience` rewards, see `control.pace.AdaptivePace`; every change of mind
-    lasts at least `patience` steps. A run whose reward improves to its end never finishes the curve.
+    trend of the last `2 * patience` rewards, see `control.pace.AdaptivePace`; once the target starts or
+    stops moving, it does so for at least `patience` steps. A run whose reward improves to its end never
+    finishes the curve.
 
     Called with a step, as in `schedule(step, total_steps)`, it gives the curve of a run that never holds.
 

@@ -20,7 +20,8 @@ class AdaptiveClip(Method):
 
         k <- clip(k + step * sign(H* - H), 0, most).
 
-    In the first update on a batch the ratio is 1: with one update per batch this is plain GRPO.
+    In the first update on a batch the ratio is 1: with one update per batch this is plain GRPO. At the target k stands
+    still; at 0 the range is symmetric in the logarithm, and nothing lowers entropy further.
 
     Args:
         eps: How far below 1 the range begins, in [0, 1).

@@ -12,8 +12,13 @@ from entrocraft.control.planning.ranking import Ranking
 class Budget(Rejecting):
     """Reject only as many rollouts as the wanted change of entropy needs, the most contrary first.
 
-    What is wanted, and what a rejection changes, comes from a model of the plant that is learnt on the way
-    (`EntropyPlant`); it acts before the band is left, and so inside it, too. What changes nothing is always kept.
+    With `s_k` the effect of what update k keeps, `sum(change) / sqrt(n)` over its n rollouts, entropy is modelled by
+
+        E_k = momentum E_{k-1} + (1 - momentum) s_k,        H_{k+1} = H_k + drift + gain E_k,
+
+    whose drift and gain a Kalman filter learns on the way (`EntropyPlant`). Each decision plans the effects that keep H
+    closest to the next twelve targets at the least rejection, and carries out the first. So it acts before the band is
+    left, and inside it, too. What changes nothing is always kept.
 
     Args:
         normalize: What the loss is averaged over; see `Rejecting`.
@@ -27,7 +32,10 @@ class Budget(Rejecting):
         UnknownNameError: There is no such normalisation or fallback.
         InvalidValueError: A number is out of range, or of no use with the fallback.
 
-    Source: not in the paper; docs/control.md.
+    Degenerate cases: where every change is 0, everything is kept. Where the curve wants more than rejection can do,
+    what comes nearest to it is kept, never less than the `min_kept` share, and `saturated` is logged.
+
+    Source: not in the paper; docs/control.md, "How `budget` and `token` work".
 
     Example:
         >>> import torch

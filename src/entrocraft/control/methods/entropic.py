@@ -23,8 +23,8 @@ class Entropic(Method):
         alpha_t = clip(K_P e_t + K_I sum_{s<=t} e_s, -1, 1),        J = (1 + alpha) J_pos - (1 - alpha) J_neg,
 
     that is `A + alpha |A|` for each advantage: where entropy is low, successes count for less and failures for more.
-    The target moves along the schedule; the width of the band bears on the metrics alone. The integral is not held back
-    while alpha is clipped.
+    The target moves along the schedule; the width of the band matters for the metrics alone. The integral is not held
+    back while alpha is clipped.
 
     Args:
         proportional_gain: K_P, per nat.
@@ -94,6 +94,8 @@ class EntropicReleased(Entropic):
 
     Raises:
         InvalidValueError: A gain is negative or not a number, or the confidence is out of range.
+
+    Degenerate cases: without a confident token nothing is weighed, and the integral moves all the same.
 
     Source: the code of arXiv 2511.15248. Deviations: N and N_c, the error and its sum are those of the whole batch, not
     of each rank's micro-batch; the second term feels the loss's clipping, from which it is exempt there, which is the

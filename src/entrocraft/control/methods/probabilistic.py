@@ -27,6 +27,9 @@ class Probabilistic(Predicted):
         UnknownNameError: There is no such normalisation or fallback.
         InvalidValueError: A number is out of range, or of no use with the fallback.
 
+    Degenerate cases: a band without a width has no chance to give: outside it the decision is `Predicted`'s. A rollout
+    that changes nothing is always kept.
+
     Source: the wording of arXiv 2604.26326, section 4; its Algorithm 1 rejects without chance.
 
     Example:

@@ -18,7 +18,8 @@ class Advantage(Rejecting):
 
     With `m = 1[H > upper] - 1[H < lower]`, rollout i of advantage A_i is kept iff `m * A_i >= 0`: the predicted change
     is `-A_i`. That needs no pass, and is right where sampled tokens are confident (Theorem 2): there positive
-    advantages lower entropy and negative ones raise it. Inside the band, and without an advantage, everything is kept.
+    advantages lower entropy and negative ones raise it. Inside the band everything is kept, and outside it, too,
+    a rollout without an advantage.
 
     Args:
         normalize: What the loss is averaged over; see `Rejecting`.
@@ -76,8 +77,10 @@ class Advantage(Rejecting):
 class Predicted(Advantage):
     """Algorithm 1 on predicted entropy changes: rollout i is kept iff `m * dH_i <= 0`.
 
-    It follows from the paper's theory without its assumption that sampled tokens are confident, and keeps rare
-    successes below the band and rare failures above it. A rollout that changes nothing is always kept.
+    `m = 1[H > upper] - 1[H < lower]` as in `Advantage`, and dH_i is the signal `change`, what rollout i is predicted to
+    change entropy by; see `dynamics.predicted_entropy_change` for its formula. The rule follows from the paper's theory
+    without its assumption that sampled tokens are confident: it keeps rare successes below the band and rare failures
+    above it. A rollout that changes nothing is always kept.
 
     Args:
         normalize: What the loss is averaged over; see `Rejecting`.

@@ -20,8 +20,8 @@ from entrocraft.errors import InvalidValueError, MeasurementError
 class Token(Rejecting):
     """Leave out of the loss only as many tokens as the wanted change of entropy needs, the most contrary first.
 
-    `Budget`, with tokens for rollouts: many small choices instead of few large ones. Predicted changes are put into
-    bins that are the same on every rank, so that ranks exchange sums and counts alone.
+    `Budget`, whose equations hold here, with tokens for rollouts: many small choices instead of few large ones.
+    Predicted changes are put into bins that are the same on every rank, so that ranks exchange sums and counts alone.
 
     Args:
         normalize: What the loss is averaged over; see `Rejecting`.
@@ -35,7 +35,9 @@ class Token(Rejecting):
         UnknownNameError: There is no such normalisation or fallback.
         InvalidValueError: A number is out of range, or of no use with the fallback.
 
-    Source: not in the paper; docs/control.md.
+    Degenerate cases: as those of `Budget`. A rollout all of whose tokens are left out has no part in the update.
+
+    Source: not in the paper; docs/control.md, "How `budget` and `token` work".
 
     Example:
         >>> change = torch.tensor([-3.0, -2.0, -1.0, 2.0, 3.0, 4.0])  # of six tokens

@@ -25,9 +25,10 @@ _ROUNDING = 1e-3
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decided:
-    """What the next update may use, in arrays of the kind that were given.
+    """What the next update of a loop of one's own may use, in arrays of the kind that were given.
 
-    What has one number per token comes as `log_probs` came, and what has one per rollout as `advantages`.
+    What has one number per token comes as `log_probs` came, and what has one per rollout as `advantages`. `decide`
+    returns it, and its docstring has an example.
     """
 
     advantages: Any
@@ -94,12 +95,14 @@ def decide(
         gradient_norm: Norm of the gradient of the update that the last decision led to, before clipping, for the guard.
         loop: What the loop is like; by default `Loop()`.
 
+    Returns:
+        A `Decided`: the advantages to use, which rollouts and tokens are kept, what to log, and the state for the next
+        call. A batch of which no token counts, or none has an advantage, is `empty`.
+
     Raises:
         InvalidValueError: An array has another shape, something is missing that the method needs, the loop does not
             carry out what the method decides, or the state is another run's.
         MeasurementError: An entropy, an advantage or a prediction is not finite; the message names the step.
-
-    A batch of which no token counts, or none has an advantage, is `empty`.
 
     Example:
         >>> decided = decide(
