@@ -29,6 +29,8 @@ class ClipCov(Method):
     Raises:
         InvalidValueError: A number is out of range.
 
+    Degenerate cases: without an eligible token nothing is left out; where fewer are eligible than asked for, all are.
+
     Source: arXiv 2505.22617, with the defaults of its code. Deviations: eligibility and shares are those of the whole
     batch, not of each micro-batch; they are taken from the policy that sampled, once per batch, where its code looks
     again before each update, which is the same for the first; as many tokens are left out as are asked for on average,

@@ -28,6 +28,10 @@ class Reward(Method):
         UnknownNameError: There is no such normalisation.
         InvalidValueError: The baseline is not a finite number.
 
+    Degenerate cases: with rewards of 0 and 1 and a baseline of 0 no failure has an advantage, so that below the band
+    nothing is kept, which a warning says once. A group whose rewards are all equal has advantages outside the band,
+    unlike in GRPO.
+
     Source: the authors' code of arXiv 2604.26326, which differs from the paper's Algorithm 1.
 
     Example:
