@@ -13,7 +13,11 @@ from entrocraft.study.settings import StudyConfig
 class Line:
     """What one arm, under one schedule, came to in one phase on one task: its rows by seed."""
 
+    arm: str
+    schedule: str
+    """Empty if the arm has no use for one."""
     label: str
+    """The two in words."""
     rows: Mapping[int, Row]
 
     def values(self, measure: str) -> dict[int, float]:
@@ -43,13 +47,13 @@ def sections_of(study: StudyConfig, cells: Sequence[Cell], rows: Mapping[str, Ro
     sections = []
     for task in dict.fromkeys(cell.task for cell in cells):
         for phase in [*study.phases] or [""]:
-            lines: dict[str, dict[int, Row]] = {}
+            lines: dict[tuple[str, str, str], dict[int, Row]] = {}
             for cell in cells:
                 run = next((run for run in cell.runs if run.phase == phase), None)
                 if cell.task == task and run is not None and run.key in rows:
-                    lines.setdefault(cell.label, {})[cell.seed] = rows[run.key]
+                    lines.setdefault((cell.arm, cell.schedule, cell.label), {})[cell.seed] = rows[run.key]
             title = ", ".join(part for part in (task, f"phase {phase}" if phase else "") if part)
-            sections.append(Section(title, [Line(label, by_seed) for label, by_seed in lines.items()]))
+            sections.append(Section(title, [Line(*names, by_seed) for names, by_seed in lines.items()]))
     return [section for section in sections if section.lines]
 
 
@@ -91,16 +95,14 @@ def _how_read(study: StudyConfig, done: int, total: int) -> str:
 def _scores(study: StudyConfig, section: Section) -> str:
     """Return the table of scores."""
     measures = list(dict.fromkeys([study.score, *_names(row["scores"] for row in _rows(section))]))
-    baseline = _baseline(study, section)
     head = ["", f"{study.score}", "difference", "area", *measures[1:], "seeds"]
     table = []
     for line in section.lines:
         values = line.values(study.score)
         if not values:
             continue
-        difference = (
-            None if baseline is None or line is baseline else paired_difference(values, baseline.values(study.score))
-        )
+        baseline = _baseline(study, section, line)
+        difference = None if baseline is None else paired_difference(values, baseline.values(study.score))
         table.append(
             [
                 line.label,
@@ -152,10 +154,15 @@ def _of_scoring(line: Line, scoring: str, measure: str) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def _baseline(study: StudyConfig, section: Section) -> Line | None:
-    """Return the baseline's line; its first, if it has one for each schedule."""
-    name = study.compared_with
-    return next((line for line in section.lines if line.label == name or line.label.startswith(f"{name}, ")), None)
+def _baseline(study: StudyConfig, section: Section, line: Line) -> Line | None:
+    """Return what a line is compared with: the baseline's under the same schedule, or else its first; None for its own.
+
+    A baseline without a use for schedules has but one line.
+    """
+    if line.arm == study.compared_with:
+        return None
+    candidates = [other for other in section.lines if other.arm == study.compared_with]
+    return next((other for other in candidates if other.schedule == line.schedule), next(iter(candidates), None))
 
 
 def _rows(section: Section) -> list[Row]:

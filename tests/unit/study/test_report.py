@@ -68,3 +68,23 @@ def test_a_study_without_rows_has_nothing_but_its_question():
     assert "0 of 6 runs are done." in text
     assert sections_of(STUDY, CELLS, {}) == []
     assert "|" not in text
+
+
+def test_an_arm_is_compared_with_the_baseline_under_its_own_schedule():
+    study = parse_study(
+        {
+            "title": "Two curves",
+            "run": {"eval": {"num_samples": 4, "k": [1]}},
+            "arms": {"token, wide": {"control": {"width": 0.1}}, "token": {}, "grpo": {"control": None}},
+            "baseline": "token",
+            "schedules": {"flat": 0.5, "line": "linear(0.6, 0.4)"},
+            "seeds": [0, 1, 2],
+            "score": "mean@4",
+        }
+    )
+    cells = cells_of(study)
+    scores = {"token": {"flat": 0.2, "line": 0.5}, "token, wide": {"flat": 0.3, "line": 0.4}, "grpo": {"": 0.4}}
+    text = report(study, cells, {cell.runs[0].key: made_up(scores[cell.arm][cell.schedule]) for cell in cells})
+    differences = [line.split("|")[3].split()[0] for line in text.splitlines() if "[0." in line and ", p " in line]
+    assert differences == ["+0.100", "-0.100", "+0.200"]  # wide on both curves; grpo has none: the first
+    assert "| token, flat | 0.200 [0.200, 0.200] | - |" in text and "| token, line | 0.500 [0.500, 0.500] | - |" in text
