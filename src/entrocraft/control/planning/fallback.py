@@ -94,7 +94,8 @@ class Fallback:
                     decision = replace(decision, knobs={"entropy_coef": -side * self.entropy_bonus})
             elif self.action == "escalate":
                 nothing = torch.zeros_like(decision.keep)
-                decision = replace(decision, keep=nothing, advantages=torch.zeros_like(decision.advantages))
+                advantages = torch.zeros_like(decision.advantages)
+                decision = replace(decision, keep=nothing, advantages=advantages, kept_share=None)
             if sum(self.counts.values()) == 1 and not decision.empty:
                 self._warn(side, batch.step)
         decision.metrics.update({f"fallback_{stage}": float(count) for stage, count in self.counts.items() if count})
@@ -117,8 +118,9 @@ class Fallback:
             # Ascending, so that the least harmful are first.
             num_kept = max(1, math.ceil(self.min_kept * len(harmful)))
             keep[harmful[moves_B[harmful].argsort(stable=True)[num_kept:]]] = False
-        # Without the note, a method of tokens weighs none of them: all of a kept rollout is used.
-        return replace(decision, keep=keep, advantages=_SMALLER_STEP * advantages_B * keep, note=None)
+        # Without the note, a method of tokens weighs none of them: all of a kept rollout is used, and the share that is
+        # kept is that of the rollouts.
+        return replace(decision, keep=keep, advantages=_SMALLER_STEP * advantages_B * keep, note=None, kept_share=None)
 
     def _warn(self, side: int, step: int) -> None:
         warnings.warn(

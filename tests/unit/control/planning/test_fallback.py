@@ -7,6 +7,7 @@ import torch
 from support.decisions import ABOVE, BAND, many
 
 import entrocraft as ec
+from entrocraft.control.planning.ranking import binned
 
 
 def test_when_nothing_moves_entropy_back_the_fallback_climbs_its_ladder():
@@ -35,3 +36,15 @@ def test_when_nothing_moves_entropy_back_the_fallback_climbs_its_ladder():
         assert decide_stuck(without, 5).advantages.tolist() == pytest.approx([0.1] * 4)
     assert stages[2].empty and stages[2].metrics["fallback_skip"] == 1.0
     assert not freed.empty  # the first batch that is not stuck goes back to the bottom
+
+
+@pytest.mark.parametrize(("step", "shares"), [(1, [1.0]), (2, [1.0, 0.25]), (3, [1.0, 0.25, 0.0])])
+def test_the_guard_hears_what_the_fallback_keeps_and_not_what_the_method_of_tokens_would_have(step, shares):
+    change = torch.tensor([0.1, 0.2, 0.3, 0.4], dtype=torch.float64)
+    controller = ec.RejectionController(BAND, rule="token", fallback="escalate")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for number in range(1, step + 1):
+            fields = {"advantages": torch.ones(4), "predicted_change": change, "reading": binned(change.repeat(50))}
+            controller.decide(ec.BatchStats(step=number, total_steps=10, entropy=ABOVE, **fields))
+    assert controller.state_dict()["course"]["guard"]["kept"] == shares
