@@ -48,7 +48,7 @@ class PolicyScorer:
 
     @contextmanager
     def capturing(self) -> Iterator[None]:
-        """Capture, while TRL makes a batch, to what it learns of the policy."""
+        """Capture what TRL learns of the policy while it makes a batch."""
         self._captured, self._capturing = None, True
         try:
             yield
