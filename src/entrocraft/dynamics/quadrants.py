@@ -33,7 +33,7 @@ class Quadrants:
     negative_rare: Quadrant
     """Rare tokens that are punished, which lowers entropy."""
     zero_share: float
-    """Share of the counted tokens whose rollout has advantage zero, and so contributes nothing."""
+    """Share of the counted tokens that have advantage zero, and so contribute nothing."""
     num_tokens: int
     """Number of counted tokens: what to weigh by when ranks are put together."""
 
@@ -57,7 +57,7 @@ def quadrants(sensitivity_BT: Tensor, advantages_B: Tensor, mask_BT: Tensor, kee
 
     Args:
         sensitivity_BT: Sensitivities from `entropy_sensitivity` or an estimate, in nats per unit of `eta * A`.
-        advantages_B: One advantage per rollout.
+        advantages_B: One advantage per rollout; or (B, T), one per token.
         mask_BT: True where a token counts.
         keep_B: True for rollouts in the update, by default all; the tokens of others do not count at all.
 
@@ -77,12 +77,12 @@ def quadrants(sensitivity_BT: Tensor, advantages_B: Tensor, mask_BT: Tensor, kee
         0.05
     """
     counted_BT = mask_BT.bool() if keep_B is None else mask_BT.bool() & keep_B.to(mask_BT.device).bool()[:, None]
-    # A rollout with advantage zero moves nothing, but its tokens are part of what shares are taken of.
-    moving_BT = counted_BT & (advantages_B != 0).to(mask_BT.device)[:, None]
-    rows_N, columns_N = moving_BT.cpu().nonzero(as_tuple=True)
+    by_token = advantages_B if advantages_B.ndim == 2 else advantages_B[:, None]
+    advantages_BT = by_token.to(mask_BT.device).expand(mask_BT.shape)
+    # A token with advantage zero moves nothing, but is part of what shares are taken of.
+    rows_N, columns_N = (counted_BT & (advantages_BT != 0)).cpu().nonzero(as_tuple=True)
     # On the CPU, in float64, which some accelerators lack.
-    sensitivity_N = sensitivity_BT.cpu()[rows_N, columns_N].double()
-    advantages_N = advantages_B.cpu().double()[rows_N]
+    sensitivity_N, advantages_N = (x_BT.cpu()[rows_N, columns_N].double() for x_BT in (sensitivity_BT, advantages_BT))
     # Quadrant 0 to 3 in the order of QUADRANTS. S = 0 moves nothing, and counts as confident.
     quadrant_N = 2 * (advantages_N < 0).long() + (sensitivity_N < 0)
     counts = quadrant_N.bincount(minlength=4).tolist()

@@ -195,13 +195,13 @@ class Decider:
         """Return what each quadrant contributes to the change of entropy, in the whole batch and in what is kept."""
         sensitivity_BT = rollouts.stats.sensitivity_BT
         assert sensitivity_BT is not None, "estimated, if it was not measured"
-        rows = []
+        own_BT, rows = rollouts.advantages.view(len(kept_BT), -1), []
         # Nats per unit step, times tokens: what can be added up over ranks. The last column is the divisor.
         for counted_BT in (rollouts.mask_BT, kept_BT):
-            four = quadrants(sensitivity_BT, rollouts.advantages_B, counted_BT)
+            four = quadrants(sensitivity_BT, own_BT, counted_BT)
             contributions = [getattr(four, name).contribution * four.num_tokens for name in QUADRANTS]
-            signs = [(rollouts.advantages_B * sign > 0) for sign in (1, -1)]
-            rows.append([*contributions, *(float(counted_BT[has_sign].sum()) for has_sign in signs), four.num_tokens])
+            by_sign_BT = [counted_BT * (own_BT * sign > 0) for sign in (1, -1)]
+            rows.append([*contributions, *(float(counted.sum()) for counted in by_sign_BT), four.num_tokens])
         sums, kept_sums = self._ranks.summed(torch.tensor(rows)).tolist()
         num_tokens, num_kept = sums.pop(), kept_sums.pop()
         by_sign: dict[str, float] = {}

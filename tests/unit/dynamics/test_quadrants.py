@@ -65,3 +65,13 @@ def test_a_token_that_moves_nothing_is_confident():
     four = quadrants(torch.zeros(1, 2), torch.tensor([-1.0]), torch.ones(1, 2))
     assert four.negative_confident == Quadrant(share=1.0, contribution=0.0)
     assert four.negative_rare.share == 0.0
+
+
+def test_each_token_may_have_an_advantage_of_its_own():
+    own_BT = torch.tensor([[2.0, -1.0, 0.0], [-1.0, 3.0, 5.0], [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]])
+    four = quadrants(SENSITIVITY_BT, own_BT, MASK_BT)
+    assert four.positive_confident == Quadrant(1 / 8, pytest.approx(-2.0 * 0.4 / 8))
+    assert four.positive_rare == Quadrant(1 / 8, pytest.approx(3.0 * 0.3 / 8))
+    assert four.negative_confident == Quadrant(1 / 8, pytest.approx(0.5 / 8))
+    assert four.negative_rare == Quadrant(1 / 8, pytest.approx(-0.2 / 8))
+    assert four.zero_share == 4 / 8
