@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from entrocraft.errors import InvalidValueError
@@ -27,6 +28,7 @@ _MOST = 10**9  # that a number or a target may be
 _MOST_OPERATORS = 16  # one may stand there several times, to be drawn more often
 _PRECEDENCE = {"+": 1, "-": 1, "*": 2, "/": 2}  # how tightly operators bind
 _OF_A_NUMBER = 3  # which needs no parentheses beside any operator
+_MOST_SEARCHED = 5  # numbers of which all values are found in milliseconds
 
 
 def parse_expression(text: str) -> tuple[Fraction, list[int]]:
@@ -99,6 +101,37 @@ def parse_expression(text: str) -> tuple[Fraction, list[int]]:
     return value, numbers
 
 
+@lru_cache(maxsize=100_000)
+def reachable_values(numbers: tuple[int, ...], operators: str) -> frozenset[Fraction]:
+    """Return the values of all expressions that use every number once, and no other operators.
+
+    Example:
+        >>> sorted(map(int, reachable_values((2, 3), "+-*")))
+        [-1, 1, 5, 6]
+    """
+    if len(numbers) == 1:
+        return frozenset([Fraction(numbers[0])])
+    found: set[Fraction] = set()
+    first, *others = numbers
+    # Each way to divide the numbers in two, the first of them always on the left: both orders are tried below.
+    for chosen in range(2 ** len(others) - 1):
+        left = (first, *(number for i, number in enumerate(others) if chosen >> i & 1))
+        right = tuple(number for i, number in enumerate(others) if not chosen >> i & 1)
+        for a in reachable_values(left, operators):
+            for b in reachable_values(right, operators):
+                for operator in operators:
+                    match operator:
+                        case "+":
+                            found.add(a + b)
+                        case "-":
+                            found |= {a - b, b - a}
+                        case "*":
+                            found.add(a * b)
+                        case _:
+                            found |= {x / y for x, y in ((a, b), (b, a)) if y}
+    return frozenset(found)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Countdown(Task):
     """Countdown problems with a solution, seeded, with a held-out test split.
@@ -116,6 +149,8 @@ class Countdown(Task):
     """Largest target; the smallest is 1."""
     operators: str = "+-*"
     """Operators of which the solution that a problem is made of is built; an answer may use all four."""
+    unreachable_by: str = ""
+    """Operators that must not suffice: what they solve by themselves is no problem. For up to 5 numbers."""
 
     name = "countdown"
 
@@ -129,6 +164,16 @@ class Countdown(Task):
             )
         if not 1 <= len(self.operators) <= _MOST_OPERATORS or set(self.operators) - set(_PRECEDENCE):
             raise InvalidValueError(f"countdown: operators must be some of '+-*/', got {self.operators!r:.60}")
+        if self.unreachable_by and not set(self.unreachable_by) < set(self.operators):
+            raise InvalidValueError(
+                f"countdown: unreachable_by must be some of operators {self.operators!r}, but not all, got "
+                f"{self.unreachable_by!r:.60}"
+            )
+        if self.unreachable_by and self.num_numbers > _MOST_SEARCHED:
+            raise InvalidValueError(
+                f"countdown: unreachable_by is found out by trying all expressions, which takes too long for more than "
+                f"{_MOST_SEARCHED} numbers, got num_numbers={self.num_numbers}"
+            )
 
     @property
     def max_completion_tokens(self) -> int:  # type: ignore[override]
@@ -148,7 +193,7 @@ class Countdown(Task):
         for _ in range(_MAX_DRAWS):
             numbers = [rng.randint(1, self.max_number) for _ in range(self.num_numbers)]
             value, solution, _ = self._random_expression(numbers, rng)
-            if value.denominator == 1 and 1 <= value <= self.max_target:
+            if value.denominator == 1 and 1 <= value <= self.max_target and not self._is_too_easy(numbers, value):
                 rng.shuffle(numbers)  # in the order of the solution they would give it away
                 return {
                     "prompt": f"{','.join(map(str, numbers))}={value}:",
@@ -158,8 +203,15 @@ class Countdown(Task):
                 }
         raise InvalidValueError(
             f"countdown: {_MAX_DRAWS:,} draws of {self.num_numbers} numbers up to {self.max_number:,} with "
-            f"{self.operators!r} reached no target up to {self.max_target:,}; lower max_number, or raise max_target"
+            f"{self.operators!r} reached no target up to {self.max_target:,}"
+            + (f" that {self.unreachable_by!r} does not" if self.unreachable_by else "")
+            + "; lower max_number, or raise max_target"
         )
+
+    def _is_too_easy(self, numbers: Sequence[int], value: Fraction) -> bool:
+        """Return whether the operators that must not suffice do."""
+        own = "".join(sorted(set(self.unreachable_by)))
+        return bool(own) and value in reachable_values(tuple(sorted(numbers)), own)
 
     def problems(self, split: Split, num_problems: int, seed: int = 0) -> list[Problem]:
         """Return problems of `split` that differ in numbers or target; see `Task.problems`.
@@ -167,7 +219,7 @@ class Countdown(Task):
         Raises:
             InvalidValueError: The split holds fewer problems than were asked for.
         """
-        check_num_problems(num_problems, self.name)
+        check_num_problems(split, num_problems, self.name)
         rng = random.Random(f"countdown-{split}-{seed}")
         found: dict[str, Problem] = {}
         misses = 0
