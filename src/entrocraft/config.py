@@ -8,11 +8,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, PlainSerializer, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 
 from entrocraft import tasks
 from entrocraft.control import EntropyControl
 from entrocraft.errors import EntrocraftError, InvalidValueError, did_you_mean, shortened
+from entrocraft.grading.pass_at_k import KS, with_ks
 from entrocraft.models.carried import carried_over
 from entrocraft.models.sampling_config import SamplingConfig
 from entrocraft.runs import RunDirectory
@@ -140,8 +150,8 @@ class EvalConfig(_Section):
     """Held-out problems; by default 200, or all there are."""
     num_samples: PositiveInt = 32
     """Answers drawn to each problem."""
-    k: tuple[PositiveInt, ...] = (1, 8, 32)
-    """The k of pass@k."""
+    k: tuple[PositiveInt, ...] = KS
+    """The k of pass@k; by default those of 1, 8 and 32 that `num_samples` allows."""
     temperature: PositiveFloat | None = None
     """Sampling temperature; by default the benchmark's own, else 1."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
@@ -150,6 +160,8 @@ class EvalConfig(_Section):
     """See `SamplingConfig`; by default the benchmark's own, else 0, for all tokens."""
     batch_size: PositiveInt | None = None
     """Answers drawn at once; see `SamplingConfig`."""
+
+    _default_ks = model_validator(mode="before")(with_ks)
 
     def model_post_init(self, context: Any) -> None:
         """Refuse no k at all, or one beyond the number of samples."""

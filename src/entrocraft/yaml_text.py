@@ -17,9 +17,10 @@ MOST_VALUES = 100_000
 
 
 class _Loader(yaml.SafeLoader):
-    """A loader of plain data to which `1e-4` is a number; YAML 1.1 takes it for text.
+    """A loader of plain data to which `1e-4` is a number, which YAML 1.1 takes for text.
 
-    It refuses keys that are given twice, and what aliases would blow up or tie into a knot.
+    What YAML 1.1 takes for numbers that nobody means is text: `010` for 8, `2:30` for 150. It refuses keys that are
+    given twice, and what aliases would blow up or tie into a knot.
     """
 
     def get_single_data(self) -> Any:
@@ -84,9 +85,18 @@ class _Loader(yaml.SafeLoader):
 
 _PREFIX = "tag:yaml.org,2002:"
 _TAGS = {_PREFIX + name for name in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
-# What looks like a date is the text that it is: JSON, in which a run keeps its settings, has no dates.
+# What looks like a date is the text that it is: JSON, in which a run keeps its settings, has no dates. Whole numbers
+# that begin with a 0 are names, such as a postcode, and those with a colon times of day.
+_PATTERNS = {
+    f"{_PREFIX}timestamp": None,
+    f"{_PREFIX}int": re.compile(r"^[-+]?(?:0|[1-9][0-9_]*|0b[01_]+|0x[0-9a-fA-F_]+)$"),
+    f"{_PREFIX}float": re.compile(
+        r"^[-+]?(?:\d[\d_]*\.[\d_]*(?:[eE][-+]\d+)?|\.\d[\d_]*(?:[eE][-+]\d+)?|\.(?:inf|Inf|INF))$"
+        r"|^\.(?:nan|NaN|NAN)$"
+    ),
+}
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != f"{_PREFIX}timestamp"]
+    first: [(tag, pattern) for tag, known in resolvers if (pattern := _PATTERNS.get(tag, known)) is not None]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 

@@ -85,6 +85,20 @@ def test_mistakes_are_refused_with_the_key_and_a_hint(write, text, message):
         load_config(write(text))
 
 
+@pytest.mark.parametrize(
+    ("text", "ks"),
+    [
+        ("{}", (1, 8, 32)),
+        ("eval: {num_samples: 64}", (1, 8, 32)),
+        ("eval: {num_samples: 31}", (1, 8)),
+        ("eval: {num_samples: 1}", (1,)),
+        ("eval: {num_samples: 4, k: [3, 4]}", (3, 4)),
+    ],
+)
+def test_fewer_samples_have_fewer_of_the_usual_k(write, text, ks):
+    assert load_config(write(text)).eval.k == ks
+
+
 @pytest.mark.parametrize("override", ["train.steps", "=3", "train..steps=3", "seed.x=1", "train.steps=[1"])
 def test_overrides_that_make_no_sense_are_refused(write, override):
     with pytest.raises(InvalidValueError, match="such as train.steps=100|not YAML|not a section"):

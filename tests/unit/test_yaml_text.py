@@ -1,3 +1,4 @@
+import math
 import os
 import time
 
@@ -79,6 +80,24 @@ def test_half_of_a_character_is_refused(text):
 
 def test_what_looks_like_a_date_is_the_text_that_it_is():
     assert read_yaml("day: 2026-01-01\nnone: 2026-13-45") == {"day": "2026-01-01", "none": "2026-13-45"}
+
+
+@pytest.mark.parametrize("text", ["010", "-010", "00", "0_7", "00012", "2:30", "-1:30", "12:30:59", "1:30.5"])
+def test_numbers_that_nobody_means_are_the_text_that_they_are(text):
+    assert yaml.safe_load(text) != text  # 8, -8, 0, 7, 10, 150, -90, 45059 and 90.5
+    assert read_yaml(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        *[("0", 0), ("-7", -7), ("+7", 7), ("1_000", 1000), ("0x1F", 31), ("0b101", 5), ("010.5", 10.5), (".5", 0.5)],
+        *[("-.5", -0.5), ("5.", 5.0), ("1e-4", 1e-4), ("2.5E+3", 2500.0), (".inf", math.inf), ("-.inf", -math.inf)],
+    ],
+)
+def test_numbers_are_numbers(text, number):
+    value = read_yaml(f"[{text}]")[0]
+    assert value == number and type(value) is type(number)
 
 
 @pytest.mark.parametrize(

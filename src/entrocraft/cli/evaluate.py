@@ -7,6 +7,7 @@ import click
 
 from entrocraft.cli.output import say, say_loading, user_errors_exit_2
 from entrocraft.errors import InvalidValueError
+from entrocraft.grading.pass_at_k import ks_within
 from entrocraft.models.sampling_config import MOST_SAMPLES
 
 
@@ -23,7 +24,11 @@ from entrocraft.models.sampling_config import MOST_SAMPLES
     show_default=True,
     help="Answers to each problem.",
 )
-@click.option("--k", "ks", default="1,8,32", show_default=True, help="Each k of pass@k and majority@k.")
+@click.option(
+    "--k",
+    "ks",
+    help="Each k of pass@k and majority@k, with commas. [default: those of 1,8,32 that --num-samples allows]",
+)
 @click.option("--temperature", type=float, help="Sampling temperature. [default: the benchmark's own, else 1]")
 @click.option(
     "--top-p",
@@ -51,18 +56,12 @@ from entrocraft.models.sampling_config import MOST_SAMPLES
     "--output", type=click.Path(path_type=Path), help="Folder for samples, scores and pictures; goes on there."
 )
 @user_errors_exit_2
-def evaluate(models: tuple[str, ...], ks: str, output: Path | None, **settings: Any) -> None:
+def evaluate(models: tuple[str, ...], ks: str | None, output: Path | None, **settings: Any) -> None:
     """Score models, or runs' newest checkpoints, on held-out problems of a task, and compare them with the first.
 
     For each: mean@n, pass@k, majority@k, diversity, length and entropy, with 95% intervals over problems.
     """
-    try:
-        numbers = [int(k) for k in ks.split(",")]
-    except ValueError as error:
-        raise InvalidValueError(f"--k expects numbers with commas, such as 1,8,32, got {ks!r}") from error
-    if not all(1 <= k <= settings["num_samples"] for k in numbers):
-        raise InvalidValueError(f"--k must lie between 1 and --num-samples ({settings['num_samples']}), got {ks}")
-
+    numbers = _ks_of(ks, settings["num_samples"])
     say_loading()
     from entrocraft.reports.evaluation import evaluate_models
     from entrocraft.runs import RunDirectory
@@ -72,3 +71,16 @@ def evaluate(models: tuple[str, ...], ks: str, output: Path | None, **settings: 
             say(f"{run.path}: the model of step {checkpoint[0]}")
 
     click.echo(evaluate_models(models, numbers, output, **settings))
+
+
+def _ks_of(text: str | None, num_samples: int) -> list[int]:
+    """Return the k that are asked for, or the usual ones that so many samples allow."""
+    if text is None:
+        return [*ks_within(num_samples)]
+    try:
+        numbers = [int(k) for k in text.split(",")]
+    except ValueError as error:
+        raise InvalidValueError(f"--k expects numbers with commas, such as 1,8,32, got {text!r}") from error
+    if not all(1 <= k <= num_samples for k in numbers):
+        raise InvalidValueError(f"--k must lie between 1 and --num-samples ({num_samples}), got {text}")
+    return numbers

@@ -2,8 +2,35 @@
 
 import math
 import operator
+from collections.abc import Mapping
+from typing import Any
 
 from entrocraft.errors import InvalidValueError
+
+KS = (1, 8, 32)
+"""The k of pass@k that are reported where nothing else is asked for."""
+
+
+def ks_within(num_samples: int) -> tuple[int, ...]:
+    """Return those of `KS` that so many samples allow.
+
+    Example:
+        >>> ks_within(16), ks_within(1)
+        ((1, 8), (1,))
+    """
+    return tuple(k for k in KS if k <= num_samples)
+
+
+def with_ks(settings: Any) -> Any:
+    """Return settings that say how many samples are drawn, and no k, with those k that so many allow.
+
+    Example:
+        >>> with_ks({"num_samples": 8}), with_ks({"k": [2]})
+        ({'num_samples': 8, 'k': (1, 8)}, {'k': [2]})
+    """
+    if not isinstance(settings, Mapping) or "k" in settings or not isinstance(settings.get("num_samples"), int):
+        return settings
+    return {**settings, "k": ks_within(settings["num_samples"]) or KS}  # no samples at all are refused as such
 
 
 def pass_at_k(num_samples: int, num_correct: int, k: int) -> float:

@@ -31,6 +31,16 @@ _LATE = object()  # in the place of a result that never came
 _NOTHING = object()  # where no value is given for calls that raise
 
 
+def check_seconds(seconds: float) -> None:
+    """Refuse a time limit that is none.
+
+    Raises:
+        InvalidValueError: It is not positive, or not finite.
+    """
+    if not 0 < seconds < 1e6:
+        raise InvalidValueError(f"seconds must be positive and finite, got {seconds}")
+
+
 @dataclass
 class Tally:
     """How many calls were made under a time limit, and how many of them came to nothing."""
@@ -85,8 +95,7 @@ class TimeLimited:
     """
 
     def __init__(self, function: str, seconds: float, *, num_workers: int = 2, package: str | None = None):
-        if not 0 < seconds < 1e6:
-            raise InvalidValueError(f"seconds must be positive and finite, got {seconds}")
+        check_seconds(seconds)
         if package is not None and find_spec(package.replace("-", "_")) is None:
             raise MissingDependencyError(f"{package} is needed here: pip install 'entrocraft[tasks]'")
         self.function, self.seconds = function, seconds

@@ -7,7 +7,7 @@ from typing import Any
 from entrocraft.errors import UnknownNameError
 from entrocraft.grading.numbers import is_part_of_more, last_number
 from entrocraft.grading.patterns import check_pattern, last_match
-from entrocraft.grading.time_limit import TimeLimited, time_limited
+from entrocraft.grading.time_limit import TimeLimited, check_seconds, time_limited
 from entrocraft.registry import build_with, name_and_options
 
 
@@ -101,6 +101,7 @@ class Regex(Verifier):
 
     def __init__(self, pattern: str, seconds: float = 5.0):
         check_pattern(pattern)
+        check_seconds(seconds)
         self.pattern, self.seconds = pattern, seconds
         self._expected: dict[str, str | None] = {}  # of each right answer so far
 
@@ -152,6 +153,7 @@ class Math(Verifier):
     """
 
     def __init__(self, seconds: float = 5.0):
+        check_seconds(seconds)
         self.seconds = seconds
 
     def _graded(self, function: str) -> TimeLimited:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from entrocraft.config import explained
 from entrocraft.errors import InvalidValueError, did_you_mean
+from entrocraft.grading.pass_at_k import KS, with_ks
 from entrocraft.yaml_text import read_yaml_file
 
 Overrides = dict[str, Any]
@@ -28,9 +29,11 @@ class ScoringConfig(_Section):
     """Another task, as `task` of a run's configuration."""
     num_problems: _PositiveInt | None = None
     num_samples: _PositiveInt = 32
-    k: tuple[_PositiveInt, ...] = (1, 8, 32)
+    k: tuple[_PositiveInt, ...] = KS
     temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+
+    _default_ks = model_validator(mode="before")(with_ks)
 
     def model_post_init(self, context: Any) -> None:
         """Refuse a k beyond the number of samples."""

@@ -45,7 +45,7 @@ def build(name: str, /, **options: Any) -> Task:
         >>> build("countdown", max_target=24).problems("train", 1, seed=0)[0]["target"] <= 24
         True
     """
-    family, separator, dataset = name.partition("/")
+    family, separator, dataset = str(name).partition("/")
     if separator and family == "reasoning-gym":
         name, options = family, {"dataset": dataset} | options
     if name not in TASKS:

@@ -5,11 +5,11 @@ entropy falls with it, because short confident answers displace long uncertain o
 """
 
 import random
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from entrocraft.errors import InvalidValueError
+from entrocraft.grading.numbers import last_number
 from entrocraft.tasks.base import Problem, Split, Task, check_num_problems
 
 _MOST = 10**9  # that is added; sums have ten digits, a token each
@@ -39,7 +39,7 @@ class Additions(Task):
             )
 
     def problems(self, split: Split, num_problems: int, seed: int = 0) -> list[Problem]:
-        check_num_problems(num_problems, self.name)
+        check_num_problems(split, num_problems, self.name)
         rng = random.Random(f"additions-{split}-{seed}")
         found: list[Problem] = []
         while len(found) < num_problems:
@@ -56,4 +56,4 @@ class Additions(Task):
             >>> Additions().score("2 + 3 is 5.", {"answer": 5})
             1.0
         """
-        return float(re.findall(r"\d+", completion)[-1:] == [str(problem["answer"])])
+        return float(last_number(completion) == str(problem["answer"]))

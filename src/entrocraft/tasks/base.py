@@ -4,9 +4,9 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from entrocraft.errors import InvalidValueError
+from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.grading.time_limit import tally
 
 Split = Literal["train", "test"]
@@ -110,12 +110,27 @@ def check_completion_tokens(max_completion_tokens: int, name: str) -> None:
         )
 
 
-def check_num_problems(num_problems: int, name: str) -> None:
-    """Refuse more problems than are made on demand.
+def check_request(split: str, num_problems: int, name: str) -> None:
+    """Refuse a request for problems of no split, or for no number of them.
 
     Raises:
-        InvalidValueError: There are more than a million.
+        UnknownNameError: There is no such split.
+        InvalidValueError: The number is no whole number, or negative.
     """
+    if split not in get_args(Split):
+        raise UnknownNameError.of("split", split, get_args(Split))
+    if isinstance(num_problems, bool) or not hasattr(num_problems, "__index__") or num_problems < 0:
+        raise InvalidValueError(f"{name}: expected a number of problems, 0 or more, got {num_problems!r:.80}")
+
+
+def check_num_problems(split: str, num_problems: int, name: str) -> None:
+    """Refuse more problems than are made on demand, and what `check_request` does.
+
+    Raises:
+        UnknownNameError: There is no such split.
+        InvalidValueError: There are more than a million, or it is no number.
+    """
+    check_request(split, num_problems, name)
     if num_problems > MOST_PROBLEMS:
         raise InvalidValueError(
             f"{name}: {num_problems} problems were asked for, and at most {MOST_PROBLEMS:,} are made; ask for fewer"

@@ -10,7 +10,15 @@ from entrocraft.errors import InvalidValueError
 from entrocraft.grading import verifiers
 from entrocraft.grading.numbers import number_text
 from entrocraft.grading.rewards import OwnReward, own_reward
-from entrocraft.tasks.base import Problem, Split, Task, check_completion_tokens, is_held_out, late_graders_logged
+from entrocraft.tasks.base import (
+    Problem,
+    Split,
+    Task,
+    check_completion_tokens,
+    check_request,
+    is_held_out,
+    late_graders_logged,
+)
 from entrocraft.tasks.cells import Selection, cell, check_columns, check_unicode, decoded
 from entrocraft.tasks.layouts import layout_of
 from entrocraft.tasks.prompt_template import PromptTemplate
@@ -284,6 +292,7 @@ class DatasetTask(Task):
 
     def problems(self, split: Split, num_problems: int, seed: int = 0) -> list[Problem]:
         """Return problems of `split`, drawn without repetition; see `Task.problems`."""
+        check_request(split, num_problems, self.name)
         problems = self._problems_in(split)
         if num_problems > len(problems):
             raise InvalidValueError(

@@ -50,7 +50,7 @@ class Parity(Task):
         return self.num_bits + 4
 
     def problems(self, split: Split, num_problems: int, seed: int = 0) -> list[Problem]:
-        check_num_problems(num_problems, self.name)
+        check_num_problems(split, num_problems, self.name)
         rng = random.Random(f"parity-{split}-{seed}")
         return [self._problem(split, rng, is_right=rng.random() < self.last_bit_right) for _ in range(num_problems)]
 

@@ -82,7 +82,7 @@ class ReasoningGym(Task):
         Raises:
             InvalidValueError: The data set makes fewer problems than were asked for.
         """
-        check_num_problems(num_problems, self.name)
+        check_num_problems(split, num_problems, self.name)
         found: dict[str, Problem] = {}
         misses = 0
         for dataset_seed, index, question, answer in self._drawn(split, seed):

@@ -144,6 +144,10 @@ def test_a_call_that_raises_or_dies_does_not_take_the_run_with_it():
         TimeLimited("nowhere:f", seconds=20, num_workers=1).map([()], late=None)
     with pytest.raises(InvalidValueError, match="seconds must be positive"):
         TimeLimited("os:listdir", seconds=0)
+    for reward in ({"name": "math"}, {"name": "regex", "pattern": "x"}):
+        for seconds in (0, -1.0, float("nan"), 1e9):  # before there is anything to grade
+            with pytest.raises(InvalidValueError, match="seconds must be positive and finite"):
+                verifiers.build(reward | {"seconds": seconds})
 
 
 def test_a_worker_that_was_killed_is_started_again():

@@ -152,3 +152,29 @@ def test_more_problems_than_can_be_held_are_refused():
             task.problems("train", 10**11)
     with pytest.raises(InvalidValueError, match="at most 1,000,000,000, got 1000000000000"):
         Additions(max_number=10**12)
+
+
+def test_problems_of_no_split_and_no_number_of_them_are_refused(tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "1 + 1?", "answer": 2}\n')
+    from_data = tasks.DatasetTask(train=str(tmp_path / "rows.jsonl"), test_share=0.0)
+    for task in (Countdown(), Additions(), tasks.Parity(), tasks.ReasoningGym("basic_arithmetic"), from_data):
+        with pytest.raises(UnknownNameError, match="unknown split 'valid': Known: test, train"):
+            task.problems("valid", 1)
+        for number in (-1, 2.5, "3", None, True):
+            with pytest.raises(InvalidValueError, match=f"{task.name}: expected a number of problems, 0 or more"):
+                task.problems("train", number)
+        assert task.problems("train", 0) == []
+
+
+@pytest.mark.parametrize("name", [None, 5])
+def test_what_is_no_name_of_a_task_is_refused(name):
+    with pytest.raises(UnknownNameError, match=f"unknown task '{name}'"):
+        tasks.build(name)
+
+
+def test_sums_are_read_as_a_person_reads_numbers():
+    task = Additions(max_number=999)
+    for said, answer in (("5", 5), ("It is 5.", 5), ("1,234", 1234), ("5.0", 5), ("2 + 3 = \uff15", 5)):
+        assert task.score(said, {"answer": answer}) == 1.0, said
+    for said, answer in (("7.5", 5), ("1/-5", 5), ("-5", 5), ("1,005", 5), ("", 5), ("50", 5)):
+        assert task.score(said, {"answer": answer}) == 0.0, said
