@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from entrocraft.entropy import as_tensor
 from entrocraft.errors import InvalidValueError, MeasurementError
 
 _COLUMNS = ("rewards", "groups", "num_tokens", "change", "visitation", "sequence_log_probs")
@@ -72,7 +73,9 @@ class Batch:
                 f"step {self.step}: the entropy of the batch is {self.entropy}; look for NaN or infinite "
                 "logits: a learning rate too high, or half precision"
             )
-        object.__setattr__(self, "advantages", torch.as_tensor(self.advantages))
+        advantages = as_tensor("advantages", self.advantages)
+        # Factors on whole numbers would be cut down to whole numbers.
+        object.__setattr__(self, "advantages", advantages if advantages.is_floating_point() else advantages.float())
         if self.advantages.ndim != 1 or not len(self.advantages):
             raise InvalidValueError(
                 f"advantages must be a vector with one entry per rollout, got shape {tuple(self.advantages.shape)}"
@@ -92,7 +95,7 @@ class Batch:
         for name in _COLUMNS:
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, self._checked(name, torch.as_tensor(value)))
+                object.__setattr__(self, name, self._checked(name, as_tensor(name, value)))
 
     @property
     def surprisal(self) -> Tensor:

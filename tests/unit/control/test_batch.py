@@ -6,6 +6,7 @@ import pytest
 import torch
 from support.decisions import ABOVE, decide, stats
 
+import entrocraft as ec
 from entrocraft.errors import InvalidValueError, MeasurementError
 
 
@@ -42,3 +43,20 @@ def test_statistics_that_do_not_fit_are_refused():
 def test_measurements_that_are_no_numbers_are_refused(fields):
     with pytest.raises(MeasurementError):
         stats(ABOVE, **fields)
+
+
+@pytest.mark.parametrize("method", ["ds_grpo", "entropic", "entropic_port"])
+def test_whole_advantages_are_weighed_as_the_numbers_that_they_are(method):
+    """As whole numbers, what a factor makes of them would be cut down to a whole number."""
+    given = {"rewards": [1.0, 0.0, 1.0, 0.0], "groups": [0, 0, 1, 1], "num_tokens": [3, 4, 5, 2]}
+    decided = []
+    for advantages in ([1, -2, 3, -1], [1.0, -2.0, 3.0, -1.0]):
+        batch = ec.BatchStats(step=1, total_steps=10, entropy=0.3, advantages=advantages, **given)
+        decided.append(ec.controllers.build(method, ec.Band(0.5, width=0.1)).decide(batch).advantages)
+    assert torch.equal(*decided) and not torch.equal(decided[0], decided[0].round())
+
+
+@pytest.mark.parametrize("advantages", [None, "ab", ["a"], [1j]])
+def test_what_are_no_advantages_is_refused(advantages):
+    with pytest.raises(InvalidValueError, match="advantages must be"):
+        ec.BatchStats(step=1, total_steps=10, entropy=0.3, advantages=advantages)
