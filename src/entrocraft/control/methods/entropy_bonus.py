@@ -30,6 +30,8 @@ class EntropyBonus(Method):
     Raises:
         InvalidValueError: A number is negative, or not in order.
 
+    Degenerate cases: entropy at the target counts as not below it, and a coefficient of 0 leaves the loss as it is.
+
     Source: Skywork-OR1, arXiv 2505.22312, with its defaults; its target of 0.2 nats is the schedule's here.
 
     Example:

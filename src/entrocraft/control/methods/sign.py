@@ -31,6 +31,9 @@ class Advantage(Rejecting):
         UnknownNameError: There is no such normalisation or fallback.
         InvalidValueError: A number is out of range, or of no use with the fallback.
 
+    Degenerate cases: where no rollout has an advantage, everything is kept and nothing is learnt. Where all that have
+    one push away from the band, only those without are kept, and the engine makes no step unless `fallback` says so.
+
     Source: arXiv 2604.26326, Algorithm 1 and Theorem 2.
 
     Example:

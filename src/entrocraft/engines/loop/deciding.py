@@ -27,8 +27,14 @@ _ROUNDING = 1e-3
 class Decided:
     """What the next update of a loop of one's own may use, in arrays of the kind that were given.
 
-    What has one number per token comes as `log_probs` came, and what has one per rollout as `advantages`. `decide`
-    returns it, and its docstring has an example.
+    What has one number per token comes as `log_probs` came, and what has one per rollout as `advantages`.
+
+    Example:
+        >>> known = {"log_probs": [[-0.1, -0.2], [-0.3]], "entropies": [[0.2, 0.3], [0.1]], "groups": [0, 0]}
+        >>> control = {"schedule": 0.5, "method": "advantage"}
+        >>> use = decide(control, step=1, total_steps=10, advantages=[1.0, -1.0], **known)
+        >>> use.empty, use.kept, round(use.metrics["entropy"], 3)
+        (False, [[0, 0], [1]], 0.2)
     """
 
     advantages: Any
