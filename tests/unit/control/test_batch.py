@@ -48,7 +48,9 @@ def test_measurements_that_are_no_numbers_are_refused(fields):
 @pytest.mark.parametrize("method", ["ds_grpo", "entropic", "entropic_port"])
 def test_whole_advantages_are_weighed_as_the_numbers_that_they_are(method):
     """As whole numbers, what a factor makes of them would be cut down to a whole number."""
-    given = {"rewards": [1.0, 0.0, 1.0, 0.0], "groups": [0, 0, 1, 1], "num_tokens": [3, 4, 5, 2]}
+    given = {"rewards": [1.0, 0.0, 1.0, 0.0], "groups": [0, 0, 1, 1], "num_tokens": [3, 4, 5, 2]} | {
+        "sequence_log_probs": [-1.0, -2.0, -3.0, -4.0]
+    }
     decided = []
     for advantages in ([1, -2, 3, -1], [1.0, -2.0, 3.0, -1.0]):
         batch = ec.BatchStats(step=1, total_steps=10, entropy=0.3, advantages=advantages, **given)
