@@ -6,13 +6,16 @@ _HEAD = f"""# Metrics
 
 <!-- Made by `python -m entrocraft.reports.metrics_page` from the table in `entrocraft.runs.metrics`. Change that. -->
 
-A run writes `metrics.jsonl`: one line of JSON for each optimizer step, and one for each evaluation.
-Every step's line has the columns marked *always*, and null in those that do not apply.
-The others are there where the method, the task or the framework knows them.
-Trackers show what is not TRL's own under `{TRACKERS}`.
-A method of your own may log columns of its own; they stand in the file as it names them.
+This page lists what a run logs.
+Look first at `entropy` beside `target`, at `kept_token_fraction`, and at `reward`.
 
-What follows from other columns of the same line is told to trackers only.
+A run of the command line writes `metrics.jsonl`: one line of JSON for each optimizer step, and one for each evaluation.
+A TRL script and verl log the same columns to their trackers, where those that are not the trainer's own have the
+prefix `{TRACKERS}`.
+Every step's line has the columns marked *always*, with null where they do not apply.
+The others are there where the method, the task or the framework knows them.
+A method of your own may log more; they keep the names that it gives them.
+Columns marked *trackers only* follow from others of the same line, and are not in the file.
 """
 
 

@@ -143,12 +143,17 @@ COLUMNS: Mapping[str, Column] = _table(
     # What single methods add.
     Column("wanted_effect", "nats per decision", "Change of entropy that the plan asks of this update.", METHOD),
     Column("saturated", FLAG, "Whether the plan wants more than leaving out can do.", METHOD),
-    Column("filtered_entropy", NATS, "Entropy as the model of the plant sees it, with the noise taken out.", METHOD),
+    Column(
+        "filtered_entropy",
+        NATS,
+        "Entropy as the method estimates it, with the noise of the measurement taken out.",
+        METHOD,
+    ),
     Column("drift", "nats per decision", "What entropy changes by when nothing that is predicted happens.", METHOD),
     Column(
         "process_noise_scale",
         "",
-        "Squared surprise at the readings of entropy over what was expected: 1 on average.",
+        "How far measurements of entropy are from what the method expected, squared, over what is usual: 1 on average.",
         METHOD,
     ),
     Column(
