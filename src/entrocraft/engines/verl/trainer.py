@@ -175,8 +175,9 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         if self._measures_collisions:
             collision_BT = read_responses(batch, rows, "sum_pi_squared", mask_BT)
             stats.self_kernel_BT = self_kernel_from_collision(log_probs_BT, collision_BT)
+        penalised = bool(self.config.algorithm.get("use_kl_in_reward", False))
         return self._decider.decide(
-            Rollouts(stats=stats, advantages=advantages_BT, mask_BT=mask_BT),
+            Rollouts(stats=stats, advantages=advantages_BT, mask_BT=mask_BT, compare_rewards=not penalised),
             step=self._decision_number,
             total_steps=self.total_training_steps * self._decisions_per_step,
             groups=groups_of(batch, rows),
