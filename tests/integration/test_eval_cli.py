@@ -74,6 +74,19 @@ def test_scores_can_be_recomputed_from_the_samples(cli):
     assert "majority@4" in Path("out/report.txt").read_text()
 
 
+def test_samples_of_a_model_are_not_taken_for_those_of_another_in_its_place(cli):
+    model = load_model("countdown-base")
+    model.save_pretrained("mine")
+    load_tokenizer("countdown-base").save_pretrained("mine")
+    arguments = ("eval", "mine", *ARGUMENTS[2:], "--output", "out")
+    report = cli(*arguments).stdout
+    assert cli(*arguments).stdout == report
+    with torch.no_grad():
+        model.lm_head.weight.mul_(0.1)
+    model.save_pretrained("mine")
+    assert "holds samples made with weights" in cli(*arguments, exit_code=2).stderr
+
+
 def test_entropies_are_those_of_a_pass_without_padding(cli):
     cli(*ARGUMENTS, "--output", "out", "--temperature", 0.7, "--top-p", 0.9)
     model, tokenizer = load_model("countdown-base"), load_tokenizer("countdown-base")

@@ -3,6 +3,7 @@
 `from_pretrained` fills what a file lacks with random numbers, and says so in a log at most.
 """
 
+import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -12,6 +13,8 @@ from entrocraft.errors import InvalidValueError
 from entrocraft.models.places import found_at
 
 _MOST_NAMED = 3
+_OF_A_MODEL = {".safetensors", ".gguf", ".json", ".jinja", ".model", ".txt"}
+_PARTS, _PART_BYTES = 256, 2**16  # of a file: all of it up to 16 MiB
 
 
 def check_loaded(name: str, info: Mapping[str, Any]) -> None:
@@ -92,6 +95,31 @@ def not_finite_in(folder: Path) -> list[str]:
         if first is not None:
             found.append(f"NaN or infinite numbers are in {first} of {path.name}")
     return found
+
+
+def digest_of_model(source: str) -> str | None:
+    """Return what tells a saved model from another that stands in the same place later; None for one of the hub.
+
+    Of a large file parts are read, evenly spread: training leaves none of them as it was, and to read all of it would
+    take minutes.
+
+    Args:
+        source: Folder of a saved model, or a GGUF file, as `resolve_model` returns it.
+    """
+    path = Path(source)
+    files = [path] if path.is_file() else sorted(path.glob("*")) if path.is_dir() else []
+    digest = hashlib.sha256()
+    for file in files:
+        if file.suffix not in _OF_A_MODEL or not file.is_file():
+            continue
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}\n".encode("utf-8", "surrogateescape"))
+        with file.open("rb") as stream:
+            parts = min(_PARTS, size // _PART_BYTES + 1)
+            for part in range(parts):  # the first from the beginning, the last up to the end
+                stream.seek(max(0, size - _PART_BYTES) * part // max(1, parts - 1))
+                digest.update(stream.read(_PART_BYTES))
+    return digest.hexdigest()[:16] if files else None
 
 
 def base_of_adapter(file: Path) -> str:

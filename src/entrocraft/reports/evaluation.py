@@ -27,6 +27,7 @@ from entrocraft.evaluation.scores import with_intervals
 from entrocraft.models import context_length, load_tokenizer, resolve_model
 from entrocraft.models.prompts import check_prompts
 from entrocraft.models.sampling_config import SamplingConfig
+from entrocraft.models.weights import digest_of_model
 from entrocraft.reports.score_table import score_table
 from entrocraft.runs import RunDirectory, model_path_of
 from entrocraft.runs.files import write_text
@@ -105,7 +106,7 @@ def evaluate_models(
         files: dict[str, SampleFile | None] = dict.fromkeys(names)
         if output is not None:
             for name, model, source in zip(names, models, sources, strict=True):
-                about = settings | {"model": model, "source": source}
+                about = settings | {"model": model, "source": source, "weights": digest_of_model(resolve_model(source))}
                 files[name] = stack.enter_context(SampleFile(output / name, about))
         for name, sampler in samplers.items():  # one model at a time is held
             with _ProgressBar(name) as advance:

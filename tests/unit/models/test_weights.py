@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from entrocraft.errors import InvalidValueError
 from entrocraft.models import load_model
+from entrocraft.models.weights import digest_of_model
 
 EMBEDDED = files("entrocraft") / "assets" / "countdown-base"
 
@@ -95,3 +96,26 @@ def test_weights_of_another_shape_are_named_with_both(saved):
     folder = saved(lambda weights: weights | {"model.norm.weight": torch.zeros(3, 3)})
     with pytest.raises(InvalidValueError, match=r"of other shapes .* are model\.norm\.weight \(3 x 3, not \d+\)"):
         load_model(folder)
+
+
+@pytest.mark.parametrize("place", [0, 10**7, 2 * 10**7 - 1])
+def test_a_model_is_told_from_another_in_its_place_wherever_they_differ(tmp_path, place):
+    weights, other = tmp_path / "model.safetensors", tmp_path / "model.gguf"
+    data = bytearray(2 * 10**7)  # more than is read in full
+    weights.write_bytes(data)
+    before = digest_of_model(str(tmp_path))
+    assert digest_of_model(str(tmp_path)) == before
+    around = slice(max(0, place - 7000), place + 7000)  # more than lies between two parts
+    data[around] = b"\1" * len(data[around])
+    weights.write_bytes(data)
+    assert digest_of_model(str(tmp_path)) != before
+    weights.write_bytes(bytes(len(data)))
+    assert digest_of_model(str(tmp_path)) == before
+    (tmp_path / "chat_template.jinja").write_text("{{ messages }}")
+    assert digest_of_model(str(tmp_path)) != before
+    other.write_bytes(data)
+    assert digest_of_model(str(other)) not in (None, before)
+
+
+def test_what_is_no_file_here_has_no_digest(tmp_path):
+    assert digest_of_model("org/model") is None and digest_of_model(str(EMBEDDED)) is not None
