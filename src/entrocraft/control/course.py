@@ -111,6 +111,7 @@ class Course:
             )
         self._follow(band)
         self._steered = True
+        self.guard.forget_band()
 
     @property
     def drawn_width(self) -> float | None:

@@ -188,6 +188,11 @@ class Guard:
         # Between 0 and the distance, in nats: 0 inside the band, where both bounds are.
         self.offset = min(max(self.offset, min(distance, 0.0)), max(distance, 0.0))
 
+    def forget_band(self) -> None:
+        """Judge another band from now on: what was measured against the last one says nothing of it."""
+        self.offset = 0.0
+        self._distances.clear()
+
     def relaxed(self, lower: float, upper: float, entropy: float) -> tuple[float, float]:
         """Return the band to decide by: `(lower, upper)` moved by the offset, all in nats per token.
 

@@ -47,6 +47,7 @@ class Rows:
 
     def add(self, row: Row) -> None:
         """Add a row; it survives the death of this process."""
+        # No row goes, whatever the steps of its run: a torn end does.
         last_step = max((each["step"] for each in self._reader.read()), default=0)
         whole = self._reader.keep_up_to(last_step)
         if whole is not None:

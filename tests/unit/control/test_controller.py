@@ -114,3 +114,18 @@ def test_state_saved_before_steering_takes_the_steering_back():
     controller.steer(ec.Band(0.9, width=0.1))
     controller.load_state_dict(saved)
     assert controller.state_dict() == saved and controller.band == BAND
+
+
+def test_a_curve_that_a_person_writes_is_not_eased_by_what_stood_between_entropy_and_the_last_one():
+    controller = ec.RejectionController(ec.Band(0.9, width=0.1), rule="advantage", guard="relax")
+    fields = {"total_steps": 100, "entropy": 0.5, "advantages": torch.tensor([1.0, -1.0])}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # out of reach
+        for step in range(1, 31):
+            eased = controller.decide(ec.BatchStats(step=step, **fields)).metrics
+    assert eased["guard_offset"] < -0.2 and eased["target"] < 0.7
+    controller.steer(ec.Band(0.56, width=0.1))  # of which entropy is just below
+    followed = controller.decide(ec.BatchStats(step=31, **fields)).metrics
+    assert followed["target"] == 0.56 and followed["lower"] == pytest.approx(0.51)
+    # Nor is it called out of reach before it has had its time.
+    assert followed["guard_out_of_reach"] == eased["guard_out_of_reach"] and followed["guard_offset"] == 0.0
