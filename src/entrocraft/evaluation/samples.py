@@ -1,14 +1,15 @@
 """Samples of an evaluation on file: one line each, so that it can be resumed, looked into and scored anew."""
 
 import json
-import os
+import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from entrocraft.errors import RunDirectoryError
-from entrocraft.runs.files import take_lock
+from entrocraft.runs.files import making, naming, take_lock, write_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +34,17 @@ class Sample:
     """Sum of the token entropies of the policy at the sampling temperature, in nats; None if they were not seen."""
 
 
+_TYPES: dict[str, Any] = {
+    "problem": int,
+    "completion": str,
+    "answer": str | None,
+    "score": int | float,
+    "num_tokens": int,
+    "truncated": bool,
+    "entropy": int | float | None,
+}
+
+
 class SampleFile:
     """The samples of one evaluation, in order, with the settings that made them.
 
@@ -52,13 +64,16 @@ class SampleFile:
         self._samples = folder / "samples.jsonl"
 
     def __enter__(self) -> "SampleFile":
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = take_lock(self._folder)
-        try:
-            self._check_settings()
-        except BaseException:
-            self._lock.release()
-            raise
+        with making(self._folder):
+            self._lock = take_lock(self._folder)
+            try:
+                self._check_settings()
+            except BaseException:
+                self._lock.release()
+                if not (self._folder / "settings.json").exists():  # nothing was begun here
+                    with suppress(OSError):
+                        (self._folder / ".lock").unlink()
+                raise
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -68,9 +83,7 @@ class SampleFile:
         """Write the settings if there are none yet; else refuse any but those that are there."""
         about, now = self._folder / "settings.json", self._settings
         if not about.exists():
-            unfinished = about.with_suffix(".tmp")
-            unfinished.write_text(json.dumps(now, indent=2) + "\n")
-            os.replace(unfinished, about)
+            write_text(about, json.dumps(now, indent=2) + "\n")
             return
         try:
             there = dict(json.loads(about.read_text()))
@@ -98,29 +111,39 @@ class SampleFile:
         """
         if not self._samples.exists():
             return []
-        # Split at "\n" alone: text in JSON may hold every other separator of lines.
-        with self._samples.open(encoding="utf-8", newline="\n") as file:
-            lines = list(file)
+        try:
+            # Split at "\n" alone: text in JSON may hold every other separator of lines.
+            with self._samples.open(encoding="utf-8", newline="\n") as file:
+                lines = list(file)
+        except UnicodeDecodeError as error:
+            raise RunDirectoryError(f"{self._samples} holds something else than samples: {error}") from error
         # A line without an end was being written when the process died. Batches are drawn by their own seeds, so that
         # a part of one cannot be gone on with.
         whole = [line for line in lines if line.endswith("\n")]
         kept = len(numbers) if len(whole) >= len(numbers) else len(whole) - len(whole) % batch_size
         try:
-            samples = [Sample(**json.loads(line)) for line in lines[:kept]]
+            samples = [_checked(Sample(**json.loads(line))) for line in lines[:kept]]
         except (TypeError, ValueError) as error:
             raise RunDirectoryError(f"{self._samples} holds something else than samples: {error}") from error
         if [sample.problem for sample in samples] != list(numbers[:kept]):
             raise RunDirectoryError(f"{self._samples} holds samples out of order; remove it to draw them again")
         if kept < len(lines):
-            temporary = self._samples.with_suffix(".tmp")
-            temporary.write_text("".join(lines[:kept]), encoding="utf-8", newline="\n")
-            os.replace(temporary, self._samples)
+            write_text(self._samples, "".join(lines[:kept]))
         return samples
 
     def append(self, samples: Sequence[Sample]) -> None:
         """Add the samples of one batch."""
-        with self._samples.open("a", encoding="utf-8", newline="\n") as file:
+        with naming(self._samples), self._samples.open("a", encoding="utf-8", newline="\n") as file:
             file.writelines(json.dumps(asdict(sample)) + "\n" for sample in samples)
+
+
+def _checked(sample: Sample) -> Sample:
+    """Return a sample, of which scores are made, if its values are of their types."""
+    for name, kind in _TYPES.items():
+        value = getattr(sample, name)
+        if not isinstance(value, kind) or (isinstance(value, float) and not math.isfinite(value)):
+            raise TypeError(f"{name} is {value!r:.60}")
+    return sample
 
 
 def by_problem(samples: Sequence[Sample]) -> Iterator[list[Sample]]:

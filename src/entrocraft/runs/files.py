@@ -41,6 +41,15 @@ def replacing(file: Path) -> Iterator[Path]:
             raise
 
 
+@contextmanager
+def naming(file: Path) -> Iterator[None]:
+    """Have an error of the operating system say which file it is about, where it does not: a disk that is full."""
+    try:
+        yield
+    except OSError as error:
+        raise (_about(error, file) if error.filename is None else error) from error
+
+
 def take_lock(folder: Path, *, timeout: float = 0.0) -> FileLock:
     """Return the lock of a folder, held by this process until it is released.
 
