@@ -329,7 +329,7 @@ def _explain(problem: Any, root: type[BaseModel]) -> str:
         return f"unknown key {path!r}{f',{hint}' if hint else '.'} Known here: {', '.join(sorted(known))}"
     cause = problem.get("ctx", {}).get("error")
     if isinstance(cause, EntrocraftError):
-        return f"{path}: {cause}"
+        return f"{path}: {cause}" if path else str(cause)
     return f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {shortened(repr(problem['input']), 200)}"
 
 

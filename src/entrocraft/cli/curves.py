@@ -8,6 +8,7 @@ import click
 
 from entrocraft.cli.output import sparkline, table, user_errors_exit_2
 from entrocraft.errors import InvalidValueError
+from entrocraft.runs.state import COMPLETED, RunState, read_state
 
 if TYPE_CHECKING:
     from entrocraft.schedules.base import Unit
@@ -100,4 +101,13 @@ def steer(run: Path, spec: str, width: float | None) -> None:
     else:
         band = parse_steering(spec, *_width_of(control, directory.step_metrics()))
     write_steering(directory.steering_file, band)
-    click.echo(f"wrote {directory.steering_file}; the run takes it up at its next decision")
+    click.echo(f"wrote {directory.steering_file}; the run takes it up {_when(read_state(directory.state_file))}")
+
+
+def _when(state: RunState | None) -> str:
+    """Return when a run looks at its steering file next."""
+    if state is None or state.status == "running":
+        return "at its next decision"
+    if state.why == COMPLETED:
+        return "when it goes on with --resume-from STEP: it has made all of its steps"
+    return "when it goes on with --resume"

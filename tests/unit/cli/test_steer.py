@@ -5,6 +5,7 @@ from entrocraft.cli import main
 from entrocraft.config import parse_config
 from entrocraft.control.steering import parse_steering
 from entrocraft.runs import RunDirectory
+from entrocraft.runs.state import StateFile
 
 
 def steered(tmp_path, control, *arguments, lines=1):
@@ -42,3 +43,20 @@ def test_edges_keep_their_distance(tmp_path):
 
 def test_before_the_first_step_the_width_must_be_said(tmp_path):
     assert "say the width, too" in steered(tmp_path, IN_MULTIPLES, "linear(0.6, 0.2)", lines=0)
+
+
+def test_what_is_said_of_a_run_is_true_of_it(tmp_path):
+    said = {}
+    for why in (None, "completed", "stopped by SIGTERM"):
+        run = RunDirectory(tmp_path / str(why))
+        with run.opened(parse_config({"control": 0.5}).to_dict(), resume=False):
+            state = StateFile(run.state_file)
+            state.begin()
+            if why is not None:
+                state.end(0, why)
+        result = CliRunner().invoke(main, ["steer", str(run.path), "0.4"])
+        said[why] = result.output
+        assert result.exit_code == 0 and run.steering_file.exists()
+    assert "takes it up at its next decision" in said[None]
+    assert "when it goes on with --resume-from STEP: it has made all of its steps" in said["completed"]
+    assert "takes it up when it goes on with --resume" in said["stopped by SIGTERM"]

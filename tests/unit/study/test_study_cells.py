@@ -79,7 +79,7 @@ def test_the_same_settings_after_another_run_are_another_run():
     ("changes", "said"),
     [
         ({"arms": {}}, "arms"),
-        ({"seeds": [1, 1]}, "seeds must differ"),
+        ({"seeds": [1, 1]}, "^study: seeds must differ"),
         ({"seeds": []}, "seeds"),
         ({"baseline": "tokn"}, "did you mean 'token'"),
         ({"armz": {}}, "unknown key 'armz', did you mean 'arms'"),
