@@ -54,6 +54,14 @@ def test_a_run_is_explained_and_drawn(cli):
     assert Path("why.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_run_is_explained_with_its_own_optimizers_memory(cli):
+    Path("run.yaml").write_text(RUN)
+    trained = cli("train", "run.yaml", "--output", "run", "train.trl.adam_beta1=0.5")
+    assert trained.exit_code == 0, trained.output
+    own, *given = (cli("explain", "run", *said).output for said in ((), ("--momentum", "0.5"), ("--momentum", "0.9")))
+    assert own == given[0] != given[1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

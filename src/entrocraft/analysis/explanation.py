@@ -89,6 +89,22 @@ class Explanation:
         return {name: math.fsum(values) for name, values in self.rejected.items()}
 
 
+def momentum_of(config: Mapping[str, Any]) -> float:
+    """Return what a run's optimizer carries from one update to the next, by the run's configuration: Adam's beta1.
+
+    An optimizer that is no Adam is taken to carry nothing.
+
+    Example:
+        >>> momentum_of({"train": {"trl": {"adam_beta1": 0.8}}}), momentum_of({}), momentum_of({"train": {"steps": 3}})
+        (0.8, 0.9, 0.9)
+    """
+    trl = (config.get("train") or {}).get("trl") or {}
+    if "adam" not in str(trl.get("optim", "adam")):
+        return 0.0
+    beta1 = trl.get("adam_beta1")
+    return float(beta1) if isinstance(beta1, int | float) else 0.9
+
+
 def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explanation:
     """Attribute the changes of entropy of a run.
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from entrocraft.analysis.explanation import explain
+from entrocraft.analysis.explanation import explain, momentum_of
 from entrocraft.app.recorded import RecordedRun
 from entrocraft.reports.explanation import describe
 from entrocraft.runs.metrics import quadrant_columns
@@ -24,7 +24,7 @@ def explanation(run: RecordedRun) -> dict[str, Any]:
     with run.lock:
         run.update()
         lines = list(run.book.rows(names=_NEEDED))
-    found = explain(lines, _momentum(run))
+    found = explain(lines, momentum_of(run.config or {}))
     text = describe(found)
     return {
         "text": text,
@@ -33,10 +33,3 @@ def explanation(run: RecordedRun) -> dict[str, Any]:
         "kept": found.totals(),
         "rejected": found.rejected_totals(),
     }
-
-
-def _momentum(run: RecordedRun) -> float:
-    """Return the optimizer's memory, Adam's beta1, which `train.trl` may set."""
-    trl = ((run.config or {}).get("train") or {}).get("trl") or {}
-    beta1 = trl.get("adam_beta1")
-    return float(beta1) if isinstance(beta1, int | float) else 0.9

@@ -100,10 +100,10 @@ def _write_diagnosis(folder: Path, found: Any, about: dict[str, Any]) -> None:
 
 @click.command(short_help="Say why entropy moved in a run.")
 @click.argument("run", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--momentum", type=float, default=0.9, show_default=True, help="The optimizer's: Adam's beta1.")
+@click.option("--momentum", type=float, help="The optimizer's: Adam's beta1. [default: the run's]")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Draw it to this picture, too.")
 @user_errors_exit_2
-def explain(run: Path, momentum: float, output: Path | None) -> None:
+def explain(run: Path, momentum: float | None, output: Path | None) -> None:
     """Say why entropy moved in a run, and what was left out of its updates.
 
     Changes are attributed to four kinds of tokens, confident or rare, in answers better or worse than average, and to
@@ -114,9 +114,9 @@ def explain(run: Path, momentum: float, output: Path | None) -> None:
     from entrocraft.runs import RunDirectory
 
     directory = RunDirectory(run)
-    directory.config()  # refuses what is no run
+    config = directory.config()  # refuses what is no run
     lines = directory.step_metrics()
-    found = explanation.explain(lines, momentum)
+    found = explanation.explain(lines, explanation.momentum_of(config) if momentum is None else momentum)
     click.echo(describe(found))
     if output is not None:
         from entrocraft.reports.plots.explanation import draw_explanation
