@@ -95,10 +95,13 @@ def momentum_of(config: Mapping[str, Any]) -> float:
     An optimizer that is no Adam is taken to carry nothing.
 
     Example:
-        >>> momentum_of({"train": {"trl": {"adam_beta1": 0.8}}}), momentum_of({}), momentum_of({"train": {"steps": 3}})
+        >>> momentum_of({"train": {"trl": {"adam_beta1": 0.8}}}), momentum_of({}), momentum_of({"train": {"trl": None}})
         (0.8, 0.9, 0.9)
     """
-    trl = (config.get("train") or {}).get("trl") or {}
+    trl: Any = config
+    for section in ("train", "trl"):  # of a file that may be damaged
+        trl = trl.get(section) if isinstance(trl, Mapping) else None
+    trl = trl if isinstance(trl, Mapping) else {}
     if "adam" not in str(trl.get("optim", "adam")):
         return 0.0
     beta1 = trl.get("adam_beta1")
