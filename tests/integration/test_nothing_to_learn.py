@@ -54,6 +54,26 @@ def test_equal_rewards_move_no_weight_not_even_by_momentum(make_trainer, trainer
 
 
 @pytest.mark.slow
+def test_large_rewards_that_are_equal_are_no_signal_whatever_rounding_leaves_of_them(make_trainer):
+    seen = []
+
+    class Watching(EntropyControlledGRPOTrainer):
+        def _control(self, batch):
+            own = batch["advantages"].clone()
+            batch, decision = super()._control(batch)
+            seen.append((own, batch["advantages"]))
+            return batch, decision
+
+    config = {"num_generations": 7, "per_device_train_batch_size": 14}  # seven times 333.3 is rounded
+    trainer = make_trainer(Watching, config=config, entropy_control={**BAND, "method": "none"})
+    trainer.reward_funcs[0] = rewards_of_steps([333.3] * 7 + [0.0, 1.0] * 3 + [0.0])
+    trainer.train()
+    (own, used) = seen[0]
+    assert (own[:7].abs() > 0.1).all()  # by TRL, of nothing but rounding
+    assert not used[:7].any() and torch.equal(used[7:], own[7:])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["token", "advantage", "none"])
 def test_a_batch_of_truncated_completions_alone_is_skipped_and_the_run_goes_on(make_trainer, tokenizer, method):
     never_ending = {"suppress_tokens": [tokenizer.eos_token_id, tokenizer.pad_token_id]}

@@ -125,7 +125,7 @@ class Decider:
         """
         self._follow_steering(step)
         own = rollouts
-        if rewards is not None and rollouts.compare_rewards:
+        if rewards is not None:
             rollouts = rollouts.without_rounding(self._ranks.local(equally_rewarded(rewards, groups)))
         mask_BT, method = rollouts.mask_BT, self.controller.method
         batch = self._measured(rollouts, step, groups, rewards)

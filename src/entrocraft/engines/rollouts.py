@@ -15,8 +15,9 @@ RiseOfLogProbs = Callable[[float], Tensor]
 """Takes the entropy of the batch; returns how each token's log-probability (B, T) rises with the policy's entropy."""
 
 _ROUNDING = 0.02
-"""Advantages below this are rounding where all rewards of a prompt are equal: what a rounded mean leaves of them, over
-a deviation that is rounding, too."""
+"""Advantages below this are taken for rounding where all rewards of a prompt are equal and it is not known how they are
+made: what a rounded mean leaves of rewards of about 1, over a deviation that is rounding, too. More is left of larger
+rewards, and over a smaller number than TRL adds to the deviation."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -30,9 +31,9 @@ class Rollouts:
     """1 where the loss counts a token."""
     temperature: float | None = None
     """What they were sampled and scored at, if a decision may move it."""
-    compare_rewards: bool = True
-    """False if advantages hold more than how the rewards of a prompt compare, such as a KL penalty: then equal rewards
-    do not make them 0."""
+    compare_rewards: bool | None = None
+    """True if advantages are how the rewards of a prompt compare, and so 0 where these are equal; False if they hold
+    more, such as a KL penalty; None if that is not known."""
 
     @property
     def advantages_B(self) -> Tensor:
@@ -52,8 +53,10 @@ class Rollouts:
         Args:
             equal_B: True for the rollouts whose rewards are those of all others of their prompt.
         """
-        own = self.advantages
-        is_rounding = equal_B.to(own.device).view(-1, *[1] * (own.ndim - 1)) & (own.abs() < _ROUNDING)
+        if self.compare_rewards is False:
+            return self
+        own, most = self.advantages, torch.inf if self.compare_rewards else _ROUNDING
+        is_rounding = equal_B.to(own.device).view(-1, *[1] * (own.ndim - 1)) & (own.abs() < most)
         return replace(self, advantages=own.masked_fill(is_rounding, 0.0))
 
 

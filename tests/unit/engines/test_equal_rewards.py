@@ -38,6 +38,13 @@ def test_advantages_that_hold_more_than_rewards_stay_where_rewards_are_equal():
     assert decided(own, rewards, groups, compare_rewards=False) == pytest.approx([-0.015, 0.0, -1.0, 0.0])
 
 
+def test_rounding_of_any_size_goes_where_it_is_known_to_be_rounding():
+    own, rewards, groups = [-0.4, -0.4, -0.4, -1.0, 1.0], [333.3, 333.3, 333.3, 0.0, 1.0], [0, 0, 0, 1, 1]
+    assert decided(own, rewards, groups, compare_rewards=True) == [0.0, 0.0, 0.0, -1.0, 0.0]
+    # As of an estimator that compares over the batch, by which a prompt's equal rewards may all be bad.
+    assert decided(own, rewards, groups) == pytest.approx([-0.4, -0.4, -0.4, -1.0, 0.0])
+
+
 def test_prompts_are_those_of_all_ranks_in_any_order():
     rewards, groups = torch.tensor([0.5, 0.1, 0.5, 0.2, 0.5]), torch.tensor([9, 4, 9, 4, 9])
     assert equally_rewarded(rewards, groups).tolist() == [True, False, True, False, True]

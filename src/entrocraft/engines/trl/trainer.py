@@ -180,7 +180,7 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
             advantages=batch["advantages"],
             mask_BT=mask_BT,
             temperature=self.temperature if turns_it else None,
-            compare_rewards=self.beta == 0.0 or has_kl_term(self),  # RLOOTrainer's hold its KL penalty, too
+            compare_rewards=self._compares_rewards(),
         )
         # A subclass may bring batches without rewards.
         rewards = None if self._rewards_per_func is None else summed_rewards(self, self._rewards_per_func)
@@ -197,6 +197,15 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
             own = (rollouts.advantages_B, update.kept_BT)
             record(self._recorder, self, batch, *own, rewards=rewards, change=change, change_BT=update.change_BT)
         return self._loss.prepared(batch, update), update.decision
+
+    def _compares_rewards(self) -> bool | None:
+        """Return whether advantages are how a prompt's rewards compare; None for those of subclasses and estimators."""
+        if self.beta != 0.0 and not has_kl_term(self):
+            return False  # RLOOTrainer's hold its KL penalty, too
+        makers = [trainer._generate_and_score_completions for trainer in (GRPOTrainer, RLOOTrainer)]
+        is_trls = getattr(super()._generate_and_score_completions, "__func__", None) in makers
+        is_summed = getattr(self, "multi_objective_aggregation", "sum_then_normalize") == "sum_then_normalize"
+        return True if is_trls and is_summed and self.entropy_control.estimator is None else None
 
     def _estimate_advantages(self, estimator: Any) -> Tensor:
         """Return this rank's advantages from one of our estimators instead of the trainer's."""

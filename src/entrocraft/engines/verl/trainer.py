@@ -161,6 +161,15 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         actor = self.config.actor_rollout_ref.actor
         return bool(actor.use_kl_loss or actor.entropy_coeff)
 
+    @property
+    def _compares_rewards(self) -> bool | None:
+        """Whether advantages are how the rewards of a prompt compare; None of estimators that may do something else."""
+        algorithm = self.config.algorithm
+        if algorithm.get("use_kl_in_reward", False):
+            return False
+        by_prompt = algorithm.adv_estimator in ("grpo", "grpo_vectorized", "rloo", "rloo_vectorized")
+        return True if by_prompt and self.settings.control.estimator is None else None
+
     def _fields_to_score(self) -> list[str]:
         fields = [self.settings.scored_by, "rm_scores", "loss_mask"]
         return fields if self.settings.entropy_from_rollouts else [*fields, "entropy"]
@@ -175,9 +184,8 @@ class EntropyControlMixin(PPOTrainer if TYPE_CHECKING else object):  # type: ign
         if self._measures_collisions:
             collision_BT = read_responses(batch, rows, "sum_pi_squared", mask_BT)
             stats.self_kernel_BT = self_kernel_from_collision(log_probs_BT, collision_BT)
-        penalised = bool(self.config.algorithm.get("use_kl_in_reward", False))
         return self._decider.decide(
-            Rollouts(stats=stats, advantages=advantages_BT, mask_BT=mask_BT, compare_rewards=not penalised),
+            Rollouts(stats=stats, advantages=advantages_BT, mask_BT=mask_BT, compare_rewards=self._compares_rewards),
             step=self._decision_number,
             total_steps=self.total_training_steps * self._decisions_per_step,
             groups=groups_of(batch, rows),
