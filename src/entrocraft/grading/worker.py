@@ -129,7 +129,10 @@ def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
         if writes or (isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC)):
             raise PermissionError("graders write no files")
     elif event.startswith(_REFUSED):
-        raise PermissionError(f"graders do nothing such as {event}")
+        raise PermissionError(
+            f"graders do nothing such as {event}; if that is a package being imported, import it at the top of the "
+            "module, which is loaded before graders are kept from anything"
+        )
 
 
 def _end_after(seconds: float) -> None:

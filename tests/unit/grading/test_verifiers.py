@@ -232,6 +232,16 @@ def test_junk_scores_nothing(name):
     assert all(score < 0.5 for score in task.scores(junk, [problem] * len(junk)))
 
 
+def test_packages_are_imported_at_the_top_of_a_module_and_an_error_says_so(tmp_path, monkeypatch):
+    imports, uses = "import numpy as np\n", "    return float(np.mean(x))\n"
+    (tmp_path / "above.py").write_text(f"{imports}def f(x):\n{uses}")
+    (tmp_path / "within.py").write_text(f"def f(x):\n    {imports}{uses}")
+    monkeypatch.chdir(tmp_path)
+    assert TimeLimited("above:f", seconds=20, num_workers=1).map([([1, 2],)], late=None) == [1.5]
+    with pytest.raises(RewardError, match="PermissionError.*import it at the top of the module"):
+        TimeLimited("within:f", seconds=20, num_workers=1).map([([1, 2],)], late=None)
+
+
 def test_what_a_function_prints_is_no_result(tmp_path, monkeypatch):
     (tmp_path / "loud.py").write_text("def f(x):\n    print('{}')\n    return x\n")
     monkeypatch.chdir(tmp_path)
