@@ -21,13 +21,14 @@ _ADAPTER = "adapter_config.json"
 _UNREADABLE = Exception  # a damaged file makes readers of tensors raise anything at all
 
 
-def resolve_model(name: str) -> str:
+def resolve_model(name: str | Path) -> str:
     """Return what `from_pretrained` takes for `name`, or the path of a GGUF file.
 
     Raises:
         InvalidValueError: It is neither embedded, nor in a package that is installed, nor a folder with a model, nor a
             GGUF file, nor shaped like a hub id.
     """
+    name = str(name)
     if name in EMBEDDED:
         return str(files("entrocraft") / "assets" / name)
     if name in PACKAGED:
@@ -71,10 +72,11 @@ def _pretrained(source: str) -> tuple[str, dict[str, str]]:
     return (str(path.parent), {"gguf_file": path.name}) if path.suffix == ".gguf" else (source, {})
 
 
-def load_tokenizer(name: str) -> Any:
+def load_tokenizer(name: str | Path) -> Any:
     """Load the tokenizer of `name`; see `load_model`."""
     from transformers import AutoConfig, AutoTokenizer
 
+    name = str(name)
     source, options = _pretrained(resolve_model(name))
     try:
         if not options and Path(source).is_dir():
@@ -95,7 +97,7 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def context_length(name: str) -> int | None:
+def context_length(name: str | Path) -> int | None:
     """Return how many tokens the model `name` takes, prompt and answer; None if its configuration does not say.
 
     Raises:
@@ -103,6 +105,7 @@ def context_length(name: str) -> int | None:
     """
     from transformers import AutoConfig
 
+    name = str(name)
     source = resolve_model(name)
     if (Path(source) / _ADAPTER).is_file():
         return context_length(base_of_adapter(Path(source) / _ADAPTER))
@@ -114,7 +117,7 @@ def context_length(name: str) -> int | None:
     return getattr(config, "max_position_embeddings", None)
 
 
-def load_model(name: str) -> Any:
+def load_model(name: str | Path) -> Any:
     """Load the causal language model `name`, from safetensors or GGUF only; GGUF in float32.
 
     A folder that holds an adapter is loaded with the model it was trained on, and merged into it.
@@ -125,6 +128,7 @@ def load_model(name: str) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
+    name = str(name)
     source = resolve_model(name)
     if (Path(source) / _ADAPTER).is_file():
         return _load_adapted(name, source)

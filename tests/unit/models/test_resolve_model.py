@@ -1,9 +1,10 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from entrocraft.errors import InvalidValueError
-from entrocraft.models import load_model, resolve_model
+from entrocraft.models import context_length, load_model, load_tokenizer, resolve_model
 
 
 @pytest.mark.parametrize("name", ["a" * 5_000, "b" * 5_000 + ".gguf"])
@@ -18,3 +19,14 @@ def test_so_is_one_that_an_adapter_names_as_its_base(tmp_path):
     (tmp_path / "adapter_model.safetensors").touch()
     with pytest.raises(InvalidValueError, match="File name too long"):
         load_model(str(tmp_path))
+
+
+def test_a_model_may_be_named_by_a_path(tmp_path):
+    assert resolve_model(Path("countdown-base")) == resolve_model("countdown-base")
+    load_model("countdown-base").save_pretrained(tmp_path)
+    load_tokenizer("countdown-base").save_pretrained(tmp_path)
+    assert load_model(tmp_path).name_or_path == str(tmp_path)  # as text, which an adapter's configuration can hold
+    assert len(load_tokenizer(tmp_path)) == len(load_tokenizer("countdown-base"))
+    assert context_length(tmp_path) == context_length("countdown-base")
+    with pytest.raises(InvalidValueError, match="model 'nowhere' is not there"):
+        load_model(Path("nowhere"))
