@@ -2,6 +2,7 @@
 
 from typing import cast
 
+import torch
 from torch import Tensor
 
 from entrocraft.control.batch import Batch
@@ -60,7 +61,8 @@ class Advantage(Rejecting):
     def decide(self, batch: Batch, goal: Goal) -> Decision:
         side = goal.side(batch.entropy)
         if side == 0 and not self._always_predicts:
-            return Decision.everything(batch, normalize=self.normalize)
+            decision, change = Decision.everything(batch, normalize=self.normalize), torch.zeros_like(batch.advantages)
+            return self._fallback.applied(decision, batch, change, side, stuck=False)
         change = self._change(batch)
         decision = Decision.keeping(batch, self._kept(change, batch, goal), normalize=self.normalize)
         return self._fallback.applied(decision, batch, change, side, stuck=is_stuck(change, side))

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from support.decisions import ABOVE, BAND, many
+from support.decisions import ABOVE, BAND, INSIDE, many
 
 import entrocraft as ec
 from entrocraft.control.planning.ranking import binned
@@ -48,3 +48,18 @@ def test_the_guard_hears_what_the_fallback_keeps_and_not_what_the_method_of_toke
             fields = {"advantages": torch.ones(4), "predicted_change": change, "reading": binned(change.repeat(50))}
             controller.decide(ec.BatchStats(step=number, total_steps=10, entropy=ABOVE, **fields))
     assert controller.state_dict()["course"]["guard"]["kept"] == shares
+
+
+@pytest.mark.parametrize("rule", ["advantage", "predicted"])
+def test_a_batch_in_the_band_takes_the_ladder_down_and_goes_on_counting(rule):
+    controller = ec.RejectionController(BAND, rule=rule, fallback="escalate")
+    fields = {"advantages": torch.full((4,), -1.0), "predicted_change": torch.full((4,), 0.1)}  # all raise entropy
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        decisions = [
+            controller.decide(ec.BatchStats(step=step, total_steps=10, entropy=entropy, **fields))
+            for step, entropy in enumerate((ABOVE, INSIDE, ABOVE, ABOVE), start=1)
+        ]
+    assert [d.metrics["fallback_smaller_step"] for d in decisions] == [1.0, 1.0, 2.0, 2.0]
+    assert decisions[1].keep.all() and decisions[1].advantages.tolist() == [-1.0] * 4  # the band changes nothing
+    assert decisions[2].keep.all() and not decisions[3].keep.all()  # two in a row only then
