@@ -1,8 +1,10 @@
 """Decisions over long random histories are those that version 0.1 made, which recorded them.
 
-Recorded anew, in its words, is what it got wrong. Visitation where each token has an advantage of its own
-(`...visitation...|True`): it took `mean A * mean K` for `mean A K` there. And three that escalate, `predicted`, `aligned`
-and `probabilistic`, with the state of the first: batches in the band did not take the fallback down its ladder.
+Recorded anew, in its words, is what it got wrong.
+Visitation where each token has an advantage of its own (`...visitation...|True`): it took `mean A * mean K` for
+`mean A K` there.
+Three that escalate, `predicted`, `aligned` and `probabilistic`, with the state of the first: batches in the band did
+not take the fallback down its ladder.
 """
 
 import hashlib
