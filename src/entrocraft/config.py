@@ -25,7 +25,7 @@ from entrocraft.errors import EntrocraftError, InvalidValueError, did_you_mean, 
 from entrocraft.grading.pass_at_k import KS, with_ks
 from entrocraft.models.carried import carried_over
 from entrocraft.models.sampling_config import SamplingConfig
-from entrocraft.runs import RunDirectory
+from entrocraft.runs.directory import SCRIPT, RunDirectory
 from entrocraft.tasks import Task
 from entrocraft.tasks.cells import check_unicode
 from entrocraft.yaml_text import apply_overrides, read_yaml_file
@@ -177,12 +177,7 @@ class EvalConfig(_Section):
             task: The task.
             carried: What training says; see `TrainConfig.carried_over`.
         """
-        said = {
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "top_k": self.top_k,
-            "batch_size": self.batch_size,
-        }
+        said = {name: getattr(self, name) for name in ("temperature", "top_p", "top_k", "batch_size")}
         said = {name: value for name, value in said.items() if value is not None}
         return SamplingConfig(num_samples=self.num_samples, **dict(carried) | dict(task.sampling) | said)
 
@@ -223,6 +218,11 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
 
 def parse_config(data: Mapping[str, Any]) -> RunConfig:
     """Check plain data and return the configuration; see `load_config` for the errors."""
+    if SCRIPT in data:
+        raise InvalidValueError(
+            f"config: it is that of a run of the script {data[SCRIPT]!r}, which alone knows its model, task and "
+            "checkpoints; go on with it there, or name the folder of a checkpoint and a task"
+        )
     _refuse_what_cannot_be_kept(data)
     try:
         return RunConfig(**data)

@@ -235,6 +235,7 @@ def test_a_model_that_cannot_be_loaded_leaves_no_run_behind(cli):
         (["train", "run.yaml", "control={rule: aligned, aligned_share: 0}"], "whole_model_share must lie in (0, 1]"),
         (["train", "run.yaml", "control={method: budget, min_kept: 2}"], "min_kept must lie in (0, 1]"),
         (["train", "run.yaml", "control={guard: relaxx}"], "did you mean 'relax'"),
+        (["train", "run.yaml", "control.run=mine"], "control.run 'mine' is for TRL scripts"),
         (["train", "run.yaml", "control.schedule=adaptive(0.5, patience=1)"], "patience"),
         (
             ["train", "run.yaml", "control={fallback: escalate, entropy_bonus: 0.01}", "train.algorithm=rloo"],

@@ -206,6 +206,7 @@ REFUSED_BY_VERL = {
         [method(name), "algorithm.use_kl_in_reward=true"] for name in ("reward", "entropic_port", "ds_grpo", "ucpo")
     ],
     "a relative path in `steering`": [["+entrocraft.steering=steering.yaml"]],
+    "`run`": [["+entrocraft.run=/runs/mine"]],
     "an `entrocraft` block": [["+entrocraft=0.4", "trainer.v1.trainer_mode=sync"]],
     "`trainer.use_v1=false`": [["trainer.use_v1=false"]],
 }

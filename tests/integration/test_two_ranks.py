@@ -20,8 +20,19 @@ def on_two_ranks(script, tiny_model, output):
 
 
 @pytest.fixture(scope="module")
-def results(tiny_model, tmp_path_factory):
+def everything(tiny_model, tmp_path_factory):
     return on_two_ranks("two_ranks.py", tiny_model, tmp_path_factory.mktemp("two_ranks"))
+
+
+@pytest.fixture(scope="module")
+def results(everything):
+    return {case: result for case, result in everything.items() if case != "run"}
+
+
+@pytest.mark.slow
+def test_a_run_directory_has_each_step_once_and_the_rollouts_of_both_ranks(everything):
+    found = everything["run"]
+    assert found["steps"] == [1, 2] and found["rollouts"] == [16, 16] and found["refused"] == [1, 1]
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 import entrocraft as ec
 from entrocraft.control import EntropyControl
 from entrocraft.engines.trl import with_entropy_control
+from entrocraft.errors import RunDirectoryError
 from entrocraft.models import resolve_model
 
 ROWS_PER_RANK = 8
@@ -55,6 +56,33 @@ def gradients(model_folder, output, trainer_class, loss_type, rejected, controll
     return recorder.steps, train_logs(trainer)
 
 
+def lines_of_a_run(model_folder, output):
+    """Train two steps with a run directory, be refused there on both ranks, and return what is in it."""
+    trainer = with_entropy_control(GRPOTrainer)(
+        model=AutoModelForCausalLM.from_pretrained(model_folder),
+        reward_funcs=digits_reward,
+        args=GRPOConfig(output_dir=str(output), max_steps=2, per_device_train_batch_size=ROWS_PER_RANK, **COMMON),
+        train_dataset=digit_prompts(),
+        processing_class=AutoTokenizer.from_pretrained(resolve_model("countdown-base")),
+        entropy_control={"schedule": 0.5, "run": str(output / "run")},
+    )
+    trainer.train()
+    refused = 0
+    try:
+        trainer.train()
+    except RunDirectoryError:
+        refused = 1
+    counts = [None] * dist.get_world_size()
+    dist.all_gather_object(counts, refused)
+    lines = [json.loads(line) for line in (output / "run" / "metrics.jsonl").read_text().splitlines()]
+    rollouts = (output / "run" / "rollouts.jsonl").read_text().splitlines()
+    return {
+        "refused": counts,
+        "steps": [line["step"] for line in lines],
+        "rollouts": [len(json.loads(line)["reward"]) for line in rollouts],
+    }
+
+
 def relative_error(mine, theirs):
     """Norm of the difference of two gradients over the norm of the second."""
     difference = sum((mine[name] - theirs[name]).double().square().sum() for name in theirs)
@@ -89,6 +117,7 @@ def main():
                     "entropy": logs[0]["entrocraft/entropy"],
                     "trl_entropy": mask_logs[0]["entropy"],
                 }
+    results["run"] = lines_of_a_run(model_folder, Path(output))
     if dist.get_rank() == 0:
         Path(output).mkdir(parents=True, exist_ok=True)
         (Path(output) / "results.json").write_text(json.dumps(results))

@@ -154,6 +154,11 @@ def test_what_the_advantages_must_make_good(compose, overrides, expected):
             "a critic whose values nothing uses",
         ),
         (["+entrocraft.steering=steering.yaml"], InvalidValueError, "give an absolute path"),
+        (
+            ["+entrocraft.run=/runs/mine"],
+            InvalidValueError,
+            "for TRL scripts: .*VERL_FILE_LOGGER_PATH.*entrocraft.rollouts and entrocraft.steering",
+        ),
         (["++distillation.enabled=true"], InvalidValueError, "distillation learns from every rollout"),
     ],
 )

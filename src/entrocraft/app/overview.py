@@ -52,15 +52,14 @@ def evaluation_of(line: Mapping[str, Any]) -> dict[str, Any]:
 
 def _seconds(run: RecordedRun) -> dict[str, float | None]:
     """Return how long the run has taken, and how long it will, if steps go on as the last ones did."""
-    seconds = [value for value in run.book.values("seconds") if value is not None]
-    left = None if run.total_steps is None else run.total_steps - run.book.last_step
-    recent = seconds[-_STEPS_FOR_PACE:]
-    return {
-        "seconds": sum(seconds),
-        "seconds_left": left * fmean(recent)
-        if left is not None and recent and run.standing().state == "running"
-        else None,
-    }
+    known = [each for each in zip(run.book.values("seconds"), run.book.values("step"), strict=True) if None not in each]
+    seconds, steps = ([each[i] or 0.0 for each in known] for i in (0, 1))
+    recent, at = seconds[-_STEPS_FOR_PACE:], steps[-_STEPS_FOR_PACE:]
+    left = None
+    if run.total_steps is not None and recent and run.standing().state == "running":
+        steps_per_line = (at[-1] - at[0]) / (len(at) - 1) if len(at) > 1 else at[0]  # a script may log every tenth
+        left = (run.total_steps - run.book.last_step) * fmean(recent) / (steps_per_line or 1)
+    return {"seconds": sum(seconds), "seconds_left": left}
 
 
 def seconds_left(run: RecordedRun) -> float | None:

@@ -18,8 +18,8 @@ from entrocraft.app.rollouts import RolloutIndex
 from entrocraft.control.steering import parse_steering
 from entrocraft.control.version_0_1 import settings_from_0_1
 from entrocraft.errors import EntrocraftError
-from entrocraft.runs import RunDirectory
 from entrocraft.runs.checkpoints import checkpoints_in
+from entrocraft.runs.directory import SCRIPT, RunDirectory
 from entrocraft.runs.files import read_regular
 from entrocraft.runs.state import COMPLETED, read_state
 from entrocraft.schedules import Band
@@ -87,6 +87,12 @@ class RecordedRun:
                 self._config = None
             self._read_config = signature
         return self._config
+
+    @property
+    def script(self) -> str | None:
+        """Name of the script that trains; None if it is the command line, or verl."""
+        name = (self.config or {}).get(SCRIPT)
+        return None if name is None else str(name)
 
     @property
     def _train(self) -> Mapping[str, Any]:
@@ -194,7 +200,7 @@ class RecordedRun:
     @property
     def stops_at(self) -> int | None:
         """The step that a stop would come after; None if it does not run or that is not known."""
-        if self.total_steps is None or self.standing().state != "running":
+        if self.total_steps is None or self.script is not None or self.standing().state != "running":
             return None
         every = steps_between_checkpoints(self._train)
         return min(self.total_steps, (self.book.last_step // every + 1) * every)

@@ -93,6 +93,8 @@ def resume(app: App, name: str) -> dict[str, Any]:
     standing = run.standing()
     if standing.state not in ("stopped", "failed") or run.config is None:
         raise ConflictError(f"{name} cannot go on: it is {standing.state}")
+    if run.script is not None:
+        raise ConflictError(f"{name} is a run of {run.script}: go on with it there, by resume_from_checkpoint")
     if run.directory.path != app.library.folder / name:
         raise ConflictError(f"{name} lies in {run.directory.path.parent}; go on with it by `entrocraft train --resume`")
     # JSON is YAML: the configuration that the run keeps is all that it needs.

@@ -89,9 +89,11 @@ def steer(run: Path, spec: str, width: float | None) -> None:
     from entrocraft.config import parse_config
     from entrocraft.control.steering import parse_steering, write_steering
     from entrocraft.runs import RunDirectory
+    from entrocraft.runs.directory import SCRIPT
 
     directory = RunDirectory(run)
-    control = parse_config(directory.config()).control
+    config = directory.config()
+    control = _control_of_script(config) if SCRIPT in config else parse_config(config).control
     if control is None:
         raise InvalidValueError(f"{run} runs without entropy control: there is nothing to steer")
     if control.steering is not None:
@@ -101,13 +103,25 @@ def steer(run: Path, spec: str, width: float | None) -> None:
     else:
         band = parse_steering(spec, *_width_of(control, directory.step_metrics()))
     write_steering(directory.steering_file, band)
-    click.echo(f"wrote {directory.steering_file}; the run takes it up {_when(read_state(directory.state_file))}")
+    when = _when(read_state(directory.state_file), is_of_script=SCRIPT in config)
+    click.echo(f"wrote {directory.steering_file}; the run takes it up {when}")
 
 
-def _when(state: RunState | None) -> str:
+def _control_of_script(config: dict[str, Any]) -> Any:
+    """Return the curve that a script's run has; its method may be the script's own, and nothing here asks for it."""
+    from entrocraft.control import EntropyControl
+
+    section = config.get("control") or {}
+    names = ("schedule", "width", "lower", "upper", "steering")
+    return EntropyControl.of({name: section[name] for name in names if name in section})
+
+
+def _when(state: RunState | None, *, is_of_script: bool) -> str:
     """Return when a run looks at its steering file next."""
     if state is None or state.status == "running":
         return "at its next decision"
+    if is_of_script:
+        return "when its script goes on with it, by trainer.train(resume_from_checkpoint=True)"
     if state.why == COMPLETED:
         return "when it goes on with --resume-from STEP: it has made all of its steps"
     return "when it goes on with --resume"

@@ -94,14 +94,16 @@ def _summary(builder: Callable[..., Any]) -> str:
 
 def _runs(folder: Path) -> Iterable[Row]:
     from entrocraft.config import parse_config
-    from entrocraft.runs import RunDirectory
+    from entrocraft.runs.directory import SCRIPT, RunDirectory
 
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
         run = RunDirectory(path)
         if not run.exists:
             continue
         try:
-            row = f"{run.last_step()} of {parse_config(run.config()).train.steps}", _state_of(run)
+            config = run.config()
+            steps = config["train"].get("steps") if SCRIPT in config else parse_config(config).train.steps
+            row = f"{run.last_step()} of {steps}", _state_of(run)
         except (EntrocraftError, OSError) as error:  # of one run, which is no reason to list none
             row = "?", f"cannot be read: {error}"
         yield str(path), *row

@@ -78,6 +78,9 @@ class EntropyControl:
     rollouts: str | None = None
     """A file that the run records its rollouts in: rewards, advantages, tokens kept, and a few texts of each step. The
     command line sets it to `rollouts.jsonl` in the run directory; see `runs.rollouts`."""
+    run: str | None = None
+    """A folder in which a TRL script keeps a run directory, as runs of the command line have one: `entrocraft plot`,
+    `explain`, `steer` and the page read it. `steering` and `rollouts` are files in it then, unless given."""
     estimator: Any = None
     """Advantage estimator: one of `advantages.available()`, or a mapping of such a `name` and its options; by default
     the trainer's own."""
@@ -178,10 +181,10 @@ class EntropyControl:
             left_out = value is None and name != "aggregation"  # which has a default of its own
             if not left_out and value not in known:
                 raise UnknownNameError.of(f"{name} mode", value, known)
-        for name in ("steering", "rollouts"):
+        for name, kind in (("steering", "file"), ("rollouts", "file"), ("run", "folder")):
             value = getattr(self, name)
-            if value is not None and not isinstance(value, str):
-                raise InvalidValueError(f"{name} must be the path of a file, got {value!r}")
+            if value is not None and (not isinstance(value, str) or not value):
+                raise InvalidValueError(f"{name} must be the path of a {kind}, got {value!r}")
         share, blocks = self.whole_model_share, self.whole_model_blocks
         if share is not None and not 0.0 < checked_number("whole_model_share", share) <= 1.0:
             raise InvalidValueError(f"whole_model_share must lie in (0, 1], got {share}")

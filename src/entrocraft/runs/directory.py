@@ -29,6 +29,9 @@ from entrocraft.runs.rollouts import rewind_rollouts
 
 _MOST_BYTES = 50_000_000
 
+SCRIPT = "script"
+"""Key of a configuration that only a script's run has, in place of a model and a task: what the script is called."""
+
 ReadConfig = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
@@ -150,13 +153,12 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path} is not empty and holds no run; choose another --output")
 
     def _refuse_other_config(self, config: Mapping[str, Any], begun_with: Mapping[str, Any]) -> None:
-        begun, now = (_flatten(json.loads(json.dumps(each))) for each in (begun_with, config))
-        for key in sorted(begun.keys() | now.keys()):
-            if begun.get(key) != now.get(key):
-                raise RunDirectoryError(
-                    f"{self.path} was begun with {key}={begun.get(key)!r}, now {now.get(key)!r}: a resumed run "
-                    "must be the same run. Use the same configuration, or another --output"
-                )
+        changed = change_of(begun_with, config)
+        if changed is not None:
+            raise RunDirectoryError(
+                f"{self.path} was begun with {changed}: a resumed run must be the same run. Use the same "
+                "configuration, or another --output"
+            )
 
     def write(self, file: Path, text: str) -> None:
         """Replace `file` by `text`, never leaving half of it."""
@@ -239,16 +241,20 @@ class RunDirectory:
             )
         return chosen
 
+    def rewind_record_to(self, step: int) -> None:
+        """Forget metrics and rollouts of steps after `step`, and leave checkpoints alone; errors as of `rewind_to`."""
+        kept = self._metrics.keep_up_to(step)
+        if kept is not None:
+            self.write(self.metrics_file, kept.decode("utf-8"))
+        rewind_rollouts(self.rollouts_file, step)
+
     def rewind_to(self, step: int) -> None:
         """Forget metrics, rollouts and checkpoints of steps after `step`, which will be made again.
 
         Raises:
             RunDirectoryError: A line of the metrics cannot be read; nothing is changed then.
         """
-        kept = self._metrics.keep_up_to(step)
-        if kept is not None:
-            self.write(self.metrics_file, kept.decode("utf-8"))
-        rewind_rollouts(self.rollouts_file, step)
+        self.rewind_record_to(step)
         for each in checkpoints_in(self.checkpoints):
             if each.step > step:
                 shutil.rmtree(each.folder)
@@ -280,6 +286,18 @@ def model_path_of(model_or_run: str) -> str:
             stacklevel=2,
         )
     return str(folder)
+
+
+def change_of(begun_with: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """Return in words the first setting in which two configurations differ; None if they do not.
+
+    Example:
+        >>> change_of({"train": {"steps": 5}}, {"train": {"steps": 6}})
+        'train.steps=5, now 6'
+    """
+    before, after = (_flatten(json.loads(json.dumps(each))) for each in (begun_with, now))
+    key = next((key for key in sorted(before.keys() | after.keys()) if before.get(key) != after.get(key)), None)
+    return None if key is None else f"{key}={before.get(key)!r}, now {after.get(key)!r}"
 
 
 def _flatten(data: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,8 +1,6 @@
 """What a run writes down on the way."""
 
 import json
-import math
-import time
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -12,26 +10,21 @@ from torch.distributed.fsdp import FSDPModule
 from transformers import TrainerCallback
 
 from entrocraft.engines.checkpoints import STATE_FILE
+from entrocraft.engines.trl.lines import LineWriter
 from entrocraft.evaluation import correctness, with_intervals
 from entrocraft.evaluation.evaluate import evaluate
 from entrocraft.evaluation.samplers import TransformersSampler
 from entrocraft.runs import RunDirectory
 from entrocraft.runs.checkpoints import rotate
-from entrocraft.runs.lines import finite
-from entrocraft.runs.metrics import COLUMNS, EVALUATION, REQUIRED, TRACKERS, TRL
+from entrocraft.runs.metrics import EVALUATION
 from entrocraft.runs.state import StateFile
 from entrocraft.tasks.base import CORRECT
 from entrocraft.training.plan import Plan
 from entrocraft.training.processes import Processes
 from entrocraft.training.progress import Progress
 
-_FROM_TRL = tuple(name for name, column in COLUMNS.items() if column.writer == TRL)
-_LEFT_OUT = tuple(name for name, column in COLUMNS.items() if column.follows_from)
-_WITHOUT_CONTROL = {"direction": 0.0, "kept_fraction": 1.0}
-"""What holds where nothing controls entropy; all else is null then."""
 
-
-class MetricsWriter(TrainerCallback):
+class MetricsWriter(LineWriter):
     """Writes one line of metrics per optimizer step, shows it, says that the run is alive, and rotates checkpoints.
 
     Args:
@@ -42,28 +35,11 @@ class MetricsWriter(TrainerCallback):
     """
 
     def __init__(self, run: RunDirectory, progress: Progress, state: StateFile, *, keep_checkpoints: int | None):
-        self._run, self._progress, self._state, self._keep = run, progress, state, keep_checkpoints
-        self._last = time.perf_counter()
+        super().__init__(run, state)
+        self._progress, self._keep = progress, keep_checkpoints
         self._steered = 0.0
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
-        if "loss" not in logs:
-            return  # the summary at the end of training
-        now = time.perf_counter()
-        ours = {name.removeprefix(TRACKERS): value for name, value in logs.items() if name.startswith(TRACKERS)}
-        known = (
-            {"entropy": logs.get("entropy")}
-            | _WITHOUT_CONTROL
-            | ours
-            | {name: logs[name] for name in _FROM_TRL if name in logs}
-            | {"step": state.global_step, "tokens": self._num_tokens(args, logs), "seconds": now - self._last}
-        )
-        line = {name: known.get(name) for name in REQUIRED}
-        line |= {name: value for name, value in known.items() if name not in (*REQUIRED, *_LEFT_OUT)}
-        self._last = now
-        line = finite(line)
-        self._run.append_metrics(line)
-        self._state.beat()
+    def written(self, line: dict[str, Any]) -> None:
         self._note_steering(line)
         self._progress.show(line)
 
@@ -73,14 +49,6 @@ class MetricsWriter(TrainerCallback):
         if accepted > self._steered:
             self._progress.note(f"step {line['step']}: following the curve of {self._run.steering_file}")
         self._steered = accepted
-
-    @staticmethod
-    def _num_tokens(args: Any, logs: dict[str, float]) -> int | None:
-        """Return the completion tokens sampled for this step; None if it reused those of the step before."""
-        if "completions/mean_length" not in logs:
-            return None
-        mean_length = logs["completions/mean_length"]
-        return round(mean_length * args.generation_batch_size) if math.isfinite(mean_length) else None
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         settle_checkpoint(self._run, state.global_step, keep=self._keep)

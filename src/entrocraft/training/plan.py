@@ -141,6 +141,11 @@ def plan_run(
     # Checkpoints are rotated by their number; TRL goes by the time of files.
     keep_checkpoints, trl_args.save_total_limit = trl_args.save_total_limit, None
     if config.control is not None:
+        if config.control.run is not None:
+            raise InvalidValueError(
+                f"control.run {config.control.run!r} is for TRL scripts: this run has its directory, {run.path}, "
+                "already; leave control.run out"
+            )
         with _of_other_types():
             checked_control(config.control, trl_args)
     config.eval.sampling(task, config.train.carried_over())  # refused now, if at all

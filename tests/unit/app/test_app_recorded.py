@@ -200,6 +200,16 @@ def test_an_overview_counts_seconds_and_those_left(make_run):
     assert overview("two", recorded(make_run("two", lines)))["seconds_left"] is None
 
 
+def test_a_script_that_logs_every_tenth_step_is_told_the_time_of_its_steps(make_run):
+    config = {"script": "mine.py", "control": {"schedule": 0.5}, "train": {"steps": 50}}
+    lines = [step_line(step, seconds=20.0) for step in (10, 20)]
+    found = overview("one", recorded(make_run(lines=lines, config=config, why=None)))
+    assert found["seconds"] == 40.0 and found["seconds_left"] == 60.0  # thirty more steps at 2 seconds
+    assert found["steerable"] and found["stops_at"] is None  # nobody here stops it
+    (once,) = [overview("two", recorded(make_run("two", lines[:1], config=config, why=None)))]
+    assert once["seconds_left"] == 80.0
+
+
 def test_an_overview_has_evaluations_under_the_names_of_measures(make_run):
     lines = [{"step": 0, "eval/mean@2": 0.25, "eval/mean@2/low": 0.125}, step_line(1)]
     found = overview("one", recorded(make_run(lines=lines)))

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 from click.testing import CliRunner
 
@@ -43,6 +45,20 @@ def test_edges_keep_their_distance(tmp_path):
 
 def test_before_the_first_step_the_width_must_be_said(tmp_path):
     assert "say the width, too" in steered(tmp_path, IN_MULTIPLES, "linear(0.6, 0.2)", lines=0)
+
+
+def test_the_run_of_a_script_is_steered_whatever_its_method_is(tmp_path):
+    run = RunDirectory(tmp_path / "run")
+    run.path.mkdir()
+    control = IN_MULTIPLES | {"method": "MethodOfTheScript"}
+    run.config_file.write_text(json.dumps({"script": "mine.py", "control": control, "train": {"steps": 9}}))
+    run.append_metrics({"step": 1, "entropy": 0.5, "target": 0.4, "lower": 0.37, "upper": 0.43})
+    result = CliRunner().invoke(main, ["steer", str(run.path), "0.4"])
+    assert result.exit_code == 0, result.output
+    assert parse_steering(run.steering_file.read_text(), 9.0).width == pytest.approx(0.05)
+    run.config_file.write_text(json.dumps({"script": "mine.py", "control": {"steering": "mine.yaml"}, "train": {}}))
+    result = CliRunner().invoke(main, ["steer", str(run.path), "0.4"])
+    assert result.exit_code == 2 and "follows mine.yaml" in result.stderr
 
 
 def test_what_is_said_of_a_run_is_true_of_it(tmp_path):

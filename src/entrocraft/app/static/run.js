@@ -45,7 +45,7 @@ function Actions({ name, info, steering, reload }) {
       ${stoppable && !asked?.stop && html`<button type="button" class="button danger" onClick=${() => stop(false)}>${upTo}</button>`}
       ${stoppable && asked?.stop && !asked.now && html`
         <button type="button" class="button danger" onClick=${() => stop(true)}>Stop at once</button>`}
-      ${["stopped", "failed"].includes(info.state) && html`<button type="button" class="button strong" disabled=${asked?.resume}
+      ${["stopped", "failed"].includes(info.state) && !info.config?.script && html`<button type="button" class="button strong" disabled=${asked?.resume}
         onClick=${() => send("/resume", {}, () => ({ resume: true }))}>Go on from step ${info.checkpoints.at(-1) ?? 0}</button>`}
     </div>
     <div class="actions-said" aria-live="polite">

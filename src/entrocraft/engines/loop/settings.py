@@ -20,6 +20,7 @@ not depend on them (Dr. GRPO, RLOO)."""
 _FOR_TRAINERS = {
     "steering": "give the next call another curve: its state goes on",
     "rollouts": "write down yourself what became of them: `keep` and `kept` say it",
+    "run": "write down yourself what each call returns as `metrics`",
     "estimator": "give `advantages` that entrocraft.advantages.estimate has made",
     "rejected": "leave rollouts that are not kept out of your passes, or do not: they have no advantage",
 }

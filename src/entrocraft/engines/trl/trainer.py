@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +25,7 @@ from entrocraft.engines.trl.ranks import AcceleratorRanks, CheckpointsOfAllRanks
 from entrocraft.engines.trl.recording import record, summed_rewards
 from entrocraft.engines.trl.rows import Batch, loss_mask
 from entrocraft.engines.trl.scorer import PolicyScorer
+from entrocraft.engines.trl.script import ScriptRun, check_run_directory
 from entrocraft.engines.trl.settings import (
     ROLLOUT_MEAN_LOSSES,
     has_kl_term,
@@ -70,6 +72,8 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
         trainer_args = kwargs.get("args") or next((a for a in args if hasattr(a, "per_device_train_batch_size")), None)
         if trainer_args is not None:  # before the model loads
             self._checked(entropy_controller, trainer_args, kwargs.get("rollout_func"))
+            if self.entropy_control.run is not None and trainer_args.process_index == 0:
+                check_run_directory(Path(self.entropy_control.run), trainer_args)
         self._rewards_per_func: Tensor | None = None
         self._decision: Decision | None = None
         self._decisions_of_step: list[Decision] = []
@@ -82,6 +86,11 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
             optimizer_memory(self.args), steps_per_decision(self.args)
         )
         self._ranks = AcceleratorRanks(self.accelerator)
+        self._run: ScriptRun | None = None
+        if control.run is not None:
+            is_given = entropy_controller is not None
+            self._run = ScriptRun(control, self.entropy_controller, is_given=is_given, ranks=self._ranks)
+            control = self.entropy_control = self._run.control
         by_rollout = loss_type_of(self) in ROLLOUT_MEAN_LOSSES
         # Terms of the loss that a rollout without an advantage feels, beside KL: an entropy bonus, load balancing.
         names = ("_entropy_bonus_enabled", "aux_loss_enabled")
@@ -218,6 +227,11 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
             return self._loss(model, inputs, self._decision)
 
     # ---- log, skip, save -----------------------------------------------------------------------------
+
+    def train(self, resume_from_checkpoint: Any = None, *args: Any, **kwargs: Any) -> Any:
+        resumes = bool(resume_from_checkpoint)
+        with nullcontext() if self._run is None else self._run.kept(self, resumes=resumes):
+            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Tensor:
         loss = super().training_step(model, inputs, num_items_in_batch)

@@ -190,6 +190,12 @@ def _check_advantages(settings: VerlSettings, config: DictConfig) -> None:
         raise InvalidValueError(
             "distillation learns from every rollout, whatever its advantage; set entrocraft.rejected=mask"
         )
+    if control.run is not None:
+        raise InvalidValueError(
+            f"run {control.run!r} is for TRL scripts: verl's own logger writes the metrics. Leave it out, set "
+            "trainer.logger=[console,file] and the environment variable VERL_FILE_LOGGER_PATH=/FOLDER/metrics.jsonl, "
+            "and give absolute paths as entrocraft.rollouts and entrocraft.steering, such as /FOLDER/rollouts.jsonl"
+        )
     for name in ("steering", "rollouts"):
         path = getattr(control, name)
         if path is not None and not Path(path).is_absolute():

@@ -88,6 +88,7 @@ def test_without_entropies_and_a_method_the_error_says_which_to_take():
     [
         ({"steering": "steering.yaml"}, "setting 'steering' is for trainers; in your loop, give the next call another"),
         ({"rollouts": "rollouts.jsonl"}, "setting 'rollouts' is for trainers"),
+        ({"run": "runs/mine"}, "setting 'run' is for trainers; in your loop, write down .* returns as `metrics`"),
         ({"estimator": "grpo"}, r"setting 'estimator' is for trainers; .*entrocraft\.advantages\.estimate"),
         ({"method": "token", "rejected": "drop"}, "setting 'rejected' is for trainers"),
         ({"method": "aligned"}, "predictor 'whole_model' takes a gradient of the model, which your loop does not hand"),
