@@ -73,14 +73,14 @@ class EntrocraftError(Exception):
     """
 
     def __init__(self, message: object = "", *more: object):
-        super().__init__(_readable(shortened(str(message))), *more)
+        super().__init__(readable(shortened(str(message))), *more)
 
 
-def _readable(text: str) -> str:
+def readable(text: str) -> str:
     r"""Return text with escapes in place of line breaks, other commands to a terminal, and halves of characters.
 
     Example:
-        >>> _readable("no key 'a\nb'")
+        >>> readable("no key 'a\nb'")
         "no key 'a\\nb'"
     """
     return _NOT_READABLE.sub(lambda match: repr(match.group())[1:-1], text)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from entrocraft.cli.output import user_errors_exit_2
-from entrocraft.errors import EntrocraftError
+from entrocraft.errors import EntrocraftError, readable
 
 Row = tuple[str, str, str]
 """Name, options, and what it is."""
@@ -27,6 +27,7 @@ def listing(kind: str, folder: Path) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     name, *others = {"runs": ("run", "steps", "state"), "models": ("model", "", "")}.get(
         kind, (kind[:-1], "options", "")
@@ -36,7 +37,7 @@ def listing(kind: str, folder: Path) -> None:
     for other in others:
         table.add_column(other)
     for row in rows_of(kind, folder):
-        table.add_row(*row)
+        table.add_row(*(Text(readable(cell)) for cell in row))  # as it is: `[b]` in a name is no mark-up
     console = Console(highlight=False, soft_wrap=False)
     if not console.is_terminal:  # for other programs: whole lines
         console = Console(highlight=False, width=200)

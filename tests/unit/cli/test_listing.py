@@ -1,5 +1,8 @@
 """What `entrocraft list` shows."""
 
+import subprocess
+import sys
+
 import pytest
 from click.testing import CliRunner
 
@@ -47,3 +50,20 @@ def test_a_damaged_run_does_not_hide_the_others(tmp_path):
     damaged, whole = rows_of("runs", tmp_path)
     assert damaged[1] == "?" and "stps" in damaged[2]
     assert whole[1:] == ("0 of 3", "unknown")
+
+
+def test_a_run_of_any_name_is_listed_under_it(tmp_path):
+    for name in ("[b]bold", "l\u00e4ufe", "no text \udcff", "a\x1b[31mred"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"train": {"steps": 3}}')
+    shown = CliRunner().invoke(main, ["list", "runs", str(tmp_path)])
+    assert shown.exit_code == 0, shown.output
+    for said in ("/[b]bold", "/l\u00e4ufe", r"/no text \udcff", r"/a\x1b[31mred"):
+        assert said in shown.output
+
+
+@pytest.mark.slow
+def test_a_reader_who_has_seen_enough_is_no_mistake():
+    command = f"{sys.executable} -m entrocraft schedule 0.5 | true; echo ${{PIPESTATUS[0]}}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120)
+    assert (done.stdout, done.stderr) == ("141\n", "")
