@@ -1,7 +1,6 @@
 """How the command line says things: mistakes in one line, curves in a few."""
 
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -31,7 +30,7 @@ def user_errors_exit_2(command: Callable[..., Any]) -> Callable[..., Any]:
         except BrokenPipeError:
             # Whoever read standard output has seen enough, as `head` does: no mistake, and nothing more to write.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(128 + signal.SIGPIPE)
+            sys.exit(141)  # as a process that SIGPIPE ends
         except USER_ERRORS as error:
             if os.environ.get("ENTROCRAFT_TRACE"):
                 traceback.print_exc()
