@@ -198,6 +198,12 @@ def found():
     yield page, f"where the default method keeps {our_kept} at {our_away}"
 
 
+def recording():
+    measured = read("benchmarks/recording.json")
+    kilobytes, milliseconds = measured["bytes a recorded step"] / 1000, 1000 * measured["seconds of recording"]
+    yield "docs/faults.md", f"that takes {kilobytes:.0f} KB and {milliseconds:.1f} ms a step"
+
+
 def a_choice():
     rows = {(row["rate"], row["held"], row["method"]): row for row in read("choice/choice.json")}
     steps = [f"{rows[rate, None, None]['closed']['steps']:,.0f}" for rate in (0.5, 1.0, 2.0)]
@@ -282,6 +288,7 @@ SOURCES = (
     trust,
     found,
     a_choice,
+    recording,
     two_strategies,
     two_tasks,
     beds,

@@ -70,7 +70,7 @@ function Page() {
     if (view === "draw" && hello) get("hello").then((answer) => update({ hello: answer }), () => {}); // a run may have measured the start
   }, [view]);
   if (problem?.status === 401) {
-    return html`<main><${Empty} title="This page needs its key">Open the address that <code>entrocraft app</code> printed, with its token;
+    return html`<main><${Empty} title="This page needs its token">Open the address that <code>entrocraft app</code> printed, with its token;
       <code>entrocraft app --url</code> prints it again.<//></main>`;
   }
   if (problem) return html`<main><${Empty} title="Nothing to show">${problem.message}<//></main>`;
