@@ -103,19 +103,28 @@ def test_settings_can_be_used(page, code):
 
 
 def test_the_settings_of_trl_md_can_be_used():
-    _, settings = (code for language, code in blocks_of(DOCS / "trl.md") if language == "python")
+    _, settings, _ = (code for language, code in blocks_of(DOCS / "trl.md") if language == "python")
     exec(settings, {})
+
+
+def control_of(code):
+    """Return the settings that a script passes on, which has `...` for arguments of its own."""
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    keywords = {keyword.arg: keyword.value for call in calls for keyword in call.keywords}
+    return ec.EntropyControl.of(ast.literal_eval(keywords["entropy_control"]))
 
 
 @pytest.mark.parametrize("page", ["index.md", "trl.md"])
 def test_the_first_lines_of_a_trl_script(page):
     first = next(code for language, code in blocks_of(DOCS / page) if language == "python")
-    tree = ast.parse(first)  # with `...` for a script's own arguments
-    keywords = {
-        keyword.arg: keyword.value for node in ast.walk(tree) if isinstance(node, ast.Call) for keyword in node.keywords
-    }
-    assert ec.EntropyControl.of(ast.literal_eval(keywords["entropy_control"]))
+    assert control_of(first)
     exec(first.split("\n\n")[0], {})
+
+
+def test_the_run_of_a_trl_script_is_the_one_that_the_commands_below_it_name():
+    *_, script = (code for language, code in blocks_of(DOCS / "trl.md") if language == "python")
+    (commands,) = (code for language, code in blocks_of(DOCS / "trl.md") if language == "bash")
+    assert [words[2] for words in commands_of(commands)[1:]] == [control_of(script).run] * 3
 
 
 # ---- commands ------------------------------------------------------------------------------------

@@ -4,9 +4,10 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from support.trainers import train_logs
+from support.trainers import controller_of, train_logs
 from transformers import TrainerCallback
 
+import entrocraft as ec
 from entrocraft.app.library import Library
 from entrocraft.app.overview import overview
 from entrocraft.cli import main
@@ -184,6 +185,26 @@ def test_of_steps_that_are_not_logged_there_is_no_line(trainer_for, run):
     assert Library(run.path.parent).summaries()[0]["state"] == "done"
 
 
+@pytest.mark.slow
+def test_a_controller_of_ones_own_is_named_with_its_band(make_trainer, run):
+    class Watch(ec.Method):
+        def decide(self, batch, goal):
+            return ec.Decision.everything(batch)
+
+    controller = controller_of(Watch(), ec.Band(0.4, width=0.2))
+    control = {"schedule": 0.9, "run": str(run.path)}
+    trainer = make_trainer(EntropyControlledGRPOTrainer, entropy_control=control, entropy_controller=controller)
+    trainer.train()
+    assert run.config()["control"] == {
+        "schedule": {"type": "constant", "value": 0.4},
+        "width": 0.2,
+        "aggregation": "token_mean",
+        "method": "Watch",
+    }
+    page = overview("mine", Library(run.path.parent).run("mine"))
+    assert page["method"] == "Watch" and page["knots"] == [(0.0, 0.4), (1.0, 0.4)]
+
+
 def of_the_command_line(run, tmp_path):
     with run.opened(parse_config({}).to_dict(), resume=False):
         run.append_metrics({"step": 1, "entropy": 0.5})
@@ -233,7 +254,12 @@ def test_files_of_ones_own_stay_where_they_were_asked_for(trainer_for, run, tmp_
 def test_what_is_for_runs_of_the_command_line_says_so_of_a_scripts(run):
     run.path.mkdir(parents=True)
     run.config_file.write_text(json.dumps({"script": "mine.py", "control": CURVE, "train": {"steps": 9}}))
-    for words in (["eval", run.path], ["diagnose", run.path, "--task", "countdown"]):
+    of_commands = (
+        ["eval", run.path],
+        ["diagnose", run.path, "--task", "countdown"],
+        ["export", run.path, run.path / "m"],
+    )
+    for words in of_commands:
         code, output = command(*words)
         assert code == 2 and "it is that of a run of the script 'mine.py', which alone knows" in output
     with pytest.raises(InvalidValueError, match=r"run must be the path of a folder, got 3"):

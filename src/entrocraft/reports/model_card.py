@@ -33,7 +33,7 @@ def export(run: RunDirectory, folder: Path) -> None:
     Raises:
         EntrocraftError: There is no run or no checkpoint, or the folder holds something.
     """
-    run.config()  # refuses what is no run
+    parse_config(run.config())  # refuses what is no run, and that of a script
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidValueError(f"{folder} is there already; name a new folder")
     source = model_path_of(str(run.path))

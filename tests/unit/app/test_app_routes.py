@@ -277,6 +277,12 @@ def test_what_is_done_or_runs_does_not_go_on(client, make_run, why, status):
     assert client.post("/api/runs/one/stop", json={}).status_code == 409
 
 
+def test_the_run_of_a_script_goes_on_by_the_script_alone(client, make_run):
+    make_run("one", config={"script": "mine.py", "train": {"steps": 9}}, why="stopped by SIGINT")
+    answer = client.post("/api/runs/one/resume", json={})
+    assert answer.status_code == 409 and "a run of mine.py: go on with it there" in answer.json()["message"]
+
+
 def test_a_run_elsewhere_does_not_go_on_from_here(make_run, tmp_path):
     other = make_run("one", folder="elsewhere", why="stopped by SIGTERM")
     server = Server(Settings(port=0, folder=tmp_path / "runs", runs=[other.path], has_token=False))
