@@ -13,16 +13,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from entrocraft.control.batch import Batch
+from entrocraft.control.batch import Batch, Tokens
 from entrocraft.control.course import Course
-from entrocraft.control.decision import Decision
+from entrocraft.control.decision import Decision, check_decision, check_weights
 from entrocraft.control.goal import Goal
 from entrocraft.control.guard import GuardAction
-from entrocraft.control.methods import Method, build_method
+from entrocraft.control.methods import Method, build_method, check_needs
 from entrocraft.control.signals import SIGNALS
 from entrocraft.control.states import check_state
 from entrocraft.control.version_0_1 import state_from_0_1
-from entrocraft.errors import InvalidValueError
+from entrocraft.errors import InvalidValueError, UnknownNameError
 from entrocraft.schedules import Band
 from entrocraft.schedules.base import checked_number
 
@@ -102,6 +102,7 @@ class Controller:
     """
 
     def __init__(self, course: Course, method: Method, name: str):
+        check_needs(method, name)
         self.course, self.method, self.name = course, method, name
         self.counts = dict.fromkeys(_COUNTERS, 0)
         self.temperature: float | None = None
@@ -134,7 +135,8 @@ class Controller:
             goal: What `goal` returned for this batch; may be left out with `BatchStats`.
 
         Raises:
-            InvalidValueError: The batch lacks what the method wants, or its decision sets what it does not turn.
+            InvalidValueError: The batch lacks what the method wants, or its decision is none, or sets what it does not
+                turn; the message names the method.
         """
         if goal is None:
             if not isinstance(batch, BatchStats):
@@ -146,7 +148,7 @@ class Controller:
             goal = self.goal(batch, batch.total_steps)
         # What a method lacks or has not declared ends the run here, on every rank alike.
         self._refuse_missing_signals(batch, goal)
-        decision = self.method.decide(batch, goal)
+        decision = self._decided(batch, goal)
         self._refuse_undeclared(decision, batch)
         self._take_temperature(decision)
         self._count(decision, batch, goal)
@@ -180,6 +182,26 @@ class Controller:
             decision.metrics["kept_token_fraction"] = kept_tokens / max(num_tokens.sum().item(), 1.0)
         return decision
 
+    def weigh(self, tokens: Tokens, decision: Decision) -> Tensor | None:
+        """Return the method's factor on each token's advantage on this rank; None for all alike.
+
+        Raises:
+            InvalidValueError: They are no finite factors, one per token, or the method does not turn `tokens`.
+        """
+        weights_BT = self.method.weigh(tokens, decision)
+        if weights_BT is None:
+            return None
+        if "tokens" not in self.method.turns:
+            raise InvalidValueError(
+                f"method {self.name!r} weighs tokens, and says that it turns "
+                f"{', '.join(sorted(self.method.turns))}; add 'tokens' to `turns`, for engines to know"
+            )
+        try:
+            check_weights(weights_BT, tokens.mask_BT)
+        except InvalidValueError as error:
+            raise InvalidValueError(f"method {self.name!r}: {error}") from error
+        return weights_BT
+
     def pass_over(self, step: int, num_rollouts: int) -> Decision:
         """Return the decision on a batch of which the loss counts no token, such as one of truncated answers alone.
 
@@ -198,6 +220,15 @@ class Controller:
         nothing = torch.zeros(num_rollouts, dtype=torch.bool)
         metrics = {"kept_fraction": 0.0, "num_tokens": 0.0, "uncounted_batches": float(self.counts["uncounted"])}
         return Decision(keep=nothing, advantages=torch.zeros(num_rollouts), metrics={"entropy": math.nan, **metrics})
+
+    def _decided(self, batch: Batch, goal: Goal) -> Decision:
+        """Return what the method decides; what is wrong with it is said with the method's name."""
+        try:
+            decision = self.method.decide(batch, goal)
+            check_decision(decision, len(batch.advantages))
+        except (InvalidValueError, UnknownNameError) as error:
+            raise InvalidValueError(f"method {self.name!r}: {error}") from error
+        return decision
 
     def _refuse_missing_signals(self, batch: Batch, goal: Goal) -> None:
         for need in sorted(self.method.wants(batch, goal)):
@@ -229,8 +260,6 @@ class Controller:
         """Remember the temperature for the batches to come: unlike other knobs it outlives the update, and a resume."""
         if "temperature" in decision.knobs:
             self.temperature = checked_number("temperature", decision.knobs["temperature"])
-            if self.temperature == 0.0:
-                raise InvalidValueError(f"method {self.name!r} decided on a temperature of 0; expected more than 0")
 
     def _count(self, decision: Decision, batch: Batch, goal: Goal) -> None:
         self.counts["decisions"] += 1

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from entrocraft.control.batch import Batch
-from entrocraft.errors import UnknownNameError
+from entrocraft.errors import InvalidValueError, UnknownNameError
+from entrocraft.schedules.base import MOST, checked_number
 
 Normalize = Literal["kept", "all"]
 """What the loss is averaged over: `kept`, what is kept (Eq. 5); `all`, what is left out included."""
@@ -25,7 +26,12 @@ class Decision:
     """What the next update may use: which rollouts, at which advantages, and under which settings of the loss.
 
     `everything` and `keeping` make the usual ones. A decision that sets what its method's `turns` does not name is
-    refused by the controller.
+    refused by the controller, which names the method in what is refused here, too.
+
+    Raises:
+        InvalidValueError: `keep` is no vector of bools, `advantages` are not as many finite numbers, a knob is no
+            number in its range, or `kept_share` no share.
+        UnknownNameError: There is no such knob, or no such word for `normalize`.
 
     Example:
         >>> batch = Batch(step=1, entropy=0.5, advantages=torch.tensor([1.0, -2.0]))
@@ -49,6 +55,36 @@ class Decision:
     """Share kept of what the method chooses among, for the guard; by default the share of the rollouts."""
     metrics: dict[str, float] = field(default_factory=dict)
     """What to log, every value finite."""
+
+    def __post_init__(self) -> None:
+        # Whole numbers would be taken as places of rollouts, not as which of them are kept.
+        if not isinstance(self.keep, Tensor) or self.keep.dtype != torch.bool or self.keep.ndim != 1:
+            raise InvalidValueError(
+                f"keep must be a tensor of bools, one per rollout, got {_said(self.keep)}; make it by a comparison, "
+                "such as batch.advantages > 0, or with .bool()"
+            )
+        if not isinstance(self.advantages, Tensor) or self.advantages.shape != self.keep.shape:
+            raise InvalidValueError(
+                f"advantages must be a tensor of {len(self.keep)} numbers, one for each of keep, got "
+                f"{_said(self.advantages)}"
+            )
+        if not self.advantages.isfinite().all():
+            broken = (~self.advantages.isfinite()).nonzero().flatten().tolist()
+            raise InvalidValueError(
+                f"advantages must be finite, got {len(broken)} of {len(self.keep)} that are not, the first "
+                f"{self.advantages[broken[0]].item()} for rollout {broken[0]}"
+            )
+        check_normalize(self.normalize)
+        if not isinstance(self.knobs, Mapping):
+            raise InvalidValueError(f"knobs must be numbers by name, got {self.knobs!r:.80}")
+        for name, value in self.knobs.items():
+            if name not in KNOBS:
+                raise UnknownNameError.of("knob", name, KNOBS)
+            number = checked_number(name, value, minimum=-MOST if name == "entropy_coef" else 0.0)
+            if name == "temperature" and number == 0.0:
+                raise InvalidValueError("temperature must be more than 0, got 0")
+        if self.kept_share is not None:
+            checked_number("kept_share", self.kept_share, maximum=1.0)
 
     @classmethod
     def everything(cls, batch: Batch, **fields: Any) -> "Decision":
@@ -111,8 +147,37 @@ class Decision:
         return sizes.sum().item() / kept if kept else 0.0
 
 
+def check_decision(decision: object, num_rollouts: int) -> None:
+    """Refuse what is no decision on so many rollouts; raises `InvalidValueError`."""
+    if not isinstance(decision, Decision):
+        raise InvalidValueError(
+            f"decide must return a Decision, such as Decision.keeping(batch, keep), got {decision!r:.80}"
+        )
+    if len(decision.keep) != num_rollouts:
+        raise InvalidValueError(
+            f"keep and advantages must have one entry for each of the {num_rollouts} rollouts of the batch, got "
+            f"{len(decision.keep)}"
+        )
+
+
+def check_weights(weights_BT: object, mask_BT: Tensor) -> None:
+    """Refuse what is no factor on each token's advantage; raises `InvalidValueError`."""
+    if not isinstance(weights_BT, Tensor) or weights_BT.shape != mask_BT.shape:
+        raise InvalidValueError(
+            f"weigh must return None or a tensor of shape {tuple(mask_BT.shape)}, a factor per token, got "
+            f"{_said(weights_BT)}"
+        )
+    if not weights_BT[mask_BT.bool()].isfinite().all():
+        raise InvalidValueError("weigh must return finite factors, got NaN or infinity for tokens that the loss counts")
+
+
+def _said(value: object) -> str:
+    """Return what a value is, in a few words."""
+    return f"{value.dtype} of shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"{value!r:.80}"
+
+
 def check_normalize(normalize: str) -> Normalize:
     """Return `normalize` if it is one of `Normalize`'s words, else raise `UnknownNameError`."""
-    if normalize not in get_args(Normalize):
+    if not isinstance(normalize, str) or normalize not in get_args(Normalize):
         raise UnknownNameError.of("normalize", normalize, get_args(Normalize))
     return normalize  # type: ignore[return-value]

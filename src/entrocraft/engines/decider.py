@@ -127,7 +127,7 @@ class Decider:
         own = rollouts
         if rewards is not None:
             rollouts = rollouts.without_rounding(self._ranks.local(equally_rewarded(rewards, groups)))
-        mask_BT, method = rollouts.mask_BT, self.controller.method
+        mask_BT = rollouts.mask_BT
         batch = self._measured(rollouts, step, groups, rewards)
         if batch is None:
             return self._passed_over(rollouts, step)
@@ -142,12 +142,7 @@ class Decider:
             rollouts = replace(rollouts, stats=replace(stats, sensitivity_BT=estimated))
         batch, tokens = self._signals.added(batch, goal, rollouts, rise)
         decision = self.controller.decide(batch, goal)
-        weights_BT = method.weigh(tokens, decision)
-        if weights_BT is not None and "tokens" not in method.turns:
-            raise InvalidValueError(
-                f"method {self.controller.name!r} weighs tokens, and says that it turns "
-                f"{', '.join(sorted(method.turns))}; add 'tokens' to `turns`, for engines to know"
-            )
+        weights_BT = self.controller.weigh(tokens, decision)
         if self._steering is not None:
             decision.metrics.update(
                 steering_accepted=float(self._steering.accepted), steering_refused=float(self._steering.refused)

@@ -124,10 +124,21 @@ def name_of(name: str | type[Method]) -> str:
 
 
 def check_needs(method: Method, name: str) -> None:
-    """Refuse a method that needs or turns what nobody knows; raises `UnknownNameError` with the nearest name."""
+    """Refuse a method that needs or turns what nobody knows.
+
+    Raises:
+        UnknownNameError: There is no such signal or setting; the message has the nearest.
+        InvalidValueError: They are no set of names, or there is a surrogate that `turns` does not name.
+    """
     from entrocraft.control.decision import TURNABLE
     from entrocraft.control.signals import SIGNALS
 
+    for field, words, example in (("needs", method.needs, "rewards"), ("turns", method.turns, "rollouts")):
+        if not isinstance(words, frozenset | set) or not all(isinstance(word, str) for word in words):
+            raise InvalidValueError(
+                f"method {name!r}: `{field}` must be a set of names, such as frozenset({{{example!r}}}), got "
+                f"{words!r:.80}"
+            )
     for need in sorted(set(method.needs) - SIGNALS.keys()):
         raise UnknownNameError.of(f"signal that method {name!r} needs", need, SIGNALS)
     for turn in sorted(set(method.turns) - TURNABLE):
