@@ -7,12 +7,14 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from entrocraft.entropy import as_tensor
 from entrocraft.errors import InvalidValueError, MeasurementError
+from entrocraft.schedules.base import plain_number
 
+ROUNDING = 1e-3
+"""Nats by which rounding may make a log-probability positive or an entropy negative."""
 _COLUMNS = ("rewards", "groups", "num_tokens", "change", "visitation", "sequence_log_probs")
 _SAID = {
     "change": "predicted changes",
@@ -28,7 +30,8 @@ class Batch:
     Everything in it is the same on every rank, so that all ranks decide alike without another exchange.
 
     Raises:
-        InvalidValueError: Lengths differ, or the step or the number of ranks makes no sense.
+        InvalidValueError: Lengths differ, the step, the number of ranks or the temperature makes no sense, or the
+            entropy is no number or less than 0.
         MeasurementError: The entropy, its standard error, an advantage, a reward or a predicted change is not finite;
             the message names the step and the rank.
 
@@ -65,14 +68,15 @@ class Batch:
     """Ranks that contributed rows, equally many each; used to name the culprit in errors."""
 
     def __post_init__(self) -> None:
-        if self.step < 0:
-            raise InvalidValueError(f"expected step >= 0, got {self.step}")
-        object.__setattr__(self, "entropy", float(self.entropy))
+        object.__setattr__(self, "step", whole_number("step", self.step, minimum=0))
+        object.__setattr__(self, "entropy", _number("entropy", self.entropy))
         if not math.isfinite(self.entropy):
             raise MeasurementError(
                 f"step {self.step}: the entropy of the batch is {self.entropy}; look for NaN or infinite "
                 "logits: a learning rate too high, or half precision"
             )
+        if self.entropy < -ROUNDING:
+            raise InvalidValueError(f"entropy must be in nats per token, at least 0, got {self.entropy}")
         advantages = as_tensor("advantages", self.advantages)
         # Factors on whole numbers would be cut down to whole numbers.
         object.__setattr__(self, "advantages", advantages if advantages.is_floating_point() else advantages.float())
@@ -80,17 +84,17 @@ class Batch:
             raise InvalidValueError(
                 f"advantages must be a vector with one entry per rollout, got shape {tuple(self.advantages.shape)}"
             )
-        if self.num_ranks < 1 or len(self.advantages) % self.num_ranks:
+        if len(self.advantages) % whole_number("num_ranks", self.num_ranks, minimum=1):
             raise InvalidValueError(
                 f"{len(self.advantages)} rollouts cannot come from {self.num_ranks} ranks, equally many each"
             )
         self._refuse_non_finite("advantages", self.advantages)
-        if self.entropy_stderr is not None and not 0.0 <= self.entropy_stderr < math.inf:
+        if self.entropy_stderr is not None and not 0.0 <= _number("entropy_stderr", self.entropy_stderr) < math.inf:
             raise MeasurementError(
                 f"step {self.step}: the standard error of the entropy is {self.entropy_stderr}, expected a number of "
                 "at least 0, or None where it is not known"
             )
-        if self.temperature is not None and not 0.0 < self.temperature < math.inf:
+        if self.temperature is not None and not 0.0 < _number("temperature", self.temperature) < math.inf:
             raise InvalidValueError(f"temperature must be a positive number, got {self.temperature}")
         for name in _COLUMNS:
             value = getattr(self, name)
@@ -114,20 +118,51 @@ class Batch:
             raise InvalidValueError(
                 f"{name} must have one entry per advantage, got {tuple(value.shape)} for {tuple(self.advantages.shape)}"
             )
-        # A rollout that no reward function scored has a reward of NaN, which is no mistake.
-        self._refuse_non_finite(name, value.nan_to_num(0.0, math.inf, -math.inf) if name == "rewards" else value)
+        if name == "rewards":
+            refuse_infinite_rewards(value, self.step, self.num_ranks)
+        else:
+            self._refuse_non_finite(name, value)
         return value
 
     def _refuse_non_finite(self, name: str, value: Tensor) -> None:
-        broken = (~torch.isfinite(value)).nonzero().flatten().tolist()
-        if broken:
-            # Rows are rank after rank, equally many each.
-            per_rank = len(value) // self.num_ranks
-            rank, row = divmod(broken[0], per_rank)
-            raise MeasurementError(
-                f"step {self.step}, rank {rank}: {len(broken)} of {len(value)} {_SAID.get(name, name)} are not finite, "
-                f"the first is {value[broken[0]].item()} (rollout {row} of that rank); check the rewards and the logits"
-            )
+        _refuse_rows(name, value, ~value.isfinite(), self.step, self.num_ranks)
+
+
+def refuse_infinite_rewards(rewards_B: Tensor, step: int, num_ranks: int) -> None:
+    """Raise `MeasurementError` for rewards without bound, of which no advantages can be made.
+
+    A rollout that no reward function scored has a reward of NaN, which is no mistake.
+    """
+    _refuse_rows("rewards", rewards_B, rewards_B.isinf(), step, num_ranks)
+
+
+def _refuse_rows(name: str, value_B: Tensor, is_broken_B: Tensor, step: int, num_ranks: int) -> None:
+    broken = is_broken_B.nonzero().flatten().tolist()
+    if broken:
+        # Rows are rank after rank, equally many each.
+        rank, row = divmod(broken[0], len(value_B) // num_ranks)
+        raise MeasurementError(
+            f"step {step}, rank {rank}: {len(broken)} of {len(value_B)} {_SAID.get(name, name)} are not finite, "
+            f"the first is {value_B[broken[0]].item()} (rollout {row} of that rank); check the rewards and the logits"
+        )
+
+
+def whole_number(name: str, value: Any, *, minimum: int) -> int:
+    """Return a count as Python's own; raises `InvalidValueError` for what is none, or less than `minimum`."""
+    number = plain_number(value)
+    if isinstance(number, bool) or not isinstance(number, int) or number < minimum:
+        raise InvalidValueError(f"{name} must be a whole number of at least {minimum}, got {value!r:.80}")
+    return number
+
+
+def _number(name: str, value: Any) -> float:
+    """Return a number as Python's own, NaN and infinity included; text is none."""
+    try:
+        if isinstance(value, str | bytes | bool):
+            raise TypeError
+        return float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidValueError(f"{name} must be a number, got {value!r:.80}") from error
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from entrocraft.control.batch import Batch, Tokens
+from entrocraft.control.batch import Batch, Tokens, whole_number
 from entrocraft.control.course import Course
 from entrocraft.control.decision import Decision, check_decision, check_weights
 from entrocraft.control.goal import Goal
@@ -49,8 +49,7 @@ class BatchStats(Batch):
     """(B,) another name of `change`."""
 
     def __post_init__(self) -> None:
-        if self.total_steps < 1:
-            raise InvalidValueError(f"expected total_steps >= 1, got {self.total_steps}")
+        object.__setattr__(self, "total_steps", whole_number("total_steps", self.total_steps, minimum=1))
         if self.predicted_change is not None:
             object.__setattr__(self, "change", self.predicted_change)
         super().__post_init__()

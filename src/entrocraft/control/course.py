@@ -10,6 +10,7 @@ from entrocraft.control.pace import pace_of
 from entrocraft.control.states import check_state
 from entrocraft.errors import InvalidValueError
 from entrocraft.schedules import Band
+from entrocraft.schedules.base import plain_number
 
 
 class Course:
@@ -95,7 +96,14 @@ class Course:
         return {**self.pace.metrics(), **self.guard.metrics()}
 
     def note_gradient_norm(self, norm: float) -> None:
-        """Tell the guard the gradient norm of the update that the last decision led to, before clipping."""
+        """Tell the guard the gradient norm of the update that the last decision led to, before clipping.
+
+        Raises:
+            InvalidValueError: It is no number, or less than 0.
+        """
+        norm = plain_number(norm)
+        if isinstance(norm, bool) or not isinstance(norm, int | float) or norm < 0.0:
+            raise InvalidValueError(f"the gradient norm must be a number of at least 0, got {norm!r:.80}")
         # A norm that overflowed is half precision's way of skipping a step, which its loss scaler deals with.
         self._grad_norm = norm if math.isfinite(norm) else None
 

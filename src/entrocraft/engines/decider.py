@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from entrocraft.control import EntropyControl
-from entrocraft.control.batch import Batch
+from entrocraft.control.batch import Batch, refuse_infinite_rewards
 from entrocraft.control.controller import Controller
 from entrocraft.control.decision import Decision, Normalize
 from entrocraft.control.steering import SteeringFile, format_steering, parse_steering
@@ -121,11 +121,13 @@ class Decider:
             rise: For predictions that come from the whole model's response; otherwise they are made from the stats.
 
         Raises:
-            MeasurementError: Entropy, an advantage or a prediction is not finite; the message names the step.
+            MeasurementError: Entropy, an advantage, a reward or a prediction is not finite; the message names the step.
         """
         self._follow_steering(step)
         own = rollouts
         if rewards is not None:
+            # Whatever a trainer makes of them: TRL gives all rollouts of such a prompt no advantage, without a word.
+            refuse_infinite_rewards(rewards, step, self._ranks.count)
             rollouts = rollouts.without_rounding(self._ranks.local(equally_rewarded(rewards, groups)))
         mask_BT = rollouts.mask_BT
         batch = self._measured(rollouts, step, groups, rewards)

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from support.decisions import ABOVE, decide, stats
@@ -43,6 +44,35 @@ def test_statistics_that_do_not_fit_are_refused():
 def test_measurements_that_are_no_numbers_are_refused(fields):
     with pytest.raises(MeasurementError):
         stats(ABOVE, **fields)
+
+
+@pytest.mark.parametrize(
+    "fields, said",
+    [
+        ({"step": math.nan}, "step must be a whole number of at least 0, got nan"),
+        ({"step": 1.5}, "step must be a whole number of at least 0, got 1.5"),
+        ({"step": -1}, "step must be a whole number of at least 0, got -1"),
+        ({"total_steps": math.nan}, "total_steps must be a whole number of at least 1, got nan"),
+        ({"total_steps": 0}, "total_steps must be a whole number of at least 1, got 0"),
+        ({"num_ranks": 0}, "num_ranks must be a whole number of at least 1, got 0"),
+        ({"entropy": -1}, "entropy must be in nats per token, at least 0, got -1.0"),
+        ({"entropy": "0.5"}, "entropy must be a number, got '0.5'"),
+        ({"entropy": None}, "entropy must be a number, got None"),
+        ({"entropy_stderr": "x"}, "entropy_stderr must be a number, got 'x'"),
+        ({"temperature": "x"}, "temperature must be a number, got 'x'"),
+    ],
+)
+def test_what_is_no_step_and_no_entropy_is_refused(fields, said):
+    with pytest.raises(InvalidValueError, match=said):
+        ec.BatchStats(**{"step": 3, "total_steps": 10, "entropy": 0.5, "advantages": torch.ones(4)} | fields)
+
+
+def test_steps_and_entropies_of_other_libraries_are_pythons_own_from_then_on():
+    batch = ec.BatchStats(
+        step=np.int64(3), total_steps=torch.tensor(10), entropy=torch.tensor([-1e-4]), advantages=torch.ones(2)
+    )
+    assert (type(batch.step), type(batch.total_steps), type(batch.entropy)) == (int, int, float)
+    assert batch.entropy == pytest.approx(-1e-4)  # rounding, of a policy that is certain
 
 
 @pytest.mark.parametrize("method", ["ds_grpo", "entropic", "entropic_port"])

@@ -8,6 +8,7 @@ from support.decisions import decider_of
 
 from entrocraft.engines.rollouts import Rollouts, equally_rewarded
 from entrocraft.engines.tokens import TokenStats
+from entrocraft.errors import MeasurementError
 
 NAN = math.nan
 BELOW = {"schedule": 0.9, "width": 0.1, "method": "advantage"}  # entropy is 0.6: what has an advantage above 0 goes
@@ -43,6 +44,14 @@ def test_rounding_of_any_size_goes_where_it_is_known_to_be_rounding():
     assert decided(own, rewards, groups, compare_rewards=True) == [0.0, 0.0, 0.0, -1.0, 0.0]
     # As of an estimator that compares over the batch, by which a prompt's equal rewards may all be bad.
     assert decided(own, rewards, groups) == pytest.approx([-0.4, -0.4, -0.4, -1.0, 0.0])
+
+
+@pytest.mark.parametrize("reward", [math.inf, -math.inf])
+def test_an_infinite_reward_is_refused_and_one_of_nan_was_never_given(reward):
+    own = [0.0, 0.0, 0.0, 0.0]  # what TRL makes of such a prompt: every step would be skipped without a word
+    with pytest.raises(MeasurementError, match=r"step 1, rank 0: 1 of 4 rewards are not finite.*\(rollout 1 of that"):
+        decided(own, [0.0, reward, 0.0, NAN], [0, 0, 0, 0])
+    assert decided([-1.0, 1.0, 0.0], [0.0, 1.0, NAN], [0, 0, 0]) == [-1.0, 0.0, 0.0]
 
 
 def test_prompts_are_those_of_all_ranks_in_any_order():

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
+from entrocraft.control.batch import ROUNDING, whole_number
 from entrocraft.engines.decider import Decider, Update
 from entrocraft.engines.loop.arrays import Layout, as_kind, column, group_index, has_rows
 from entrocraft.engines.loop.settings import Loop
@@ -18,9 +19,6 @@ from entrocraft.engines.ranks import OneRank
 from entrocraft.engines.rollouts import Rollouts
 from entrocraft.engines.tokens import TokenStats
 from entrocraft.errors import InvalidValueError, MeasurementError
-
-_ROUNDING = 1e-3
-"""Nats by which rounding may make a log-probability positive or an entropy negative."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -123,10 +121,14 @@ def decide(
         >>> decided.keep, decided.advantages  # entropy is low: learn from failures
         ([False, True], [[0.0, 0.0], [-3.0]])
     """
-    for name, value in (("step", step), ("total_steps", total_steps)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise InvalidValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-    loop = loop or Loop()
+    step, total_steps = whole_number("step", step, minimum=1), whole_number("total_steps", total_steps, minimum=1)
+    loop = Loop() if loop is None else loop
+    if not isinstance(loop, Loop):
+        raise InvalidValueError(f"loop must be an entrocraft.Loop, such as Loop(loss='token_mean'), got {loop!r:.80}")
+    if state is not None and not isinstance(state, Mapping):
+        raise InvalidValueError(
+            f"state must be what the call before returned as `state`, or None at the first step, got {state!r:.80}"
+        )
     settled = loop.settled(control, entropies=entropies is not None, rewards=rewards is not None)
     controller = loop.controller(settled)
     if controller.rewards_needed and rewards is None:
@@ -210,7 +212,7 @@ def _refuse_above(name: str, values_BT: Tensor, mask_BT: Tensor, are: str) -> No
     counted = values_BT[mask_BT.bool()]
     if counted.isnan().any():
         raise MeasurementError(f"{name}: {int(counted.isnan().sum())} of {len(counted)} counted tokens have NaN")
-    if len(counted) and counted.max() > _ROUNDING:
+    if len(counted) and counted.max() > ROUNDING:
         shown = counted.max().item() if name == "log_probs" else -counted.max().item()
         raise InvalidValueError(f"{name} must be {are}; got {shown:.3g}")
 

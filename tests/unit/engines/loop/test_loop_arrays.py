@@ -10,7 +10,7 @@ from support.loops import ADVANTAGES, BATCH, ENTROPIES, LOG_PROBS, MASK, TOO_HIG
 
 import entrocraft as ec
 from entrocraft.engines.loop.arrays import group_index
-from entrocraft.errors import InvalidValueError
+from entrocraft.errors import InvalidValueError, MeasurementError
 
 pytestmark = pytest.mark.filterwarnings("error")
 
@@ -215,3 +215,22 @@ def test_exact_predictions_take_exact_sensitivities():
     assert use.keep.tolist() == (change <= 0).tolist() and not use.keep.all()
     with pytest.raises(InvalidValueError, match=r"needs `sensitivity`, entrocraft\.entropy_sensitivity"):
         decided(exact)
+
+
+@pytest.mark.parametrize(
+    "changed, error, said",
+    [
+        ({"state": "x"}, InvalidValueError, "state must be what the call before returned as `state`.* got 'x'"),
+        ({"loop": {"loss": "token_mean"}}, InvalidValueError, r"loop must be an entrocraft\.Loop.* got \{'loss'"),
+        ({"gradient_norm": "x"}, InvalidValueError, "gradient norm must be a number of at least 0, got 'x'"),
+        ({"gradient_norm": -1.0}, InvalidValueError, "gradient norm must be a number of at least 0, got -1.0"),
+        ({"rewards": [np.inf, 1.0, 0.0, 0.0]}, MeasurementError, "step 1, rank 0: 1 of 4 rewards are not finite"),
+    ],
+)
+def test_what_is_no_state_no_loop_no_norm_and_no_reward_is_refused(changed, error, said):
+    with pytest.raises(error, match=said):
+        decided(**changed)
+
+
+def test_a_gradient_norm_that_overflowed_is_no_mistake():
+    decided(gradient_norm=torch.tensor(np.inf))  # half precision skips such a step
