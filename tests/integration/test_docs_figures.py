@@ -41,12 +41,17 @@ def percent(share):
 def demo():
     runs = [read_lines(f"demo/{name}/metrics.jsonl") for name in ("grpo", "entrocraft")]
     grpo, curve = ([line for line in run if "entropy" in line] for run in runs)
-    right, right_with = ([line["eval/mean@32"] for line in run if "eval/mean@32" in line][-1] for run in runs)
+    last, last_with = ([line for line in run if "eval/mean@32" in line][-1] for run in runs)
     fell = statistics.mean(line["entropy"] for line in grpo[-10:]) / grpo[0]["entropy"]
     away = distance(*([line[key] for line in curve] for key in ("entropy", "target")), after=0.2)
     yield "README.md", f"GRPO's entropy falls to {fell:.0%} of its start (last ten steps)".replace("%", " %")
     yield "README.md", f"with the curve it stays {away:.3f} nats from its target on average"
-    yield "README.md", f"ends at {right:.2f} without the curve and {right_with:.2f} with it"
+    right, any_right = ((last_with[f"eval/{name}"], last[f"eval/{name}"]) for name in ("mean@32", "pass@32"))
+    mean = f"the share of right answers is {percent(right[0])} with the curve and {percent(right[1])} without"
+    breadth = (
+        f"at least one of 32 is right for {percent(any_right[0])} of the problems with it and {percent(any_right[1])}"
+    )
+    yield "README.md", f"{mean}, but {breadth} without"
 
 
 def tracking():

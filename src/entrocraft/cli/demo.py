@@ -27,7 +27,7 @@ ARMS = {"grpo": ("GRPO, without control", ["control=null"]), "entrocraft": ("GRP
     help="Folder of both runs.",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of problems and answers.")
-@click.option("--steps", type=click.IntRange(1), help="Optimizer steps of each. [default: the recipe's 90]")
+@click.option("--steps", type=click.IntRange(1), help="Optimizer steps of each. [default: the recipe's 100]")
 @user_errors_exit_2
 def demo(output: Path, seed: int, steps: int | None) -> None:
     """Train a small model without and with a curve, on a CPU, and draw both into comparison.png.

@@ -158,8 +158,8 @@ def test_the_recipe_that_comes_with_the_package_is_that_of_the_repository():
     shipped = recipes_from([])["countdown"]
     assert shipped.path.read_text() == (root / "recipes" / "countdown.yaml").read_text(), "copy it to assets/recipes"
     about = shipped.about()
-    assert about["budget"] == {"prompts": 64, "rollouts": 8, "steps": 90} and about["title"].startswith("The main job")
-    assert about["curve"]["text"] == "linear(1.0, 0.7, unit='initial')" and about["curve"]["width"] == 0.06
+    assert about["budget"] == {"prompts": 64, "rollouts": 8, "steps": 100} and about["title"].startswith("The main job")
+    assert about["curve"]["text"] == "linear(1.0, 0.8, unit='initial')" and about["curve"]["width"] == 0.06
     assert (about["method"], about["estimator"]) == ("token", "grpo")
 
 

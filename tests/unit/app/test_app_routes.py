@@ -103,7 +103,7 @@ def test_hello_says_what_there_is_to_choose_from(client, make_run):
     make_run("one", [step_line(1, 0.6, entropy_stderr=0.01)])
     found = client.get("/api/hello").json()
     assert [recipe["name"] for recipe in found["recipes"]] == ["countdown"]
-    assert found["recipes"][0]["config"]["train"]["steps"] == 90
+    assert found["recipes"][0]["config"]["train"]["steps"] == 100
     assert found["kinds"] == ["linear", "monotone", "cosine", "step"]
     assert {each["name"] for each in found["methods"]} >= {"token", "budget", "none"}
     assert {"name": "grpo"}.items() <= next(each for each in found["estimators"] if each["name"] == "grpo").items()
