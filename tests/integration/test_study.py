@@ -13,7 +13,11 @@ import pytest
 import yaml
 from support.commands import run_command
 
+from entrocraft.study import cells_of, load_study
+from entrocraft.study.job import Workplace
 from entrocraft.tasks.countdown import Countdown
+from entrocraft.training import problems_of
+from entrocraft.training.problems import write_problems
 
 STUDY = {
     "title": "tiny",
@@ -110,6 +114,33 @@ def test_what_training_would_refuse_is_refused_before_anything_runs(study_file, 
     assert said in result.output
     assert len(result.output.strip().splitlines()) == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_data_that_are_not_those_of_the_runs_that_are_done_are_refused(study_file, tmp_path):
+    def write_data(change):
+        rows = [{"prompt": f"{i} + 1 = ", "answer": i + 1 + change * (i == 5)} for i in range(40)]
+        (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    write_data(0)
+    own = {"train": "sums.jsonl", "test_share": 0.2, "reward": "number"}
+    study = STUDY | {"run": STUDY["run"] | {"task": {"name": "dataset", "options": own}}}
+    write(study_file, study)
+    run = cells_of(load_study(study_file))[0].runs[0]
+    problems = dict(zip(("train", "test"), problems_of(run.resolved(), run.resolved().task.build()), strict=True))
+    place = Workplace(tmp_path / "out" / "runs", run.key).run
+    place.path.mkdir(parents=True)
+    write_problems(place.problems_file, problems)
+    (tmp_path / "out" / "rows.jsonl").write_text(json.dumps({"step": 4, "key": run.key}) + "\n")
+
+    more_seeds = ("study", str(write(study_file, study | {"seeds": [0, 1]})), "--output", "out", "--dry-run")
+    assert run_command(*more_seeds).exit_code == 0
+    write_data(1)
+    result = run_command(*more_seeds)
+    assert result.exit_code == 2
+    assert "grpo, seed 0, which is done: the data of this run have changed: 1 of the " in result.output
+    assert "sums.jsonl" in result.output and "another --output" in result.output
+    place.problems_file.unlink()  # the message's own way out, and what rows without their runs have
+    assert run_command(*more_seeds).exit_code == 0
 
 
 @pytest.mark.slow

@@ -1,6 +1,6 @@
 """The configuration of a study: YAML in, one frozen, checked object out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -72,13 +72,19 @@ class StudyConfig(_Section):
     """More scorings of each run's last model, by name: at another temperature, or on another task."""
 
     def model_post_init(self, context: Any) -> None:
-        """Refuse names that are not there, and seeds that come twice."""
+        """Refuse names that are not there, seeds that come twice, and those in places where `seeds` overrides them."""
         if len(set(self.seeds)) < len(self.seeds):
             raise InvalidValueError(f"seeds must differ, got {list(self.seeds)}")
         if self.baseline is not None and self.baseline not in self.arms:
             raise InvalidValueError(
                 f"baseline: there is no arm {self.baseline!r}{did_you_mean(self.baseline, self.arms)}"
             )
+        for where, part in self._parts():
+            if "seed" in part:
+                raise InvalidValueError(
+                    f"{where}.seed: each run of a study has one of its seeds, so that arms are compared on the same; "
+                    f"leave it out, and set `seeds: [{part['seed']!r:.40}]` beside `arms`"
+                )
         for arm, overrides in self.arms.items():
             of_phases = overrides.get("phases", {})
             if not isinstance(of_phases, Mapping):
@@ -92,6 +98,17 @@ class StudyConfig(_Section):
             odd = next((name for name in names if not name.strip() or not name.isprintable() or "|" in name), None)
             if odd is not None:
                 raise InvalidValueError(f"{where}: a name must be printable text on one line, without '|', got {odd!r}")
+
+    def _parts(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield all that configurations of runs are put together from, with where it stands."""
+        yield "run", self.run
+        for place, parts in (("tasks", self.tasks), ("phases", self.phases), ("arms", self.arms)):
+            for name, part in parts.items():
+                yield f"{place}.{name}", part
+                of_phases = part.get("phases", {}) if place == "arms" else {}
+                for phase, changes in of_phases.items() if isinstance(of_phases, Mapping) else ():
+                    if isinstance(changes, Mapping):
+                        yield f"arms.{name}.phases.{phase}", changes
 
     @property
     def compared_with(self) -> str:

@@ -1,7 +1,8 @@
 """One training run: what it will be, and the run itself."""
 
 from entrocraft.training.plan import Plan, plan_run, problems_of
+from entrocraft.training.problems import check_problems
 from entrocraft.training.processes import Processes
 from entrocraft.training.run import Outcome, train
 
-__all__ = ["Outcome", "Plan", "Processes", "plan_run", "problems_of", "train"]
+__all__ = ["Outcome", "Plan", "Processes", "check_problems", "plan_run", "problems_of", "train"]

@@ -115,3 +115,18 @@ def test_a_file_that_holds_no_study_is_refused(tmp_path):
     file.write_text("- 1\n")
     with pytest.raises(InvalidValueError, match="expected keys and values, got list"):
         load_study(file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"run": {"seed": 5}}, "run.seed"),
+        ({"tasks": {"x": {"seed": 5}}}, "tasks.x.seed"),
+        ({"phases": PHASES | {"B": {"seed": 5}}}, "phases.B.seed"),
+        ({"arms": {"a": {"seed": 5}}}, "arms.a.seed"),
+        ({"arms": {"a": {"phases": {"A": {"seed": 5}}}}, "phases": PHASES}, "arms.a.phases.A.seed"),
+    ],
+)
+def test_a_seed_that_the_seeds_of_the_study_would_override_is_refused(changes, where):
+    with pytest.raises(InvalidValueError, match=rf"study: {where}: .*leave it out, and set `seeds: \[5\]` beside"):
+        study(**changes)
