@@ -6,6 +6,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from entrocraft.entropy import as_tensor, refuse_other_shape
 from entrocraft.errors import InvalidValueError
 
 _MIN_TOKENS_PER_BIN = 16  # fewer would compare a token with little but itself
@@ -50,7 +51,7 @@ def estimated_entropy_sensitivity(
         Estimated sensitivities (B, T), float32; zero where the mask is.
 
     Raises:
-        InvalidValueError: `num_bins` is not positive.
+        InvalidValueError: Shapes differ, or `num_bins` is not positive.
 
     Source: not in the paper; how well it agrees with the exact value is in docs/control.md, "What predictions are
     worth".
@@ -60,10 +61,11 @@ def estimated_entropy_sensitivity(
         >>> estimated_entropy_sensitivity(log_probs, entropy, torch.ones(1, 2)).round(decimals=3)
         tensor([[ 0.2000, -0.2000]])
     """
-    counted = mask_BT.bool()
+    log_probs_BT, entropy_BT, counted = _alike(log_probs_BT, entropy_BT, mask_BT)
     log_probs_N, entropy_N = log_probs_BT[counted].float(), entropy_BT[counted].float()
     # X_y = p_y (log p_y + H), in nats: positive for a token likelier than exp(-H), the geometric mean of its context.
     x_N = log_probs_N.exp() * (log_probs_N + entropy_N)
+    x_N = x_N.masked_fill(log_probs_N == -math.inf, 0.0)  # p log p is 0 at p = 0, in floats NaN
     return _spread(x_N - _mean_at_similar_entropy(x_N, entropy_N, num_bins, elsewhere), counted)
 
 
@@ -83,6 +85,9 @@ def token_rarity(log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor) -> T
     Returns:
         Rarities (B, T), float32, in nats; reinforcing a token of positive rarity raises entropy. Zero where masked.
 
+    Raises:
+        InvalidValueError: Shapes differ.
+
     Source: the score-function form of the gradient of entropy; not in the paper. The limit of 2 nats is ours, and what
     it is worth is in docs/control.md, "Predictors".
 
@@ -91,8 +96,9 @@ def token_rarity(log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor) -> T
         >>> token_rarity(log_probs, entropy, torch.ones(1, 3))
         tensor([[-0.3000,  1.5000,  2.0000]])
     """
+    log_probs_BT, entropy_BT, counted_BT = _alike(log_probs_BT, entropy_BT, mask_BT)
     rarity_BT = (-log_probs_BT.float() - entropy_BT.float()).clamp(max=_MOST_RARITY)
-    return rarity_BT.masked_fill(~mask_BT.bool(), 0.0)  # what is masked may be NaN
+    return rarity_BT.masked_fill(~counted_BT, 0.0)  # what is masked may be NaN
 
 
 def estimated_self_kernel(
@@ -114,7 +120,7 @@ def estimated_self_kernel(
         Estimated kernels (B, T), float32; zero where the mask is.
 
     Raises:
-        InvalidValueError: `num_bins` is not positive.
+        InvalidValueError: Shapes differ, or `num_bins` is not positive.
 
     Source: not in the paper; docs/control.md, "What predictions are worth".
 
@@ -123,11 +129,20 @@ def estimated_self_kernel(
         >>> estimated_self_kernel(log_probs, entropy, torch.ones(1, 2)).round(decimals=3)  # sum p^2: 0.5
         tensor([[0.1000, 0.9000]])
     """
-    counted = mask_BT.bool()
+    log_probs_BT, entropy_BT, counted = _alike(log_probs_BT, entropy_BT, mask_BT)
     p_N = log_probs_BT[counted].float().exp()
     # E_{y~p}[p_y] = sum_v p_v^2: what drawn tokens have of p_y is, on average, what is wanted.
     collision_N = _mean_at_similar_entropy(p_N, entropy_BT[counted].float(), num_bins, elsewhere)
     return _spread(1.0 - 2.0 * p_N + collision_N.maximum(p_N.square()), counted)
+
+
+def _alike(log_probs_BT: Tensor, entropy_BT: Tensor, mask_BT: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the three as tensors of one shape, the mask as bools; refuses those of other shapes."""
+    log_probs_BT = as_tensor("log-probabilities", log_probs_BT)
+    entropy_BT, counted_BT = as_tensor("entropies", entropy_BT), as_tensor("mask", mask_BT).bool()
+    refuse_other_shape("entropies", entropy_BT, log_probs_BT.shape)
+    refuse_other_shape("mask", counted_BT, log_probs_BT.shape)
+    return log_probs_BT, entropy_BT, counted_BT
 
 
 def _mean_at_similar_entropy(x_N: Tensor, entropy_N: Tensor, num_bins: int, elsewhere: Elsewhere | None) -> Tensor:
