@@ -216,20 +216,20 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> RunConfig:
     return parse_config(data)
 
 
-def parse_config(data: Mapping[str, Any]) -> RunConfig:
-    """Check plain data and return the configuration; see `load_config` for the errors."""
+def parse_config(data: Mapping[str, Any], what: object = "config") -> RunConfig:
+    """Check plain data and return the configuration; see `load_config` for the errors, which begin with `what`."""
     if SCRIPT in data:
         raise InvalidValueError(
-            f"config: it is that of a run of the script {data[SCRIPT]!r}, which alone knows its model, task and "
+            f"{what}: it is that of a run of the script {data[SCRIPT]!r}, which alone knows its model, task and "
             "checkpoints; go on with it there, or name the folder of a checkpoint and a task"
         )
     _refuse_what_cannot_be_kept(data)
     try:
         return RunConfig(**data)
     except ValidationError as error:
-        raise InvalidValueError(f"config: {explained(error, RunConfig)}") from error
+        raise InvalidValueError(f"{what}: {explained(error, RunConfig)}") from error
     except TypeError as error:  # a key that is not text
-        raise InvalidValueError(f"config: {error}") from error
+        raise InvalidValueError(f"{what}: {error}") from error
 
 
 def _refuse_what_cannot_be_kept(value: Any, path: str = "") -> None:
@@ -290,7 +290,7 @@ def carried_from(models: Sequence[str], task_spec: str | None) -> dict[str, Any]
     for model in models:
         run = RunDirectory(Path(model))
         if run.exists:
-            found[model] = parse_config(run.config()).train.carried_over()
+            found[model] = parse_config(run.config(), run.config_file).train.carried_over()
     if not found and task_spec is not None and task_spec.endswith((".yaml", ".yml")):
         return load_config(Path(task_spec)).train.carried_over()
     first, *others = found or [""]
@@ -312,7 +312,8 @@ def max_tokens_from(model: str, task_spec: str | None) -> int | None:
     if task_spec is not None and task_spec.endswith((".yaml", ".yml")):
         return load_config(Path(task_spec)).train.max_completion_tokens
     run = RunDirectory(Path(model))
-    return parse_config(run.config()).train.max_completion_tokens if task_spec is None and run.exists else None
+    is_own = task_spec is None and run.exists
+    return parse_config(run.config(), run.config_file).train.max_completion_tokens if is_own else None
 
 
 def explained(error: ValidationError, root: type[BaseModel]) -> str:

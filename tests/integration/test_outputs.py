@@ -1,5 +1,6 @@
 """Where commands write and how much they are asked for: one line that says why not, and nothing half-made."""
 
+import json
 import os
 import shutil
 from pathlib import Path
@@ -82,6 +83,36 @@ def test_a_disk_that_is_full_leaves_no_picture(command, monkeypatch):
     before = everything()
     refused(run_command(*arguments, "new/curve.png"), "new/curve.png: No space left on device")
     assert everything() == before
+
+
+def test_a_disk_that_is_full_leaves_no_folder_of_a_diagnosis(monkeypatch):
+    def full(file, text):
+        raise OSError(28, "No space left on device", str(file))
+
+    monkeypatch.setattr("entrocraft.runs.files.write_text", full)
+    arguments, _ = WRITING["diagnose"]
+    before = everything()
+    refused(run_command(*arguments, "new/diagnosis"), "new/diagnosis/diagnosis.json: No space left on device")
+    assert everything() == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["train", "run.yaml", "train.steps=10", "--output", "run", "--resume"],
+        ["eval", "run"],
+        ["diagnose", "run", "--task", "countdown"],
+        ["export", "run", "new"],
+        ["steer", "run", "0.5"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_run_whose_settings_are_damaged_is_named_by_their_file(arguments):
+    file = Path("run/config.json")
+    settings = json.loads(file.read_text())
+    settings["train"]["steps"] = -1
+    file.write_text(json.dumps(settings))
+    refused(run_command(*arguments), "run/config.json: ", "train.steps")
 
 
 def test_an_export_whose_card_cannot_be_written_leaves_nothing(monkeypatch):

@@ -89,12 +89,12 @@ def _write_diagnosis(folder: Path, found: Any, about: dict[str, Any]) -> None:
     """Write a diagnosis as data, with what it is about, and as a picture."""
     from entrocraft.reports.plots.diagnosis import draw_diagnosis
     from entrocraft.reports.plots.style import write_picture
-    from entrocraft.runs.files import write_text
+    from entrocraft.runs.files import making, write_text
 
-    folder.mkdir(parents=True, exist_ok=True)
     data_file, picture_file = folder / "diagnosis.json", folder / "diagnosis.png"
-    write_text(data_file, json.dumps(about | found.to_dict(), allow_nan=False) + "\n")
-    write_picture(draw_diagnosis(found, f"{about['model']} on {about['task']}"), picture_file)
+    with making(folder):
+        write_text(data_file, json.dumps(about | found.to_dict(), allow_nan=False) + "\n")
+        write_picture(draw_diagnosis(found, f"{about['model']} on {about['task']}"), picture_file)
     click.echo(f"wrote {data_file} and {picture_file}")
 
 

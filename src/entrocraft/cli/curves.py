@@ -93,7 +93,7 @@ def steer(run: Path, spec: str, width: float | None) -> None:
 
     directory = RunDirectory(run)
     config = directory.config()
-    control = _control_of_script(config) if SCRIPT in config else parse_config(config).control
+    control = _control_of_script(config) if SCRIPT in config else parse_config(config, directory.config_file).control
     if control is None:
         raise InvalidValueError(f"{run} runs without entropy control: there is nothing to steer")
     if control.steering is not None:

@@ -151,7 +151,7 @@ def _task(name: str | None, model: str) -> tuple[Task, dict[str, Any]]:
     if name is not None:
         config = task_config_of(Path(name))
     elif run.exists:
-        config = parse_config(run.config()).task
+        config = parse_config(run.config(), run.config_file).task
     else:
         raise InvalidValueError(f"--task is needed with a model; known: {', '.join(tasks.available())}")
     return config.build(), {"task": config.name, "task_options": config.options}

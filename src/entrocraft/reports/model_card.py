@@ -33,7 +33,7 @@ def export(run: RunDirectory, folder: Path) -> None:
     Raises:
         EntrocraftError: There is no run or no checkpoint, or the folder holds something.
     """
-    parse_config(run.config())  # refuses what is no run, and that of a script
+    parse_config(run.config(), run.config_file)  # refuses what is no run, and that of a script
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InvalidValueError(f"{folder} is there already; name a new folder")
     source = model_path_of(str(run.path))
@@ -80,7 +80,7 @@ def push(folder: Path, repo_id: str, *, private: bool = True) -> str:
 def model_card(run: RunDirectory) -> ModelCard:
     """Return the card of a run's model: the curve, how it was followed, held-out scores, settings and versions."""
     data = run.config()
-    config, checkpoint = parse_config(data), run.last_checkpoint()
+    config, checkpoint = parse_config(data, run.config_file), run.last_checkpoint()
     steps = checkpoint[0] if checkpoint else 0
     # What came after the checkpoint is not in the weights.
     lines, evaluations = (

@@ -34,7 +34,7 @@ def write_report(run: RunDirectory) -> None:
 
 def _what_was_run(run: RunDirectory, lines: list[dict[str, Any]]) -> str:
     """Return what was trained on what, how far it came and how long that took."""
-    config = parse_config(run.config())
+    config = parse_config(run.config(), run.config_file)
     done, total = lines[-1]["step"], config.train.steps
     seconds = sum(line["seconds"] or 0.0 for line in lines)
     state = "It is complete." if done >= total else f"It stopped there, {total - done} steps before its end."

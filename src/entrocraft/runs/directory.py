@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from entrocraft.errors import InvalidValueError, RunDirectoryError, os_error_line
+from entrocraft.errors import EntrocraftError, InvalidValueError, RunDirectoryError, os_error_line
 from entrocraft.runs.checkpoints import Checkpoint, checkpoints_in
 from entrocraft.runs.files import making, read_regular, take_lock, unfinished_in, write_text
 from entrocraft.runs.lines import JsonLines, append_line
@@ -141,7 +141,12 @@ class RunDirectory:
                 raise RunDirectoryError(
                     f"{self.path} already holds a run; go on with it by --resume, or choose another --output"
                 )
-            self._refuse_other_config(config, read(self.config()))
+            there = self.config()
+            try:
+                begun_with = read(there)
+            except EntrocraftError as error:
+                raise RunDirectoryError(f"{self.config_file}: {error}") from error
+            self._refuse_other_config(config, begun_with)
         elif self.config_file.is_file() and self.metrics_file.exists():
             self.config()  # says what is wrong with it
         elif self.metrics_file.exists() and not self.config_file.exists():
