@@ -1,5 +1,6 @@
 """What `train.trl` may not say: settings that would be ignored, or without which a run cannot be resumed exactly."""
 
+import math
 from collections.abc import Callable, Mapping
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -44,6 +45,16 @@ _REFUSED: Mapping[str, tuple[Callable[[Any], bool], str]] = {
 """By setting: which values are refused, and why."""
 
 
+_LEAST: Mapping[str, float] = {
+    **dict.fromkeys(("num_iterations", "steps_per_generation", "generation_batch_size", "ref_model_sync_steps"), 1),
+    **dict.fromkeys(("epsilon", "epsilon_high", "delta", "beta", "warmup_steps", "weight_decay", "max_grad_norm"), 0),
+    **dict.fromkeys(("adam_epsilon", "off_policy_mask_threshold"), 0),
+}
+"""By setting that TRL does not check: the smallest number of which anything can be made."""
+_SHARES = frozenset({"warmup_ratio", "adam_beta1", "adam_beta2", "top_entropy_quantile", "ref_model_mixup_alpha"})
+"""Settings that lie between 0 and 1, and which TRL does not check."""
+
+
 def refuse_passed_on(settings: Mapping[str, Any], config_class: type) -> None:
     """Refuse settings of `train.trl` that this library sees to itself, and numbers that are none.
 
@@ -59,6 +70,10 @@ def refuse_passed_on(settings: Mapping[str, Any], config_class: type) -> None:
         types = set(get_args(hints.get(name))) or {hints.get(name)}
         if types <= {int, float, bool, NoneType} and not _fits(value, types):
             expected = " or ".join(sorted("null" if each is NoneType else each.__name__ for each in types))
+            raise InvalidValueError(f"train.trl.{name} must be {expected}, got {value!r:.80}")
+        least, most = (0, 1) if name in _SHARES else (_LEAST.get(name), math.inf)
+        if value is not None and least is not None and not least <= value <= most:  # nor NaN
+            expected = f"between {least} and {most}" if name in _SHARES else f"at least {least}"
             raise InvalidValueError(f"train.trl.{name} must be {expected}, got {value!r:.80}")
     for name, (is_refused, why) in _REFUSED.items():
         if name in settings and is_refused(settings[name]):
