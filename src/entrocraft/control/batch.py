@@ -36,6 +36,7 @@ class Batch:
             the message names the step and the rank.
 
     Example:
+        >>> import torch
         >>> Batch(step=1, entropy=0.5, advantages=torch.tensor([1.0, -1.0])).advantages
         tensor([ 1., -1.])
     """
@@ -173,6 +174,7 @@ class Tokens:
     read. A signal that the method did not ask for is None.
 
     Example:
+        >>> import torch
         >>> ones = torch.ones(1, 2)
         >>> log_probs = torch.tensor([[-0.5, -2.0]])
         >>> Tokens(log_probs_BT=log_probs, entropy_BT=ones, advantages_BT=ones, mask_BT=ones).surprisal_BT

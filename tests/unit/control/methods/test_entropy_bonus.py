@@ -45,7 +45,7 @@ def test_numbers_out_of_order_are_refused(options):
 def test_aents_coefficient_moves_by_how_far_entropy_is_out_of_the_band_and_stands_still_inside():
     method = AEnt(rate=0.1, least=0.01, most=0.04, start=0.02)
     # 0.1 below, inside, 0.1 above twice, far below: + 0.01; 0; - 0.01, - 0.01; up to the limit.
-    assert coefficients(method, [0.3, 0.5, 0.7, 0.7, -9.0]) == pytest.approx([0.03, 0.03, 0.02, 0.01, 0.04])
+    assert coefficients(method, [0.3, 0.5, 0.7, 0.7, 0.0]) == pytest.approx([0.03, 0.03, 0.02, 0.01, 0.04])
     assert coefficients(method, [9.0]) == pytest.approx([0.01])
 
 
