@@ -2,17 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig
 from tensordict import TensorDict
 from torch import Tensor
-from verl.trainer.ppo.v1.trainer_base import KVBatchMeta
 
 from entrocraft.control import EntropyControl
 from entrocraft.engines.decider import Update
 from entrocraft.engines.recorder import RolloutRecorder
 from entrocraft.engines.verl.fields import groups_of, read
+
+if TYPE_CHECKING:  # importing verl's trainers registers ours, which import this module
+    from verl.trainer.ppo.v1.trainer_base import KVBatchMeta
 
 
 def rollouts_path(control: EntropyControl, config: DictConfig) -> Path:
@@ -23,7 +25,7 @@ def rollouts_path(control: EntropyControl, config: DictConfig) -> Path:
 def record(
     recorder: RolloutRecorder,
     trainer: Any,
-    batch: KVBatchMeta,
+    batch: "KVBatchMeta",
     rows: list[int],
     own: TensorDict,
     update: Update,

@@ -1,14 +1,15 @@
 """What verl's workers are told beside a batch: settings of verl's own under other values, and fields of ours."""
 
 from functools import partial
-from typing import Any
-
-from verl.trainer.ppo.v1.trainer_base import KVBatchMeta
+from typing import TYPE_CHECKING, Any
 
 from entrocraft.control.decision import Decision
 from entrocraft.control.methods import Method
 from entrocraft.engines.knobs import KNOB_FIELDS
 from entrocraft.engines.verl.loss import SURROGATE
+
+if TYPE_CHECKING:  # importing verl's trainers registers ours, which import this module
+    from verl.trainer.ppo.v1.trainer_base import KVBatchMeta
 
 
 class Telling:
@@ -25,7 +26,7 @@ class Telling:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._workers, name)
 
-    def update_actor(self, batch: KVBatchMeta) -> Any:
+    def update_actor(self, batch: "KVBatchMeta") -> Any:
         """Update as verl does; what `extra_info` holds reaches the workers beside every micro-batch."""
         batch.extra_info.update(self._settings)
         return self._workers.update_actor(batch)
