@@ -35,7 +35,7 @@ def test_it_trains_both_and_draws_them_and_goes_on_where_it_was_stopped(small):
     assert result.exit_code == 0, result.output
     plain, curved = Path("runs/demo/grpo"), Path("runs/demo/entrocraft")
     configs = [json.loads((run / "config.json").read_text()) for run in (plain, curved)]
-    assert configs[0]["control"] is None and "linear(1.0, 0.7" in json.dumps(configs[1]["control"])
+    assert configs[0]["control"] is None and "linear(1.0, 0.8" in json.dumps(configs[1]["control"])
     assert [config["seed"] for config in configs] == [3, 3]
     assert [len(steps_of(run)) for run in (plain, curved)] == [2, 2]
     assert Path("runs/demo/comparison.png").read_bytes().startswith(b"\x89PNG")
