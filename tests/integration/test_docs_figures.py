@@ -52,6 +52,10 @@ def demo():
         f"at least one of 32 is right for {percent(any_right[0])} of the problems with it and {percent(any_right[1])}"
     )
     yield "README.md", f"{mean}, but {breadth} without"
+    others = (read_lines(f"demo/seed-1/{name}/metrics.jsonl") for name in ("entrocraft", "grpo"))
+    other = [[line for line in run if "eval/mean@32" in line][-1] for run in others]
+    means, breadths = ([percent(run[f"eval/{name}"]) for run in other] for name in ("mean@32", "pass@32"))
+    yield "README.md", f"With seed 1 it is {' and '.join(means)}, and {' and '.join(breadths)}"
 
 
 def tracking():
