@@ -32,33 +32,14 @@ IN_TWO_PARTS = FOUR_UPDATES | {
     "steps_per_generation": 8,
     "gradient_accumulation_steps": 2,
 }
-PUBLISHED = {
-    "kl_cov": {"share": 0.1},
-    "ce_gppo": {"beta_low": 0.5},
-    "bapo": {"balance": 1.0},
-    "flexible_clip": {"strategy": "id"},
-    "siren": {"coef": 0.5},
-}
 
 
 def published_loss(name, log_probs, entropy, inputs, anchor):
     """A micro-batch's mean over rollouts of the mean over tokens, with what else the authors add."""
     old = inputs["old_per_token_logps"]
     advantages, mask = inputs["advantages"][:, None].expand_as(old), inputs["completion_mask"]
-    term = 0.0
-    if name == "kl_cov":
-        tokens = published.kl_cov(log_probs, old, advantages, mask, share=0.1, beta=1.0)
-    elif name == "ce_gppo":
-        tokens = published.ce_gppo(log_probs, old, advantages, beta_low=0.5)
-    elif name == "bapo":
-        edges = published.bapo_range(log_probs, old, advantages, mask, 1.0)
-        tokens = published.clipped(log_probs, old, advantages, *edges, dual=3.0)
-    elif name == "flexible_clip":
-        # Decided at step 1 of 4, and so half of `-0.25 p + 0.5` and half of 0.2.
-        tokens = published.flexible(log_probs, old, advantages, upper=(-0.125, 0.35), lower=(0.0, 0.2))
-    else:
-        tokens = published.clipped(log_probs, old, advantages)
-        term = 0.5 * (published.siren_peak(entropy, mask, 0.2) - anchor) ** 2 if name == "siren" else 0.0
+    tokens = published.tokens(name, log_probs, old, advantages, mask)
+    term = 0.5 * (published.siren_peak(entropy, mask, 0.2) - anchor) ** 2 if name == "siren" else 0.0
     return ((tokens * mask).sum(-1) / mask.sum(-1).clamp(min=1)).mean() + term
 
 
@@ -92,12 +73,15 @@ class Compared(EntropyControlledGRPOTrainer):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("config", [FOUR_UPDATES, IN_TWO_PARTS], ids=["whole", "micro-batches"])
-@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("name", published.OPTIONS)
 def test_trls_loss_has_the_gradient_of_the_loss_that_was_published(make_trainer, name, config):
     trainer = make_trainer(
         Compared,
         config=config | {"loss_type": "grpo"},
-        entropy_control={"schedule": "linear(1.0, 0.5, unit='initial')", "method": {"name": name, **PUBLISHED[name]}},
+        entropy_control={
+            "schedule": "linear(1.0, 0.5, unit='initial')",
+            "method": {"name": name, **published.OPTIONS[name]},
+        },
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)

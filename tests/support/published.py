@@ -54,6 +54,30 @@ def bapo_range(log_probs, old, advantages, mask, balance, lows=(0.8, 0.95, 0.05)
     return low, high
 
 
+OPTIONS = {
+    "kl_cov": {"share": 0.1},
+    "ce_gppo": {"beta_low": 0.5},
+    "bapo": {"balance": 1.0},
+    "flexible_clip": {"strategy": "id"},
+    "siren": {"coef": 0.5},
+}
+"""What methods are built with whose losses `tokens` gives."""
+
+
+def tokens(name, log_probs, old, advantages, mask, *, balance=1.0, dual=None):
+    """The loss of each token under a method, decided when a quarter of the run is over; clipped under any other."""
+    if name == "kl_cov":
+        return kl_cov(log_probs, old, advantages, mask, share=0.1, beta=1.0)
+    if name == "ce_gppo":
+        return ce_gppo(log_probs, old, advantages, beta_low=0.5)
+    if name == "bapo":
+        edges = bapo_range(log_probs, old, advantages, mask, balance)
+        return clipped(log_probs, old, advantages, *edges, dual=3.0)
+    if name == "flexible_clip":  # half of `-0.25 p + 0.5` and half of 0.2
+        return flexible(log_probs, old, advantages, upper=(-0.125, 0.35), lower=(0.0, 0.2))
+    return clipped(log_probs, old, advantages, dual=dual)
+
+
 def flexible(log_probs, old, advantages, upper, lower):
     """Clipped where the probability passes what the thresholds `slope * p + intercept` leave it, solved for p."""
     probs, before = log_probs.exp().detach(), old.exp()

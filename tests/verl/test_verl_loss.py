@@ -85,28 +85,15 @@ def asked(method):
 
 def tokens_of(name, seen):
     """The published loss of each token, and what the authors add to its mean."""
-    old, advantages, mask = seen.old, seen.advantages, seen.mask
-    if name == "kl_cov":
-        return published.kl_cov(seen.log_probs, old, advantages, mask, share=0.1, beta=1.0), 0.0
-    if name == "ce_gppo":
-        return published.ce_gppo(seen.log_probs, old, advantages, beta_low=0.5), 0.0
-    if name == "bapo":
-        edges = published.bapo_range(seen.log_probs, old, advantages, mask, 9.0)
-        return published.clipped(seen.log_probs, old, advantages, *edges, dual=3.0), 0.0
-    if name == "flexible_clip":  # a quarter over: half dynamic above
-        return published.flexible(seen.log_probs, old, advantages, upper=(-0.125, 0.35), lower=(0.0, 0.2)), 0.0
-    peak = published.siren_peak(seen.entropy, mask, 0.2)
+    own = seen.log_probs, seen.old, seen.advantages, seen.mask
+    tokens = published.tokens(name, *own, balance=PUBLISHED["bapo"]["balance"], dual=3.0)
+    if name != "siren":
+        return tokens, 0.0
     anchor = READING[0] / READING[1] / 0.5 * GOAL.target
-    return published.clipped(seen.log_probs, old, advantages, dual=3.0), 0.5 * (peak - anchor) ** 2
+    return tokens, 0.5 * (published.siren_peak(seen.entropy, seen.mask, 0.2) - anchor) ** 2
 
 
-PUBLISHED = {
-    "kl_cov": {"share": 0.1},
-    "ce_gppo": {"beta_low": 0.5},
-    "bapo": {"balance": 9.0},
-    "flexible_clip": {"strategy": "id"},
-    "siren": {"coef": 0.5},
-}
+PUBLISHED = published.OPTIONS | {"bapo": {"balance": 9.0}}
 
 
 @pytest.mark.parametrize("average", ["token-mean", "seq-mean-token-mean"])

@@ -47,8 +47,8 @@ def train(
     from entrocraft.config import load_config
     from entrocraft.runs import RunDirectory
 
-    if "RANK" not in os.environ:
-        load_config(config_file, overrides)  # of one process, a mistake is said before imports that take seconds
+    # Of one process, a mistake is said before imports that take seconds; of several, by one of them for all.
+    known = load_config(config_file, overrides) if "RANK" not in os.environ else None
     if os.environ.get("RANK", "0") == "0":
         say_loading()
     training = import_training()
@@ -56,7 +56,7 @@ def train(
     if not processes.is_main:
         warnings.showwarning = lambda *_, **__: None  # the main process says the same
     with processes.as_one():
-        config = load_config(config_file, overrides)
+        config = known or load_config(config_file, overrides)
         run = RunDirectory(output or Path("runs") / config_file.stem)
         if dry_run:
             plan = training.plan_run(config, run, processes=processes)

@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from packaging.version import Version
 
+from entrocraft.control import EntropyControl
 from entrocraft.engines.verl.compatibility import problem_with_verl
 from entrocraft.engines.verl.reward_functions import check_reward_function
 from entrocraft.engines.verl.settings import (
@@ -74,6 +75,7 @@ def checked_settings(config: DictConfig) -> VerlSettings:
     capabilities(config, settings.mode, settings.entropy_from_rollouts).check(settings.method, name)
     _check_predictions(settings, config)
     _check_advantages(settings, config)
+    _check_files(settings.control)
     _check_loss(settings, config.actor_rollout_ref.actor)
     if settings.drops:
         _check_division(config)
@@ -190,6 +192,9 @@ def _check_advantages(settings: VerlSettings, config: DictConfig) -> None:
         raise InvalidValueError(
             "distillation learns from every rollout, whatever its advantage; set entrocraft.rejected=mask"
         )
+
+
+def _check_files(control: EntropyControl) -> None:
     if control.run is not None:
         raise InvalidValueError(
             f"run {control.run!r} is for TRL scripts: verl's own logger writes the metrics. Leave it out, set "
@@ -223,7 +228,7 @@ def _check_loss(settings: VerlSettings, actor: Any) -> None:
             "loss_agg_mode=seq-mean-token-sum-norm divides by the longest response of each micro-batch, which depends "
             "on what is kept; set actor_rollout_ref.actor.loss_scale_factor, such as to data.max_response_length"
         )
-    if settings.aggregation == TOKEN_MEAN and settings.drops and settings.method.normalize == "all":
+    if settings.aggregation == TOKEN_MEAN and settings.drops and settings.needs_scaling:
         extra = [name for name in ("use_kl_loss", "entropy_coeff") if actor.get(name)]
         if extra:
             raise InvalidValueError(
