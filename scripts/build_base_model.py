@@ -10,12 +10,17 @@ must leave room for reinforcement learning (pass@1 of 10 to 30 %) and have diver
 Studies of several tasks in a row start from one that has seen problems of 3 to 5 numbers:
 
     python scripts/build_base_model.py --numbers 3 4 5 --steps 1200 --output models/countdown-3to5
+
+Studies of model size compare it with larger ones, made in the same way:
+
+    python scripts/build_base_model.py --size 4.0M --output models/countdown-4.0M
 """
 
 import argparse
 import random
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -42,6 +47,11 @@ from entrocraft.tasks import Countdown
 ASSET = Path(__file__).parents[1] / "src/entrocraft/assets/countdown-base"
 SEED = 20260426
 BATCH = 256
+SIZES = {  # by millions of parameters
+    "1.2M": {"hidden": 160, "intermediate": 432, "heads": 5},
+    "2.5M": {"hidden": 228, "intermediate": 616, "heads": 6},
+    "4.0M": {"hidden": 288, "intermediate": 776, "heads": 6},
+}
 SEQUENCE_TOKENS = {3: 24, 4: 24, 5: 32}  # by how many numbers: these, target and punctuation, longest answer, end
 
 CARD = """---
@@ -52,8 +62,8 @@ tags: [entrocraft, countdown]
 # {name}
 
 A Llama-architecture character model of {parameters:,} parameters that half knows Countdown: given `4,6,1,9=24:` it
-writes an expression such as `6*(9-4-1)` that uses each number once. It is the starting point of entrocraft's demo: weak
-enough to be improved by reinforcement learning, diverse enough to have entropy to lose.
+writes an expression such as `6*(9-4-1)` that uses each number once. It is a starting point of entrocraft's demo and
+studies: weak enough to be improved by reinforcement learning, diverse enough to have entropy to lose.
 
 **Training.** {steps} supervised steps of 256 random solved problems of the training split (AdamW, 1e-3 to 0 along a
 cosine), seed {seed}, by `scripts/build_base_model.py`. No data but what the script generates.
@@ -83,9 +93,9 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def build_model(
-    tokenizer: PreTrainedTokenizerFast, *, hidden: int = 160, intermediate: int = 432, layers: int = 4, heads: int = 5
+    tokenizer: PreTrainedTokenizerFast, *, hidden: int, intermediate: int, heads: int, layers: int = 4
 ) -> LlamaForCausalLM:
-    """A small Llama with random weights, by default of 1.2 million parameters."""
+    """A small Llama with random weights."""
     return LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
@@ -173,7 +183,7 @@ def write_card(folder: Path, steps: int, numbers: Sequence[int]) -> None:
         task = Countdown(num_numbers=number)
         sampling = SamplingConfig(temperature=temperature, top_p=top_p)
         problems = task.problems_asked_for("test", None, 200)
-        samples = evaluate(TransformersSampler(model, tokenizer), task, problems, sampling)
+        samples = evaluate(partial(TransformersSampler, model, tokenizer), task, problems, sampling)
         scores = with_intervals(correctness(correct_by_problem(samples), [1, 8, 32]))
         cells = (
             f"{scores[k]:.3f} [{scores[f'{k}/low']:.3f}, {scores[f'{k}/high']:.3f}]"
@@ -197,12 +207,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--output", type=Path, default=ASSET)
+    parser.add_argument("--size", choices=SIZES, default="1.2M")
     parser.add_argument("--numbers", type=int, nargs="+", choices=SEQUENCE_TOKENS, default=[4])
     args = parser.parse_args()
 
     set_seed(SEED)
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer)
+    model = build_model(tokenizer, **SIZES[args.size])
     print(f"{model.num_parameters():,} parameters")
     problems = SolvedProblems(tokenizer, args.steps * BATCH, args.numbers)
     train_and_save(model, tokenizer, problems, args.output, steps=args.steps, learning_rate=1e-3, seed=SEED)

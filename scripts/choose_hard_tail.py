@@ -8,23 +8,27 @@ to 3 times; everything between and beyond is left out. Chosen once, by the base 
 
 import argparse
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from entrocraft.models import load_model, load_tokenizer
 from entrocraft.models.sampling import SamplingConfig, sample_answers
 from entrocraft.runs import model_path_of
-from entrocraft.tasks import Countdown
+from entrocraft.tasks import Countdown, Problem, Split
 
 NUM_SAMPLES = 64
 EASY, HARD = range(20, 45), range(1, 4)  # times right of NUM_SAMPLES
-ASKED = {"train": 12_000, "test": 1_800}  # problems at most
+ASKED: dict[Split, int] = {"train": 12_000, "test": 1_800}  # problems at most
 EACH = {"train": 1024, "test": 150}  # problems of each half
 PART = 200  # problems asked at a time
 
 
-def times_right(task, problems, model, tokenizer, seed):
+def times_right(
+    task: Countdown, problems: list[Problem], model: Any, tokenizer: Any, seed: int
+) -> Iterator[tuple[Problem, int]]:
     """Yield each problem with how often it was answered rightly."""
     config = SamplingConfig(num_samples=NUM_SAMPLES, temperature=1.0, batch_size=1024)
     for start in range(0, len(problems), PART):
@@ -51,7 +55,7 @@ def main() -> None:
     for split, asked in ASKED.items():
         if (folder / ("train.jsonl" if split == "train" else "hard.jsonl")).exists():
             continue  # chosen once
-        chosen = {"easy": [], "hard": []}
+        chosen: dict[str, list[Problem]] = {"easy": [], "hard": []}
         for problem, right in times_right(task, task.problems(split, asked), model, tokenizer, seed=0):
             for half, times in (("easy", EASY), ("hard", HARD)):
                 if right in times and len(chosen[half]) < EACH[split]:
