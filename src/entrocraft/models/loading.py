@@ -182,4 +182,7 @@ def _load_adapted(name: str, folder: str) -> Any:
 
 
 def _not_loaded(name: str, what: str, error: Exception) -> InvalidValueError:
-    return InvalidValueError(f"cannot load the {what} of {name!r}: {first_line(error)}")
+    message = f"cannot load the {what} of {name!r}: {first_line(error)}"
+    if resolve_model(name) == name and found_at(name) == "nothing":  # so that it was sought on the hub
+        message = f"{message.rstrip('.')}. No folder here has that name; `entrocraft list models` says what comes along"
+    return InvalidValueError(message)

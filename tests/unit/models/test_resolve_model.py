@@ -30,3 +30,11 @@ def test_a_model_may_be_named_by_a_path(tmp_path):
     assert context_length(tmp_path) == context_length("countdown-base")
     with pytest.raises(InvalidValueError, match="model 'nowhere' is not there"):
         load_model(Path("nowhere"))
+
+
+def test_a_folder_that_is_not_there_is_named_where_the_hub_has_no_such_model_either(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # what a laptop without a network sees
+    with pytest.raises(InvalidValueError, match="No folder here has that name; `entrocraft list models` says"):
+        load_tokenizer("models/misspelt")
+    with pytest.raises(InvalidValueError, match="No folder here has that name; `entrocraft list models` says"):
+        load_model("models/misspelt")
