@@ -66,7 +66,7 @@ def test_loss_tokens_leave_tool_outputs_out():
 
 def test_an_unknown_loss_can_be_masked_but_not_dropped():
     class Args:
-        loss_type = "brand_new"
+        loss_type, num_iterations = "brand_new", 1
 
     with pytest.raises(InvalidValueError, match="rejected='mask'"):
         checked_control(EntropyControl(), Args())

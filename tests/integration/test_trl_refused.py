@@ -33,6 +33,11 @@ def test_a_loss_that_is_not_known_can_only_be_masked(make_trainer):
         make_trainer(with_entropy_control(NewLoss), config={"loss_type": "brand_new"}, entropy_control=control)
 
 
+def test_no_update_for_a_batch_is_refused_before_trl_divides_by_it(make_trainer):
+    with pytest.raises(InvalidValueError, match="num_iterations is 0: expected 1 or more"):
+        make_trainer(EntropyControlledGRPOTrainer, config={"num_iterations": 0}, entropy_control=0.5)
+
+
 def test_the_arguments_that_trl_fills_in_are_checked_too(tiny_model, tokenizer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trainer_class = with_entropy_control(RLOOTrainer)

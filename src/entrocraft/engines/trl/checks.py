@@ -37,6 +37,8 @@ def check_trainer_args(control: EntropyControl, method: Method, name: str, train
         name: Its name, for messages.
         trainer_args: A GRPOConfig or RLOOConfig.
     """
+    if trainer_args.num_iterations < 1:  # TRL divides by it at the first step
+        raise InvalidValueError(f"num_iterations is {trainer_args.num_iterations}: expected 1 or more")
     loss_type = loss_type_of(trainer_args)
     drops = control.drops(method)
     if drops:
