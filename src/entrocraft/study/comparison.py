@@ -44,10 +44,13 @@ class Estimate:
             low, high = (float(edge) for edge in np.percentile(means, [2.5, 97.5], method="inverted_cdf"))
         return cls(mean, low, high, len(values))
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The edges of the interval, if there is one."""
+        return None if self.low is None or self.high is None else (self.low, self.high)
+
     def __str__(self) -> str:
-        if self.low is None or self.high is None:
-            return f"{self.mean:.3f}"
-        return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.mean:.3f}" + (f" [{self.low:.3f}, {self.high:.3f}]" if self.interval else "")
 
 
 def _resampled_means(values: np.ndarray, resamples: int = 10_000) -> np.ndarray:

@@ -41,6 +41,12 @@ class Section:
     title: str
     lines: Sequence[Line]
 
+    def measures(self, score: str) -> list[str]:
+        """Return what is drawn: the number that counts, and beside it the mean and the breadth at most samples."""
+        names = _names(row["scores"] for row in _rows(self))
+        mean, breadth = ([name for name in names if name.startswith(kind)][-1:] for kind in ("mean@", "pass@"))
+        return list(dict.fromkeys([score, *mean, *breadth]))
+
 
 def sections_of(study: StudyConfig, cells: Sequence[Cell], rows: Mapping[str, Row]) -> list[Section]:
     """Return what there is to compare so far, phase by phase and task by task."""
@@ -58,7 +64,10 @@ def sections_of(study: StudyConfig, cells: Sequence[Cell], rows: Mapping[str, Ro
 
 
 def report(
-    study: StudyConfig, cells: Sequence[Cell], rows: Mapping[str, Row], pictures: Mapping[str, str] | None = None
+    study: StudyConfig,
+    cells: Sequence[Cell],
+    rows: Mapping[str, Row],
+    pictures: Mapping[str, Mapping[str, str]] | None = None,
 ) -> str:
     """Return the study's report as Markdown.
 
@@ -66,7 +75,7 @@ def report(
         study: The study.
         cells: Its cells.
         rows: The rows that there are, by key.
-        pictures: File name of the picture of a section, by its title.
+        pictures: By a section's title, the files of its pictures, by what they show.
     """
     wanted = runs_of(cells).keys()
     done = len(wanted & rows.keys())
@@ -75,8 +84,8 @@ def report(
         if section.title:
             parts.append(f"## {section.title[0].upper()}{section.title[1:]}")
         parts += [_scores(study, section), _curves(section), _scorings(section)]
-        if pictures and section.title in pictures:
-            parts.append(f"![entropy and scores]({pictures[section.title]})")
+        for shown, file in (pictures or {}).get(section.title, {}).items():
+            parts.append(f"![{shown}]({file})")
     missing = sorted({cell.name for cell in cells for run in cell.runs if run.key not in rows})
     if missing:
         parts.append("## Not there yet\n\n" + "\n".join(f"- {name}" for name in missing))
