@@ -129,6 +129,19 @@ def test_a_task_that_has_changed_is_another_task(cli):
     assert "holds samples made with problems" in cli(*arguments, "--output", "out", exit_code=2).stderr
 
 
+def test_scores_of_a_reward_that_has_changed_are_not_gone_on_with(cli, tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    Path("problems.jsonl").write_text('{"prompt": "1,2,3,4=5:"}\n' * 2)
+    Path("marking.py").write_text("def marked(completions, **columns):\n    return [1.0] * len(completions)\n")
+    options = "{test: problems.jsonl, reward: 'marking:marked', max_completion_tokens: 4}"
+    Path("own.yaml").write_text(f"task: {{name: dataset, options: {options}}}")
+    arguments = ("eval", "countdown-base", "--task", "own.yaml", "--num-samples", 2, "--k", 1, "--output", "out")
+    cli(*arguments)
+    cli(*arguments)
+    Path("marking.py").write_text("def marked(completions, **columns):\n    return [0.0] * len(completions)\n")
+    assert "holds samples made with marking.py" in cli(*arguments, exit_code=2).stderr
+
+
 def test_a_models_own_settings_of_generation_change_no_score(cli):
     model = load_model("countdown-base")
     model.save_pretrained("plain")

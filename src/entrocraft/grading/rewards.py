@@ -53,7 +53,7 @@ class OwnReward:
 
     def __init__(self, spec: str, seconds: float | None = None):
         self.spec = spec
-        self._function: Callable[..., Any] = load_function(spec, "reward")
+        self.function: Callable[..., Any] = load_function(spec, "reward")
         self._limited = None if seconds is None else time_limited(spec, seconds)
 
     def __call__(self, completions: Sequence[Any], /, **columns: Any) -> list[float]:
@@ -61,7 +61,7 @@ class OwnReward:
             return self._one_by_one(completions, columns)
         try:
             with self._impatience(completions, columns):
-                rewards = _listed(self._function(completions=list(completions), **columns), len(completions))
+                rewards = _listed(self.function(completions=list(completions), **columns), len(completions))
         except (Exception, SystemExit) as error:
             raise RewardError(f"{self._blame(completions, columns)}: {_one_line(error)}") from error
         if inspect.isawaitable(rewards):
@@ -138,7 +138,7 @@ class OwnReward:
                 for name, values in columns.items()
             }
             try:
-                _listed(self._function(completions=list(completions[i : i + 1]), **one), 1)
+                _listed(self.function(completions=list(completions[i : i + 1]), **one), 1)
             except (Exception, SystemExit):
                 return f"reward {self.spec!r} raised on {_sample(completions, columns, i)}"
         return f"reward {self.spec!r} raised on a batch of {len(completions)} completions"

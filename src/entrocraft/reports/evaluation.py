@@ -2,6 +2,7 @@
 
 import gc
 import hashlib
+import inspect
 import json
 import os
 import re
@@ -16,6 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+import entrocraft
 from entrocraft import tasks
 from entrocraft.config import carried_from, max_tokens_from, parse_config, task_config_of
 from entrocraft.errors import InvalidValueError, RunDirectoryError
@@ -88,7 +90,7 @@ def evaluate_models(
         check_prompts(
             task, problems, load_tokenizer(source), context_length(source), max_tokens, config.chat_template_kwargs
         )
-    settings = about_task | {
+    settings = about_task | _own_code(task) | {
         "num_problems": len(problems),
         "problems": hashlib.sha256(json.dumps(problems, sort_keys=True, default=str).encode()).hexdigest()[:16],
         "max_tokens": max_tokens,
@@ -155,6 +157,18 @@ def _task(name: str | None, model: str) -> tuple[Task, dict[str, Any]]:
     else:
         raise InvalidValueError(f"--task is needed with a model; known: {', '.join(tasks.available())}")
     return config.build(), {"task": config.name, "task_options": config.options}
+
+
+def _own_code(task: Task) -> dict[str, str]:
+    """Return the digest of the file that scores answers by its name; nothing where this library does."""
+    scorer = task.scored_by or type(task)
+    try:
+        file = inspect.getsourcefile(scorer)
+    except TypeError:  # built into Python, or an object that is called
+        file = None
+    if file is None or Path(file).is_relative_to(Path(entrocraft.__file__).parent):
+        return {}
+    return {Path(file).name: hashlib.sha256(Path(file).read_bytes()).hexdigest()[:16]}
 
 
 def _short_names(models: Sequence[str]) -> list[str]:

@@ -43,6 +43,9 @@ class Task(ABC):
     sampling: Mapping[str, Any] = {}
     """Fields of `SamplingConfig` by which evaluations draw answers unless told otherwise."""
 
+    scored_by: Callable[..., Any] | None = None
+    """A function of the user's own that scores answers, for tasks that take one."""
+
     decided: Mapping[str, Any] = {}
     """Options that were left to the data, as they turned out; empty until data are read."""
 

@@ -115,6 +115,7 @@ class DatasetTask(Task):
         self._where, self._unless = Selection("where", where, name), Selection("unless", unless, name)
         self._template, self._answer = PromptTemplate(prompt, system=system, chat=chat, name=name), answer
         self._own = None if reward is None else own_reward(reward)
+        self.scored_by = self._own and self._own.function
         self._verifier = verifiers.build(reward) if reward is not None and self._own is None else None
         self.reads_prompts = self.reads_tokens = self._own is not None
         self.decided = {}
