@@ -286,7 +286,8 @@ def long_run():
 
     def at(row, step):
         index = row["evaluated"].index(step)
-        return row["entropy"][step // row["block"] - 1], *(row["scores"][name][index] for name in ("mean@32", "pass@32"))
+        scores = (row["scores"][name][index] for name in ("mean@32", "pass@32"))
+        return row["entropy"][step // row["block"] - 1], *scores
 
     for step in (200, 1000, 1400, 2200, 2600, 3000):
         cells = " | ".join(f"{cell:.3f}" for row in (grpo, held) for cell in at(row, step))
