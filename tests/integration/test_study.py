@@ -83,6 +83,13 @@ def test_a_dry_run_lists_the_runs_and_writes_nothing(study_file, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_pictures_that_cannot_be_drawn_are_told_of_before_hours_of_runs(study_file, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "entrocraft.reports.plots.style", raising=False)
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    refused = run_command("study", study_file, "--dry-run", "--output", tmp_path / "out")
+    assert refused.exit_code == 2 and "pip install 'entrocraft[plots]'" in refused.stderr
+
+
 def test_problems_that_arms_share_are_made_once_for_the_check(study_file, monkeypatch):
     made = []
     monkeypatch.setattr(Countdown, "problems", _counted(Countdown.problems, made))

@@ -32,6 +32,7 @@ def study(config_file: Path, output: Path | None, jobs: int, dry_run: bool, repo
     SIGHUP.
     """
     say_loading()
+    import entrocraft.reports.plots.style  # noqa: F401 - needs matplotlib, said before the first run and not after it
     from entrocraft.study import cells_of, load_study
     from entrocraft.study.queue import Queue
 
