@@ -28,6 +28,7 @@ from entrocraft.control.methods.sign import Advantage, Predicted
 from entrocraft.control.methods.siren import Siren
 from entrocraft.control.methods.stare import Stare
 from entrocraft.control.methods.steer_weights import SteerWeights
+from entrocraft.control.methods.tilt import Tilt
 from entrocraft.control.methods.token import Token
 from entrocraft.control.methods.ucpo import Ucpo
 from entrocraft.errors import InvalidValueError, UnknownNameError
@@ -60,6 +61,7 @@ METHODS: dict[str, type[Method]] = {
     "siren": Siren,
     "stare": Stare,
     "steer_weights": SteerWeights,
+    "tilt": Tilt,
     "token": Token,
     "ucpo": Ucpo,
 }

@@ -78,7 +78,7 @@ class Token(Rejecting):
     def decide(self, batch: Batch, goal: Goal) -> Decision:
         plant, side = self._plant, goal.side(batch.entropy)
         plant.observe(batch.entropy, batch.entropy_stderr)
-        changes = Ranking.of_bins(_checked_bins(batch))
+        changes = Ranking.of_bins(checked_bins(batch))
         # From the predictor's unit to nats: `unit` makes the effect of a whole batch about 1, the gain is learnt.
         unit, gain = float(plant.unit(torch.tensor([changes.size()]))), float(plant.gains)
         in_nats = changes.times(gain / unit)
@@ -110,7 +110,7 @@ class Token(Rejecting):
         return ((change_BT == 0) | ((change_BT >= low) & (change_BT <= high))).float()
 
 
-def _checked_bins(batch: Batch) -> Tensor:
+def checked_bins(batch: Batch) -> Tensor:
     """Return the batch's reading, if it is one that `Token.read` may have made."""
     bins = batch.reading
     if not isinstance(bins, Tensor) or bins.ndim != 2 or bins.shape[1] != 2:

@@ -9,7 +9,7 @@ from entrocraft.control.goal import Goal
 from entrocraft.control.planning.plant import EntropyPlant
 from entrocraft.control.planning.ranking import EVERYTHING, Limits, Ranking
 
-_ON_THE_CURVE = 0.25
+ON_THE_CURVE = 0.25
 """Share of the band, around its middle, in which entropy is taken to be on the curve."""
 REJECTION_COST_OF_ROLLOUTS = 0.3
 """What a nat of effect by rejected rollouts costs, against a nat of distance from the curve; see `EntropyPlant`."""
@@ -31,7 +31,7 @@ def limits_for(changes: Ranking, plant: EntropyPlant, goal: Goal, min_kept: floa
     """
     low, free, high = changes.reach(min_kept)
     # From the middle of the band, in nats.
-    slack = _ON_THE_CURVE * (goal.upper - goal.lower) / 2
+    slack = ON_THE_CURVE * (goal.upper - goal.lower) / 2
     wanted = plant.plan(goal.ahead(plant.horizon), free, low, high, slack=slack)
     # With nothing to choose from (low = high) there is nothing to saturate.
     saturated = low < high and not low < wanted < high
