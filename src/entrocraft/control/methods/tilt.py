@@ -43,7 +43,7 @@ class Tilt(Method):
     Degenerate cases: where every change is 0, all weights are 1. Where the curve wants more than weights can do, all
     are at their limits, and `saturated` is logged.
 
-    Source: not in the paper.
+    Source: not in the paper; docs/control.md, "How `budget` and `token` work".
 
     Example:
         >>> change = torch.tensor([-3.0, -1.0, 1.0, 3.0])  # of four tokens
