@@ -25,6 +25,9 @@ from entrocraft.runs import RunDirectory
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = [
+    "train.learning_rate=1.2e-4",  # the recipe's when these were made, as the temperature of its evaluations
+    "eval.temperature=1.0",
+    "eval.top_p=1.0",
     f"train.steps={STEPS}",
     f"train.save_every={STEPS}",
     "train.prompts_per_step=128",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from entrocraft.study.rows import last_quarter
+from entrocraft.study.rows import last_entropy, last_quarter
 
 MINUS, TIMES = "\N{MINUS SIGN}", "\N{MULTIPLICATION SIGN}"
 
@@ -256,8 +256,50 @@ def two_strategies():
     )
     yield "docs/found.md", f"over A an answer has {grpo} tokens on average under GRPO"
     yield "docs/found.md", f"{kept[0]} where entropy is held by tokens and {kept[1]} where it is held by rollouts"
+    in_a = [row for row in read_lines("study/two_strategies/rows.jsonl") if row["name"].endswith("phase A")]
+    by_rollouts, by_tokens = (
+        [row["tracking"] for row in in_a if row["name"].startswith(arm)] for arm in ("rollouts held", "tokens held")
+    )
+    well, badly = (statistics.mean(each["mean_error"] for each in arm) for arm in (by_rollouts, by_tokens))
+    yield "docs/found.md", f"By rollouts it was held well ({well:.3f} nats from its target on average)"
+    yield (
+        "docs/found.md",
+        f"{badly:.3f} nats, and {percent(statistics.mean(each['in_band'] for each in by_tokens))} of the steps",
+    )
+    ends = [
+        statistics.mean(last_entropy(row) for row in in_a if row["name"].startswith(f"{arm}, seed"))
+        for arm in ("grpo", "grpo, triple rate in A")
+    ]
+    yield "docs/found.md", f"which is {ends[0]:.3f} nats under GRPO and {ends[1]:.3f} at the triple rate"
     rate = f"after a phase A at the triple learning rate it is {found['grpo, triple rate in A']}"
     yield "docs/found.md", f"{rate}, and from the base model itself {found['B alone']}"
+
+
+def sampled_hotter():
+    """Over the run without its first evaluation: GRPO at temperature 1 beside the curve at 0.6."""
+    rows = read_lines("saturation/runs.jsonl")
+
+    def over_the_run(row, temperature):
+        return [statistics.mean(row[temperature][name][1:]) for name in ("mean@32", "pass@32")]
+
+    grpo, curve = ([row for row in rows if row["method"] == method] for method in ("grpo", "curve"))
+    hot, cool = (
+        [statistics.mean(column) for column in zip(*(over_the_run(row, at) for row in arm), strict=True)]
+        for arm, at in ((grpo, "at 1"), (curve, "at 0.6"))
+    )
+    yield "docs/found.md", f"a pass@32 of {hot[1]:.3f} over the run, at a mean of {hot[0]:.3f}"
+    yield "docs/found.md", f"the curve's have {cool[1]:.3f} at 0.6, at a mean of {cool[0]:.3f}"
+    yield (
+        "README.md",
+        f"{hot[1]:.3f}, where the curve's is {cool[1]:.3f} at 0.6, at a mean {cool[0] - hot[0]:.3f} higher",
+    )
+    leads = []
+    for row in curve:
+        ((wanted, breadth),) = (over_the_run(other, "at 1") for other in grpo if other["seed"] == row["seed"])
+        (mean_hot, breadth_hot), (mean_cool, breadth_cool) = over_the_run(row, "at 1"), over_the_run(row, "at 0.6")
+        share = (wanted - mean_hot) / (mean_cool - mean_hot)
+        leads.append(breadth_hot + share * (breadth_cool - breadth_hot) - breadth)
+    yield "docs/found.md", f"the curve's lead is {min(leads):.2f} to {max(leads):.2f} by seed"
 
 
 def two_tasks():
@@ -299,6 +341,12 @@ def long_run():
         f"At step 2,200 the mean is {mean:.3f} and pass@32 {breadth:.3f}; "
         f"GRPO's own pass@32 is never above {later:.3f} from step 1,200 on",
     )
+    pairs = [(at(held, step)[-1], at(grpo, other)[-1]) for step, other in ((2200, 600), (2400, 800))]
+    yield (
+        "docs/found.md",
+        f"near 0.31 nats pass@32 is {pairs[0][0]:.3f} after holding and {pairs[0][1]:.3f} under GRPO, "
+        f"near 0.27 it is {pairs[1][0]:.3f} and {pairs[1][1]:.3f}",
+    )
     good = max(at(grpo, step)[-1] for step in grpo["evaluated"] if at(grpo, step)[-2] >= 0.34)
     yield "docs/found.md", f"with a mean of 0.340 or more, none has a pass@32 above {good:.3f}"
     means = " and ".join(f"{last_quarter(row, 'mean@32'):.3f}" for row in (grpo, held))
@@ -327,6 +375,7 @@ SOURCES = (
     a_choice,
     recording,
     two_strategies,
+    sampled_hotter,
     two_tasks,
     long_run,
     beds,

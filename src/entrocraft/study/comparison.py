@@ -27,7 +27,7 @@ class Estimate:
         """Return the estimate of one value per seed.
 
         Seeds are drawn again with replacement. With few seeds the interval is too narrow: of five, it holds the mean in
-        about 85 of 100 studies rather than 95.
+        about 84 of 100 studies rather than 95, and of three, where it reaches from the lowest to the highest, in 75.
 
         Raises:
             InvalidValueError: There are no values.
