@@ -24,10 +24,12 @@ from entrocraft.config import load_config
 from entrocraft.runs import RunDirectory
 
 ROOT = Path(__file__).parents[1]
-SETTINGS = [
-    "train.learning_rate=1.2e-4",  # the recipe's when these were made, as the temperature of its evaluations
+RECIPE = [  # what the recipe said when the rows were made
+    "train.learning_rate=1.2e-4",
     "eval.temperature=1.0",
     "eval.top_p=1.0",
+]
+SETTINGS = [
     f"train.steps={STEPS}",
     f"train.save_every={STEPS}",
     "train.prompts_per_step=128",
@@ -95,7 +97,7 @@ def countdown_run(control, seed, settings):
     from entrocraft.training import train
 
     control = [f"control.{name}={json.dumps(value)}" for name, value in control.items()]
-    config = load_config(ROOT / "recipes/countdown.yaml", [*settings, *control, f"seed={seed}"])
+    config = load_config(ROOT / "recipes/countdown.yaml", [*RECIPE, *settings, *control, f"seed={seed}"])
     with tempfile.TemporaryDirectory() as folder:
         run = RunDirectory(Path(folder) / "run")
         train(config, run)

@@ -90,18 +90,15 @@ def evaluate_models(
         check_prompts(
             task, problems, load_tokenizer(source), context_length(source), max_tokens, config.chat_template_kwargs
         )
-    settings = (
-        about_task
-        | _own_code(task)
-        | {
-            "num_problems": len(problems),
-            "problems": hashlib.sha256(json.dumps(problems, sort_keys=True, default=str).encode()).hexdigest()[:16],
-            "max_tokens": max_tokens,
-            "backend": backend,
-            "seed": seed,
-            **asdict(config),
-        }
-    )
+    settings = about_task | {
+        **_own_code(task),
+        "num_problems": len(problems),
+        "problems": hashlib.sha256(json.dumps(problems, sort_keys=True, default=str).encode()).hexdigest()[:16],
+        "max_tokens": max_tokens,
+        "backend": backend,
+        "seed": seed,
+        **asdict(config),
+    }
     samplers = {
         name: partial(VllmSampler if backend == "vllm" else TransformersSampler.load, source)
         for name, source in zip(names, sources, strict=True)

@@ -12,7 +12,7 @@ from entrocraft.control.decision import Decision
 from entrocraft.control.goal import Goal
 from entrocraft.control.methods.base import Method, Total
 from entrocraft.control.methods.token import checked_bins
-from entrocraft.control.planning.plan import ON_THE_CURVE, REJECTION_COST_OF_TOKENS, advance
+from entrocraft.control.planning.plan import REJECTION_COST_OF_TOKENS, advance, wanted_effect
 from entrocraft.control.planning.plant import EntropyPlant
 from entrocraft.control.planning.ranking import Ranking, binned
 from entrocraft.errors import InvalidValueError
@@ -72,20 +72,15 @@ class Tilt(Method):
     def decide(self, batch: Batch, goal: Goal) -> Decision:
         plant = self._plant
         plant.observe(batch.entropy, batch.entropy_stderr)
-        changes = Ranking.of_bins(checked_bins(batch))
+        changes = Ranking.of_bins(checked_bins(batch, "tilt"))
         # From the predictor's unit to nats: `unit` makes the effect of a whole batch about 1, the gain is learnt.
         scale = float(plant.gains) / float(plant.unit(torch.tensor([changes.size()])))
         in_nats = changes.times(scale)
         farthest = self._farthest(in_nats)
         low, free, high = (self._effect(in_nats, multiplier) for multiplier in (-farthest, 0.0, farthest))
-        slack = ON_THE_CURVE * (goal.upper - goal.lower) / 2
-        wanted = plant.plan(goal.ahead(plant.horizon), free, low, high, slack=slack)
+        wanted, metrics = wanted_effect(plant, goal, low, free, high)
         multiplier = self._multiplier(in_nats, wanted, farthest)
-        metrics = {
-            "wanted_effect": wanted,
-            "saturated": float(low < high and not low < wanted < high),
-            "strength": self._spread(in_nats, multiplier),
-        }
+        metrics["strength"] = self._spread(in_nats, multiplier)
         note = None if multiplier == 0.0 else multiplier * scale
         decision = Decision.everything(batch, note=note, normalize=self.normalize, metrics=metrics)
         advance(plant, decision, [self._effect(in_nats, multiplier) / float(plant.gains)])

@@ -78,7 +78,7 @@ class Token(Rejecting):
     def decide(self, batch: Batch, goal: Goal) -> Decision:
         plant, side = self._plant, goal.side(batch.entropy)
         plant.observe(batch.entropy, batch.entropy_stderr)
-        changes = Ranking.of_bins(checked_bins(batch))
+        changes = Ranking.of_bins(checked_bins(batch, "token"))
         # From the predictor's unit to nats: `unit` makes the effect of a whole batch about 1, the gain is learnt.
         unit, gain = float(plant.unit(torch.tensor([changes.size()]))), float(plant.gains)
         in_nats = changes.times(gain / unit)
@@ -110,13 +110,13 @@ class Token(Rejecting):
         return ((change_BT == 0) | ((change_BT >= low) & (change_BT <= high))).float()
 
 
-def checked_bins(batch: Batch) -> Tensor:
-    """Return the batch's reading, if it is one that `Token.read` may have made."""
+def checked_bins(batch: Batch, name: str) -> Tensor:
+    """Return the batch's reading, if it is one that `Token.read` may have made, for the method of that name."""
     bins = batch.reading
     if not isinstance(bins, Tensor) or bins.ndim != 2 or bins.shape[1] != 2:
         got = "none" if bins is None else repr(bins) if not isinstance(bins, Tensor) else f"shape {tuple(bins.shape)}"
         raise InvalidValueError(
-            f"method 'token' needs Batch.reading, sums and counts (K, 2) of tokens' predicted changes, got {got}; "
+            f"method {name!r} needs Batch.reading, sums and counts (K, 2) of tokens' predicted changes, got {got}; "
             "compute it with control.planning.ranking.binned, or use method 'budget'"
         )
     if not torch.isfinite(bins).all():

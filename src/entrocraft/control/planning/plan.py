@@ -9,7 +9,7 @@ from entrocraft.control.goal import Goal
 from entrocraft.control.planning.plant import EntropyPlant
 from entrocraft.control.planning.ranking import EVERYTHING, Limits, Ranking
 
-ON_THE_CURVE = 0.25
+_ON_THE_CURVE = 0.25
 """Share of the band, around its middle, in which entropy is taken to be on the curve."""
 REJECTION_COST_OF_ROLLOUTS = 0.3
 """What a nat of effect by rejected rollouts costs, against a nat of distance from the curve; see `EntropyPlant`."""
@@ -29,13 +29,28 @@ def limits_for(changes: Ranking, plant: EntropyPlant, goal: Goal, min_kept: floa
         goal: The stretch of the curve that this decision is about.
         min_kept: Share of the changes that is kept at least, in (0, 1].
     """
-    low, free, high = changes.reach(min_kept)
+    wanted, metrics = wanted_effect(plant, goal, *changes.reach(min_kept))
+    return changes.limits(wanted, min_kept), metrics
+
+
+def wanted_effect(
+    plant: EntropyPlant, goal: Goal, low: float, free: float, high: float
+) -> tuple[float, dict[str, float]]:
+    """Return the effect that the plan asks of this update, in nats, and what to log of it.
+
+    Args:
+        plant: The model of how entropy answers, which has observed this batch.
+        goal: The stretch of the curve that this decision is about.
+        low: The lowest effect within reach.
+        free: The effect of leaving the batch as it is.
+        high: The highest.
+    """
     # From the middle of the band, in nats.
-    slack = ON_THE_CURVE * (goal.upper - goal.lower) / 2
+    slack = _ON_THE_CURVE * (goal.upper - goal.lower) / 2
     wanted = plant.plan(goal.ahead(plant.horizon), free, low, high, slack=slack)
     # With nothing to choose from (low = high) there is nothing to saturate.
     saturated = low < high and not low < wanted < high
-    return changes.limits(wanted, min_kept), {"wanted_effect": wanted, "saturated": float(saturated)}
+    return wanted, {"wanted_effect": wanted, "saturated": float(saturated)}
 
 
 class PredictedNats:
