@@ -143,7 +143,7 @@ def _write_report(settings: "StudyConfig", cells: Sequence["Cell"], folder: Path
 
 def _draw(settings: "StudyConfig", section: "Section", folder: Path, number: int) -> dict[str, str]:
     """Draw a phase on a task; return the names of the files by what they show."""
-    from entrocraft.reports.plots.outcomes import Outcome, draw_outcomes
+    from entrocraft.reports.plots.outcomes import Outcome, draw_outcomes, draw_tradeoff
     from entrocraft.reports.plots.study import draw_arms
     from entrocraft.study.comparison import Estimate
 
@@ -163,4 +163,8 @@ def _draw(settings: "StudyConfig", section: "Section", folder: Path, number: int
     outcomes, arms = files.values()
     draw_outcomes(panels, baseline, folder / outcomes)
     draw_arms({line.label: [*line.rows.values()] for line in section.lines}, measures, folder / arms)
+    if section.tradeoff is not None:
+        files["mean and breadth"] = f"tradeoff{number}.png"
+        mean, breadth = section.tradeoff
+        draw_tradeoff(panels[mean], panels[breadth], section.tradeoff, baseline, folder / files["mean and breadth"])
     return files

@@ -43,9 +43,14 @@ class Section:
 
     def measures(self, score: str) -> list[str]:
         """Return what is drawn: the number that counts, and beside it the mean and the breadth at most samples."""
+        return list(dict.fromkeys([score, *(self.tradeoff or ())]))
+
+    @property
+    def tradeoff(self) -> tuple[str, str] | None:
+        """The mean and the breadth at most samples, where both are scored."""
         names = _names(row["scores"] for row in _rows(self))
-        mean, breadth = ([name for name in names if name.startswith(kind)][-1:] for kind in ("mean@", "pass@"))
-        return list(dict.fromkeys([score, *mean, *breadth]))
+        mean, breadth = ([name for name in names if name.startswith(kind)] for kind in ("mean@", "pass@"))
+        return (mean[-1], breadth[-1]) if mean and breadth else None
 
 
 def sections_of(study: StudyConfig, cells: Sequence[Cell], rows: Mapping[str, Row]) -> list[Section]:

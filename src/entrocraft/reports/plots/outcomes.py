@@ -1,4 +1,4 @@
-"""What the arms of a study came to, one row an arm: each seed a dot, beside their mean and its interval."""
+"""What the arms of a study came to: each number in a panel of its own, or one against another."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -41,3 +41,49 @@ def draw_outcomes(panels: Mapping[str, Mapping[str, Outcome]], baseline: str, fi
     axes[0].set(yticks=range(len(arms)), yticklabels=arms)
     axes[0].invert_yaxis()
     write_picture(figure, file)
+
+
+def draw_tradeoff(
+    x: Mapping[str, Outcome], y: Mapping[str, Outcome], names: tuple[str, str], baseline: str, file: Path
+) -> None:
+    """Draw one number against another, a dot an arm, and name the baseline and the arms that none is above in both.
+
+    Args:
+        x: What each arm came to in the one number.
+        y: And in the other; arms that lack either are left out.
+        names: What the two measure.
+        baseline: The arm that the others are compared with.
+        file: The picture to write.
+    """
+    means = {arm: (x[arm].mean, y[arm].mean) for arm in x if arm in y}
+    unbeaten = unbeaten_arms(means)
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    ax = figure.subplots()
+    for arm, (right, up) in means.items():
+        colour = COLOURS[0] if arm == baseline else COLOURS[1] if arm in unbeaten else TARGET
+        if x[arm].interval is not None:
+            ax.plot(x[arm].interval, [up, up], "-", color=colour, linewidth=0.8, alpha=0.4)
+        if y[arm].interval is not None:
+            ax.plot([right, right], y[arm].interval, "-", color=colour, linewidth=0.8, alpha=0.4)
+        ax.plot([right], [up], "o", color=colour, markersize=5)
+        if arm in unbeaten or arm == baseline:
+            ax.annotate(arm, (right, up), xytext=(5, 5), textcoords="offset points", fontsize=8)
+    ax.set(xlabel=names[0], ylabel=names[1])
+    ax.spines[["top", "right"]].set_visible(False)
+    write_picture(figure, file)
+
+
+def unbeaten_arms(points: Mapping[str, tuple[float, float]]) -> set[str]:
+    """Return the arms than which no other is better in both numbers, or better in one and level in the other.
+
+    Example:
+        >>> sorted(unbeaten_arms({"a": (0.3, 0.5), "b": (0.2, 0.7), "c": (0.2, 0.6)}))
+        ['a', 'b']
+    """
+    return {
+        arm
+        for arm, (x, y) in points.items()
+        if not any(
+            (other_x, other_y) != (x, y) and other_x >= x and other_y >= y for other_x, other_y in points.values()
+        )
+    }
