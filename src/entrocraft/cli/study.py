@@ -12,7 +12,6 @@ from entrocraft.cli.output import say, say_loading, user_errors_exit_2
 if TYPE_CHECKING:
     from entrocraft.config import RunConfig
     from entrocraft.study import Cell, StudyConfig
-    from entrocraft.study.report import Section
     from entrocraft.tasks import Task
 
 
@@ -129,42 +128,14 @@ def _describe(cells: Sequence["Cell"]) -> None:
 
 def _write_report(settings: "StudyConfig", cells: Sequence["Cell"], folder: Path) -> Path:
     """Write report.md, and pictures of each phase on each task; return the report's file."""
+    from entrocraft.cli.study_pictures import draw_section
     from entrocraft.runs.files import write_text
     from entrocraft.study.queue import rows_of
     from entrocraft.study.report import report, sections_of
 
     rows = rows_of(folder, cells)
     sections = enumerate(sections_of(settings, cells, rows), start=1)
-    pictures = {section.title: _draw(settings, section, folder, number) for number, section in sections}
+    pictures = {section.title: draw_section(settings, section, folder, number) for number, section in sections}
     file = folder / "report.md"
     write_text(file, report(settings, cells, rows, pictures))
     return file
-
-
-def _draw(settings: "StudyConfig", section: "Section", folder: Path, number: int) -> dict[str, str]:
-    """Draw a phase on a task; return the names of the files by what they show."""
-    from entrocraft.reports.plots.outcomes import Outcome, draw_outcomes, draw_tradeoff
-    from entrocraft.reports.plots.study import draw_arms
-    from entrocraft.study.comparison import Estimate
-
-    measures = section.measures(settings.score)
-    numbers = {
-        measure: {line.label: [*line.values(measure).values()] for line in section.lines} for measure in measures
-    }
-    numbers["distance from the curve"] = {line.label: line.tracked("mean_error") for line in section.lines}
-    panels: dict[str, dict[str, Outcome]] = {}
-    for measure, by_label in numbers.items():
-        for label, seeds in by_label.items():
-            if seeds:
-                estimate = Estimate.of(seeds)
-                panels.setdefault(measure, {})[label] = Outcome(seeds, estimate.mean, estimate.interval)
-    baseline = next((line.label for line in section.lines if line.arm == settings.compared_with), "")
-    files = {"what the arms came to": f"outcomes{number}.png", "entropy and scores": f"arms{number}.png"}
-    outcomes, arms = files.values()
-    draw_outcomes(panels, baseline, folder / outcomes)
-    draw_arms({line.label: [*line.rows.values()] for line in section.lines}, measures, folder / arms)
-    if section.tradeoff is not None:
-        files["mean and breadth"] = f"tradeoff{number}.png"
-        mean, breadth = section.tradeoff
-        draw_tradeoff(panels[mean], panels[breadth], section.tradeoff, baseline, folder / files["mean and breadth"])
-    return files

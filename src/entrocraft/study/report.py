@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from entrocraft.study.cells import Cell, runs_of
 from entrocraft.study.comparison import Estimate, paired_difference
+from entrocraft.study.frontier import Point, at_several_temperatures, lead_at_equal_means
 from entrocraft.study.rows import Row, area, last_entropy, last_quarter
 from entrocraft.study.settings import StudyConfig
 
@@ -52,6 +53,17 @@ class Section:
         mean, breadth = ([name for name in names if name.startswith(kind)] for kind in ("mean@", "pass@"))
         return (mean[-1], breadth[-1]) if mean and breadth else None
 
+    def frontiers(self, scorings: Sequence[str], measures: tuple[str, str]) -> dict[str, dict[int, list[Point]]]:
+        """Return mean and breadth of each line's last models under each of these scorings, by label and seed."""
+        found: dict[str, dict[int, list[Point]]] = {}
+        for line in self.lines:
+            for seed, row in line.rows.items():
+                scored = [row["scorings"].get(scoring, {}) for scoring in scorings]
+                if all(scores.keys() >= set(measures) for scores in scored):
+                    points = [(scores[measures[0]], scores[measures[1]]) for scores in scored]
+                    found.setdefault(line.label, {})[seed] = points
+        return found
+
 
 def sections_of(study: StudyConfig, cells: Sequence[Cell], rows: Mapping[str, Row]) -> list[Section]:
     """Return what there is to compare so far, phase by phase and task by task."""
@@ -88,7 +100,7 @@ def report(
     for section in sections_of(study, cells, rows):
         if section.title:
             parts.append(f"## {section.title[0].upper()}{section.title[1:]}")
-        parts += [_scores(study, section), _curves(section), _scorings(section)]
+        parts += [_scores(study, section), _curves(section), _scorings(section), *_equal_means(study, section)]
         for shown, file in (pictures or {}).get(section.title, {}).items():
             parts.append(f"![{shown}]({file})")
     missing = sorted({cell.name for cell in cells for run in cell.runs if run.key not in rows})
@@ -162,6 +174,28 @@ def _scorings(section: Section) -> str:
         ]
         parts.append(f"The last models, scored {scoring}:\n\n" + _markdown(["", *measures], table))
     return "\n\n".join(parts)
+
+
+def _equal_means(study: StudyConfig, section: Section) -> list[str]:
+    """Return a table of the leads in breadth at equal means, for each group of scorings at several temperatures."""
+    parts = []
+    for scorings in at_several_temperatures(study.scorings):
+        measures = section.tradeoff
+        frontiers = {} if measures is None else section.frontiers(scorings, measures)
+        baseline = next((frontiers[line.label] for line in section.lines if line.arm == study.compared_with), {})
+        table = []
+        for label, by_seed in frontiers.items():
+            pairs = [(points, baseline[seed]) for seed, points in by_seed.items() if seed in baseline]
+            leads = [lead for pair in pairs if (lead := lead_at_equal_means(*pair)) is not None]
+            if by_seed is not baseline and leads:
+                table.append([label, str(Estimate.of(leads)), str(len(leads))])
+        if measures is not None and table:
+            said = (
+                f"By how much {measures[1]} is above `{study.compared_with}`'s at the same {measures[0]}, which takes "
+            )
+            said += f"another temperature ({', '.join(scorings)}; seeds that have a mean in common):"
+            parts.append(f"{said}\n\n" + _markdown(["", f"lead in {measures[1]}", "seeds"], table))
+    return parts
 
 
 def _of_scoring(line: Line, scoring: str, measure: str) -> list[float]:

@@ -88,3 +88,22 @@ def test_an_arm_is_compared_with_the_baseline_under_its_own_schedule():
     differences = [line.split("|")[3].split()[0] for line in text.splitlines() if "[0." in line and ", p " in line]
     assert differences == ["+0.100", "-0.100", "+0.200"]  # wide on both curves; grpo has none: the first
     assert "| token, flat | 0.200 [0.200, 0.200] | - |" in text and "| token, line | 0.500 [0.500, 0.500] | - |" in text
+
+
+def test_breadth_is_compared_at_equal_means_where_scorings_differ_in_temperature():
+    settings = {**STUDY.model_dump(exclude_none=True), "scorings": {"at 0.6": {"temperature": 0.6}, "at 1": {}}}
+    study = parse_study(settings)
+    cells = cells_of(study)
+    there = {}
+    for cell in cells:
+        lead = 0.1 if cell.arm == "token" else 0.0
+        row = made_up(0.3)
+        row["scorings"] = {
+            "at 0.6": {"mean@4": 0.3, "pass@1": 0.5 + lead},
+            "at 1": {"mean@4": 0.2, "pass@1": 0.7 + lead},
+        }
+        there[cell.runs[0].key] = row
+    text = report(study, cells, there)
+    assert "By how much pass@1 is above `grpo`'s at the same mean@4" in text
+    assert "| token | 0.100 [0.100, 0.100] | 3 |" in text
+    assert "at the same mean@4" not in report(STUDY, CELLS, rows())  # one temperature

@@ -1,10 +1,10 @@
 """What the arms of a study came to: each number in a panel of its own, or one against another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from entrocraft.reports.plots.style import COLOURS, TARGET, Figure, write_picture
+from entrocraft.reports.plots.style import COLOURS, STYLES, TARGET, Figure, write_picture
 
 
 class Outcome(NamedTuple):
@@ -44,46 +44,58 @@ def draw_outcomes(panels: Mapping[str, Mapping[str, Outcome]], baseline: str, fi
 
 
 def draw_tradeoff(
-    x: Mapping[str, Outcome], y: Mapping[str, Outcome], names: tuple[str, str], baseline: str, file: Path
+    x: Mapping[str, Outcome],
+    y: Mapping[str, Outcome],
+    names: tuple[str, str],
+    baseline: str,
+    named: Collection[str],
+    file: Path,
 ) -> None:
-    """Draw one number against another, a dot an arm, and name the baseline and the arms that none is above in both.
+    """Draw one number against another, a dot an arm.
 
     Args:
         x: What each arm came to in the one number.
         y: And in the other; arms that lack either are left out.
         names: What the two measure.
         baseline: The arm that the others are compared with.
+        named: The arms whose names are written beside their dots, with the baseline's.
         file: The picture to write.
     """
-    means = {arm: (x[arm].mean, y[arm].mean) for arm in x if arm in y}
-    unbeaten = unbeaten_arms(means)
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     ax = figure.subplots()
-    for arm, (right, up) in means.items():
-        colour = COLOURS[0] if arm == baseline else COLOURS[1] if arm in unbeaten else TARGET
-        if x[arm].interval is not None:
-            ax.plot(x[arm].interval, [up, up], "-", color=colour, linewidth=0.8, alpha=0.4)
-        if y[arm].interval is not None:
-            ax.plot([right, right], y[arm].interval, "-", color=colour, linewidth=0.8, alpha=0.4)
-        ax.plot([right], [up], "o", color=colour, markersize=5)
-        if arm in unbeaten or arm == baseline:
-            ax.annotate(arm, (right, up), xytext=(5, 5), textcoords="offset points", fontsize=8)
+    for arm in (arm for arm in x if arm in y):
+        colour = COLOURS[0] if arm == baseline else COLOURS[1] if arm in named else TARGET
+        right, up = x[arm], y[arm]
+        if right.interval is not None:
+            ax.plot(right.interval, [up.mean, up.mean], "-", color=colour, linewidth=0.8, alpha=0.4)
+        if up.interval is not None:
+            ax.plot([right.mean, right.mean], up.interval, "-", color=colour, linewidth=0.8, alpha=0.4)
+        ax.plot([right.mean], [up.mean], "o", color=colour, markersize=5)
+        if arm in named or arm == baseline:
+            ax.annotate(arm, (right.mean, up.mean), xytext=(5, 5), textcoords="offset points", fontsize=8)
     ax.set(xlabel=names[0], ylabel=names[1])
     ax.spines[["top", "right"]].set_visible(False)
     write_picture(figure, file)
 
 
-def unbeaten_arms(points: Mapping[str, tuple[float, float]]) -> set[str]:
-    """Return the arms than which no other is better in both numbers, or better in one and level in the other.
+def draw_frontiers(
+    frontiers: Mapping[str, Sequence[tuple[float, float]]], names: tuple[str, str], temperatures: str, file: Path
+) -> None:
+    """Draw what each arm has of two numbers at several temperatures, a line an arm and a dot a temperature.
 
-    Example:
-        >>> sorted(unbeaten_arms({"a": (0.3, 0.5), "b": (0.2, 0.7), "c": (0.2, 0.6)}))
-        ['a', 'b']
+    Args:
+        frontiers: By arm, the two numbers at each temperature, in the order of the temperatures.
+        names: What the two measure.
+        temperatures: What temperatures these are, in words.
+        file: The picture to write.
     """
-    return {
-        arm
-        for arm, (x, y) in points.items()
-        if not any(
-            (other_x, other_y) != (x, y) and other_x >= x and other_y >= y for other_x, other_y in points.values()
-        )
-    }
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    ax = figure.subplots()
+    for i, (arm, points) in enumerate(frontiers.items()):
+        style = STYLES[i // len(COLOURS) % len(STYLES)]
+        ax.plot(*zip(*points, strict=True), style, marker="o", markersize=4, color=COLOURS[i % len(COLOURS)], label=arm)
+    ax.set(xlabel=names[0], ylabel=names[1], title=f"sampled at {temperatures}")
+    ax.title.set_fontsize(9)
+    ax.legend(frameon=False, fontsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    write_picture(figure, file)

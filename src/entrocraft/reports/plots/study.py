@@ -5,11 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from entrocraft.reports.plots.style import COLOURS, Axes, Figure, write_picture
+from entrocraft.reports.plots.style import COLOURS, STYLES, Axes, Figure, write_picture
 from entrocraft.runs.metrics import COLUMNS
-
-_STYLES = ("-", "--", ":", "-.")
-"""Lines beyond as many as there are colours are told apart by their style."""
 
 
 def draw_arms(arms: Mapping[str, Sequence[Mapping[str, Any]]], measures: Sequence[str], file: Path) -> None:
@@ -23,7 +20,7 @@ def draw_arms(arms: Mapping[str, Sequence[Mapping[str, Any]]], measures: Sequenc
     figure = Figure(figsize=(8, 2.4 * (1 + len(measures))), layout="constrained")
     entropy_ax, *score_axes = figure.subplots(1 + len(measures), 1, sharex=True)
     for i, (label, rows) in enumerate(arms.items()):
-        look = {"color": COLOURS[i % len(COLOURS)], "linestyle": _STYLES[i // len(COLOURS) % len(_STYLES)]}
+        look = {"color": COLOURS[i % len(COLOURS)], "linestyle": STYLES[i // len(COLOURS) % len(STYLES)]}
         at = [[(index + 0.5) * row["block"] for index in range(len(row["entropy"]))] for row in rows]
         _draw(entropy_ax, at, [row["entropy"] for row in rows], label, look)
         for ax, measure in zip(score_axes, measures, strict=True):

@@ -11,9 +11,11 @@ try:
 except ImportError as error:
     raise MissingDependencyError("pictures need matplotlib: pip install 'entrocraft[plots]'") from error
 
-__all__ = ["COLOURS", "TARGET", "Axes", "Figure", "write_picture"]
+__all__ = ["COLOURS", "STYLES", "TARGET", "Axes", "Figure", "write_picture"]
 
 COLOURS = ("#2b6cb0", "#c05621", "#2f855a", "#805ad5", "#b7791f", "#c53030")
+STYLES = ("-", "--", ":", "-.")
+"""Lines beyond as many as there are colours are told apart by their style."""
 TARGET = "#4a5568"
 
 

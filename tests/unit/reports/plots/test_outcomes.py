@@ -3,7 +3,7 @@
 import pytest
 
 from entrocraft.reports.plots import outcomes
-from entrocraft.reports.plots.outcomes import Outcome, draw_tradeoff, unbeaten_arms
+from entrocraft.reports.plots.outcomes import Outcome, draw_frontiers, draw_tradeoff
 
 
 @pytest.fixture
@@ -49,13 +49,7 @@ def test_a_line_stands_at_the_baseline_of_each_panel_that_has_one(drawn):
     assert points(tracked, "o") == [([0.01], 1)]  # in the same row as in the first panel
 
 
-def test_an_arm_is_unbeaten_if_no_other_is_better_in_one_number_and_at_least_level_in_the_other():
-    points = {"high": (0.2, 0.9), "right": (0.4, 0.5), "level": (0.4, 0.4), "below both": (0.1, 0.3)}
-    assert unbeaten_arms(points) == {"high", "right"}
-    assert unbeaten_arms({"a": (0.1, 0.1), "its equal": (0.1, 0.1)}) == {"a", "its equal"}
-
-
-def test_a_tradeoff_names_the_baseline_and_what_is_unbeaten_and_shows_intervals(drawn):
+def test_a_tradeoff_names_the_baseline_and_what_it_is_told_to_and_shows_intervals(drawn):
     mean = {
         "grpo": Outcome([0.1, 0.2, 0.3], 0.2, (0.1, 0.3)),
         "token": Outcome([0.3], 0.3, None),
@@ -67,9 +61,16 @@ def test_a_tradeoff_names_the_baseline_and_what_is_unbeaten_and_shows_intervals(
         "token": Outcome([0.6], 0.6, None),
         "worse": Outcome([0.2], 0.2, None),
     }
-    (ax,) = drawn(mean, breadth, ("mean@32", "pass@32"), "grpo", how=draw_tradeoff).axes
+    (ax,) = drawn(mean, breadth, ("mean@32", "pass@32"), "grpo", {"token"}, how=draw_tradeoff).axes
     assert {text.get_text() for text in ax.texts} == {"grpo", "token"}
     assert sorted(points(ax, "o")) == [([0.1], 0.2), ([0.2], 0.5), ([0.3], 0.6)]
     spans = [(list(line.get_xdata()), list(line.get_ydata())) for line in ax.lines if line.get_linestyle() == "-"]
     assert spans == [([0.1, 0.3], [0.5, 0.5])]
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("mean@32", "pass@32")
+
+
+def test_a_frontier_is_a_line_an_arm_with_a_dot_a_temperature(drawn):
+    frontiers = {"grpo": [(0.3, 0.5), (0.2, 0.7)], "token": [(0.25, 0.8)]}
+    (ax,) = drawn(frontiers, ("mean@32", "pass@32"), "temperatures 0.6 and 1", how=draw_frontiers).axes
+    assert [list(zip(*line.get_data(), strict=True)) for line in ax.lines] == list(frontiers.values())
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["grpo", "token"]
