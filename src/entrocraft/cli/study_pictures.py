@@ -32,12 +32,15 @@ def draw_section(settings: StudyConfig, section: Section, folder: Path, number: 
     named = unbeaten({arm: (mean[arm].mean, breadth[arm].mean) for arm in mean if arm in breadth})
     files["mean and breadth"] = f"tradeoff{number}.png"
     draw_tradeoff(mean, breadth, section.tradeoff, baseline, named, folder / files["mean and breadth"])
-    for group, scorings in enumerate(at_several_temperatures(settings.scorings), start=1):
+    groups = at_several_temperatures(settings.scorings, section.evaluation)
+    for group, scorings in enumerate(groups, start=1):
         found = section.frontiers(scorings, section.tradeoff)
-        if found:
+        frontiers = {label: mean_points([*by_seed.values()]) for label, by_seed in found.items()}
+        if frontiers:
+            points = {(label, index): point for label, each in frontiers.items() for index, point in enumerate(each)}
+            named = {label for label, _ in unbeaten(points)}
             file = f"temperatures{number}{'' if group == 1 else f'-{group}'}.png"
-            frontiers = {label: mean_points([*by_seed.values()]) for label, by_seed in found.items()}
-            draw_frontiers(frontiers, section.tradeoff, ", ".join(scorings), folder / file)
+            draw_frontiers(frontiers, section.tradeoff, baseline, named, folder / file)
             files[f"mean and breadth, {', '.join(scorings)}"] = file
     return files
 

@@ -4,25 +4,56 @@ Sampling hotter gives answers that differ more and are right less often. So brea
 what a model has learnt: what does is its breadth at the same mean, whatever the temperature that takes.
 """
 
+import json
 from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
+from entrocraft.config import EvalConfig
+from entrocraft.study.rows import Row
 from entrocraft.study.settings import ScoringConfig
 
 Point = tuple[float, float]
 """A mean, such as mean@32, and the breadth that comes with it, such as pass@32."""
 
 
-def at_several_temperatures(scorings: Mapping[str, ScoringConfig]) -> list[list[str]]:
-    """Return the names of scorings that differ in how they sample and in nothing else, where there are several."""
-    alike: dict[str, list[str]] = {}
+Name = TypeVar("Name")
+EVALUATED = "as evaluated"
+"""Name of a run's last evaluation, where it stands beside scorings of its last model."""
+
+
+def at_several_temperatures(scorings: Mapping[str, ScoringConfig], evaluation: EvalConfig) -> list[list[str]]:
+    """Return the names of scorings that differ in how they sample and in nothing else, where there are several.
+
+    A run's last evaluation is one of them: it scores the same model.
+
+    Args:
+        scorings: The study's scorings, by name.
+        evaluation: How runs are evaluated as they train.
+    """
+    alike = {_asked(None, evaluation.num_problems, evaluation.num_samples): [EVALUATED]}
     for name, scoring in scorings.items():
-        alike.setdefault(scoring.model_dump_json(exclude={"temperature", "top_p"}), []).append(name)
+        asked = _asked(scoring.task, scoring.num_problems or evaluation.num_problems, scoring.num_samples)
+        alike.setdefault(asked, []).append(name)
     return [names for names in alike.values() if len(names) > 1]
 
 
-def unbeaten(points: Mapping[str, Point]) -> set[str]:
+def _asked(task: Mapping[str, Any] | None, num_problems: int | None, num_samples: int) -> str:
+    """Return what is asked, however it is sampled."""
+    return json.dumps([task, num_problems, num_samples], sort_keys=True)
+
+
+def points_of(row: Row, scorings: Sequence[str], measures: tuple[str, str]) -> list[Point] | None:
+    """Return the mean and the breadth of a run's last model under each of these scorings; None if one lacks them."""
+    evaluated = {measure: values[-1] for measure, values in row["scores"].items()}
+    scored = [evaluated if name == EVALUATED else row["scorings"].get(name, {}) for name in scorings]
+    if not all(scores.keys() >= set(measures) for scores in scored):
+        return None
+    return [(scores[measures[0]], scores[measures[1]]) for scores in scored]
+
+
+def unbeaten(points: Mapping[Name, Point]) -> set[Name]:
     """Return the names of points than which no other is better in one number and at least level in the other.
 
     Example:
@@ -77,5 +108,5 @@ def lead_at_equal_means(points: Sequence[Point], baseline: Sequence[Point]) -> f
 
 def _frontier(points: Sequence[Point]) -> np.ndarray:
     """Return the points (N, 2) that no other is above in both, by rising mean."""
-    kept = unbeaten({str(index): point for index, point in enumerate(points)})
-    return np.array(sorted({points[int(index)] for index in kept}))
+    kept = unbeaten(dict(enumerate(points)))
+    return np.array(sorted({points[index] for index in kept}))

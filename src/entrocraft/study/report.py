@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from entrocraft.config import EvalConfig
 from entrocraft.study.cells import Cell, runs_of
 from entrocraft.study.comparison import Estimate, paired_difference
-from entrocraft.study.frontier import Point, at_several_temperatures, lead_at_equal_means
+from entrocraft.study.frontier import Point, at_several_temperatures, lead_at_equal_means, points_of
 from entrocraft.study.rows import Row, area, last_entropy, last_quarter
 from entrocraft.study.settings import StudyConfig
 
@@ -41,6 +42,8 @@ class Section:
 
     title: str
     lines: Sequence[Line]
+    evaluation: EvalConfig
+    """How its runs are evaluated as they train."""
 
     def measures(self, score: str) -> list[str]:
         """Return what is drawn: the number that counts, and beside it the mean and the breadth at most samples."""
@@ -57,11 +60,10 @@ class Section:
         """Return mean and breadth of each line's last models under each of these scorings, by label and seed."""
         found: dict[str, dict[int, list[Point]]] = {}
         for line in self.lines:
-            for seed, row in line.rows.items():
-                scored = [row["scorings"].get(scoring, {}) for scoring in scorings]
-                if all(scores.keys() >= set(measures) for scores in scored):
-                    points = [(scores[measures[0]], scores[measures[1]]) for scores in scored]
-                    found.setdefault(line.label, {})[seed] = points
+            by_seed = {seed: points_of(row, scorings, measures) for seed, row in line.rows.items()}
+            complete = {seed: points for seed, points in by_seed.items() if points is not None}
+            if complete:
+                found[line.label] = complete
         return found
 
 
@@ -71,12 +73,15 @@ def sections_of(study: StudyConfig, cells: Sequence[Cell], rows: Mapping[str, Ro
     for task in dict.fromkeys(cell.task for cell in cells):
         for phase in [*study.phases] or [""]:
             lines: dict[tuple[str, str, str], dict[int, Row]] = {}
+            evaluation = EvalConfig()
             for cell in cells:
                 run = next((run for run in cell.runs if run.phase == phase), None)
                 if cell.task == task and run is not None and run.key in rows:
+                    if not lines:  # as the first run's; arms may differ in their temperature alone
+                        evaluation = run.resolved().eval
                     lines.setdefault((cell.arm, cell.schedule, cell.label), {})[cell.seed] = rows[run.key]
             title = ", ".join(part for part in (task, f"phase {phase}" if phase else "") if part)
-            sections.append(Section(title, [Line(*names, by_seed) for names, by_seed in lines.items()]))
+            sections.append(Section(title, [Line(*names, by_seed) for names, by_seed in lines.items()], evaluation))
     return [section for section in sections if section.lines]
 
 
@@ -179,7 +184,7 @@ def _scorings(section: Section) -> str:
 def _equal_means(study: StudyConfig, section: Section) -> list[str]:
     """Return a table of the leads in breadth at equal means, for each group of scorings at several temperatures."""
     parts = []
-    for scorings in at_several_temperatures(study.scorings):
+    for scorings in at_several_temperatures(study.scorings, section.evaluation):
         measures = section.tradeoff
         frontiers = {} if measures is None else section.frontiers(scorings, measures)
         baseline = next((frontiers[line.label] for line in section.lines if line.arm == study.compared_with), {})

@@ -4,20 +4,32 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from entrocraft.study.frontier import at_several_temperatures, lead_at_equal_means, unbeaten
+from entrocraft.config import EvalConfig
+from entrocraft.study.frontier import at_several_temperatures, lead_at_equal_means, points_of, unbeaten
 from entrocraft.study.settings import ScoringConfig
 
 points = st.lists(st.tuples(st.floats(0, 1, width=16), st.floats(0, 1, width=16)), min_size=1, max_size=6)
 
 
-def test_scorings_that_differ_in_how_they_sample_belong_together():
+def test_scorings_that_differ_in_how_they_sample_belong_together_and_to_the_evaluations_of_their_kind():
     scorings = {
-        "hot": ScoringConfig(temperature=1.2),
-        "cold": ScoringConfig(temperature=0.6, top_p=0.95),
+        "hot": ScoringConfig(temperature=1.2, num_problems=400),
+        "cold": ScoringConfig(temperature=0.6, top_p=0.95, num_problems=400),
         "with more samples": ScoringConfig(temperature=1.0, num_samples=64),
+        "as many": ScoringConfig(temperature=1.0),
         "on A": ScoringConfig(task={"name": "countdown"}, temperature=0.6),
     }
-    assert at_several_temperatures(scorings) == [["hot", "cold"]]
+    groups = at_several_temperatures(scorings, EvalConfig(num_problems=200, num_samples=32))
+    assert groups == [["as evaluated", "as many"], ["hot", "cold"]]
+
+
+def test_a_runs_points_are_its_last_evaluation_and_its_scorings():
+    row = {
+        "scores": {"mean@4": [0.1, 0.3], "pass@4": [0.8, 0.6]},
+        "scorings": {"hot": {"mean@4": 0.2, "pass@4": 0.9}, "short": {"mean@2": 0.2}},
+    }
+    assert points_of(row, ["as evaluated", "hot"], ("mean@4", "pass@4")) == [(0.3, 0.6), (0.2, 0.9)]
+    assert points_of(row, ["hot", "short"], ("mean@4", "pass@4")) is None
 
 
 def test_a_point_is_unbeaten_if_no_other_is_better_in_one_number_and_at_least_level_in_the_other():

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from entrocraft.reports.plots.style import COLOURS, STYLES, TARGET, Figure, write_picture
 
@@ -79,23 +79,31 @@ def draw_tradeoff(
 
 
 def draw_frontiers(
-    frontiers: Mapping[str, Sequence[tuple[float, float]]], names: tuple[str, str], temperatures: str, file: Path
+    frontiers: Mapping[str, Sequence[tuple[float, float]]],
+    names: tuple[str, str],
+    baseline: str,
+    named: Collection[str],
+    file: Path,
 ) -> None:
     """Draw what each arm has of two numbers at several temperatures, a line an arm and a dot a temperature.
 
     Args:
-        frontiers: By arm, the two numbers at each temperature, in the order of the temperatures.
+        frontiers: By arm, the two numbers at each temperature.
         names: What the two measure.
-        temperatures: What temperatures these are, in words.
+        baseline: The arm that the others are compared with.
+        named: The arms that have a colour and a name, with the baseline; the others are grey.
         file: The picture to write.
     """
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     ax = figure.subplots()
-    for i, (arm, points) in enumerate(frontiers.items()):
-        style = STYLES[i // len(COLOURS) % len(STYLES)]
-        ax.plot(*zip(*points, strict=True), style, marker="o", markersize=4, color=COLOURS[i % len(COLOURS)], label=arm)
-    ax.set(xlabel=names[0], ylabel=names[1], title=f"sampled at {temperatures}")
-    ax.title.set_fontsize(9)
+    arms = sorted(frontiers, key=lambda arm: (arm != baseline, arm not in named))  # stable: the order of the study
+    for i, arm in enumerate(arms):
+        look: dict[str, Any] = {"color": TARGET, "alpha": 0.3, "linewidth": 0.8, "markersize": 2}
+        if arm in named or arm == baseline:
+            style = STYLES[i // len(COLOURS) % len(STYLES)]
+            look = {"color": COLOURS[i % len(COLOURS)], "linestyle": style, "label": arm, "markersize": 4}
+        ax.plot(*zip(*sorted(frontiers[arm]), strict=True), marker="o", **look)
+    ax.set(xlabel=names[0], ylabel=names[1])
     ax.legend(frameon=False, fontsize=8)
     ax.spines[["top", "right"]].set_visible(False)
     write_picture(figure, file)

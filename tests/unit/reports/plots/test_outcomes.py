@@ -69,8 +69,9 @@ def test_a_tradeoff_names_the_baseline_and_what_it_is_told_to_and_shows_interval
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("mean@32", "pass@32")
 
 
-def test_a_frontier_is_a_line_an_arm_with_a_dot_a_temperature(drawn):
-    frontiers = {"grpo": [(0.3, 0.5), (0.2, 0.7)], "token": [(0.25, 0.8)]}
-    (ax,) = drawn(frontiers, ("mean@32", "pass@32"), "temperatures 0.6 and 1", how=draw_frontiers).axes
-    assert [list(zip(*line.get_data(), strict=True)) for line in ax.lines] == list(frontiers.values())
+def test_a_frontier_is_a_line_an_arm_with_a_dot_a_temperature_and_only_some_have_names(drawn):
+    frontiers = {"worse": [(0.1, 0.2)], "token": [(0.25, 0.8)], "grpo": [(0.3, 0.5), (0.2, 0.7)]}
+    (ax,) = drawn(frontiers, ("mean@32", "pass@32"), "grpo", {"token"}, how=draw_frontiers).axes
+    lines = [list(zip(*line.get_data(), strict=True)) for line in ax.lines]
+    assert lines == [[(0.2, 0.7), (0.3, 0.5)], [(0.25, 0.8)], [(0.1, 0.2)]]
     assert [text.get_text() for text in ax.get_legend().get_texts()] == ["grpo", "token"]
