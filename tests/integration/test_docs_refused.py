@@ -88,6 +88,8 @@ REFUSED_BY_TRL = {
     ],
 }
 
+TRL_ELSEWHERE = ["methods that set `learning_rate`"]  # test_learning_rate_trl.py
+
 
 def trl_args(config_class, changes):
     return config_class(output_dir="out", use_cpu=True, bf16=False, report_to="none", **changes)
@@ -103,7 +105,7 @@ def test_trl_refuses(row):
 
 
 def test_every_row_of_trl_is_checked_and_the_method_chosen_fits():
-    assert len(rows_of("trl.md")) == len(REFUSED_BY_TRL)
+    assert len(rows_of("trl.md")) == len(REFUSED_BY_TRL) + len(TRL_ELSEWHERE)
     for config_class, changes in ((RLOOConfig, {}), (GRPOConfig, SEQUENCE)):
         control = ec.EntropyControl(rejected="mask")
         assert checked_control(control, trl_args(config_class, changes)).method_name == "budget"
@@ -205,6 +207,7 @@ REFUSED_BY_VERL = {
     "methods that make advantages of rewards": [
         [method(name), "algorithm.use_kl_in_reward=true"] for name in ("reward", "entropic_port", "ds_grpo", "ucpo")
     ],
+    "methods that set `learning_rate`": [[method("learning_rate")]],
     "a relative path in `steering`": [["+entrocraft.steering=steering.yaml"]],
     "`run`": [["+entrocraft.run=/runs/mine"]],
     "an `entrocraft` block": [["+entrocraft=0.4", "trainer.v1.trainer_mode=sync"]],

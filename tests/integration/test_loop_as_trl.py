@@ -8,6 +8,7 @@ import torch
 from trl import GRPOTrainer
 
 import entrocraft as ec
+from entrocraft.control.decision import KNOBS
 from entrocraft.control.methods import METHODS
 from entrocraft.engines.trl import with_entropy_control
 
@@ -15,7 +16,6 @@ pytestmark = pytest.mark.slow
 
 STEPS = 4
 CURVE = {"schedule": "linear(1.4, 0.6, unit='initial')", "width": 0.02}
-KNOBS = ("entropy_coef", "clip_low", "clip_high", "temperature")
 CONTROLS = {name: {"method": name} for name, method in METHODS.items() if "surrogate" not in method().turns}
 CONTROLS |= {
     "default": {},

@@ -14,7 +14,7 @@ from entrocraft.schedules.base import MOST, checked_number
 Normalize = Literal["kept", "all"]
 """What the loss is averaged over: `kept`, what is kept (Eq. 5); `all`, what is left out included."""
 
-KNOBS = ("entropy_coef", "clip_low", "clip_high", "temperature")
+KNOBS = ("entropy_coef", "clip_low", "clip_high", "learning_rate", "temperature")
 """Settings of the algorithm that a decision may turn, beside what it says of rollouts, advantages and tokens."""
 
 TURNABLE = frozenset({"rollouts", "tokens", "advantages", "surrogate", *KNOBS})
@@ -46,7 +46,8 @@ class Decision:
     knobs: Mapping[str, float] = field(default_factory=dict)
     """Values for some of `KNOBS`, all but the last for this update alone: `entropy_coef` is added to the coefficient of
     the loss's entropy bonus (a penalty, if negative), `clip_low` and `clip_high` replace the clip range `1 - clip_low
-    ... 1 + clip_high` of the ratio, `temperature` is what batches are sampled and scored at from the next one on."""
+    ... 1 + clip_high` of the ratio, `learning_rate` is a factor on the optimizer's, `temperature` is what batches are
+    sampled and scored at from the next one on."""
     note: Any = None
     """Whatever the method's `decide` has to tell its `weigh` and its `surrogate`."""
     normalize: Normalize = "kept"
@@ -100,8 +101,9 @@ class Decision:
 
     @property
     def turned(self) -> dict[str, float]:
-        """The knobs that make a difference: an `entropy_coef` of 0 makes none."""
-        return {name: value for name, value in self.knobs.items() if name != "entropy_coef" or value}
+        """The knobs that make a difference: an `entropy_coef` of 0 makes none, nor does a `learning_rate` of 1."""
+        idle = {"entropy_coef": 0.0, "learning_rate": 1.0}
+        return {name: value for name, value in self.knobs.items() if value != idle.get(name)}
 
     @property
     def turned_now(self) -> dict[str, float]:
@@ -115,8 +117,8 @@ class Decision:
 
     @property
     def moves_nothing(self) -> bool:
-        """True if nothing that is kept has an advantage and no knob is turned: momentum alone would act."""
-        return not bool(self.advantages.any()) and not self.turned_now
+        """True if nothing that is kept has an advantage and no knob adds to the loss: momentum alone would act."""
+        return not bool(self.advantages.any()) and self.turned_now.keys() <= {"learning_rate"}
 
     @property
     def teaches_nothing(self) -> bool:

@@ -190,6 +190,7 @@ COLUMNS: Mapping[str, Column] = _table(
         METHOD,
     ),
     Column("entropy_coef", "", "Entropy bonus: its coefficient in the loss of this update.", METHOD),
+    Column("learning_rate_factor", "", "Methods that turn it: factor on this update's learning rate.", METHOD),
     Column(
         "temperature",
         "",

@@ -20,6 +20,7 @@ from entrocraft.control.methods.entropy_bonus import EntropyBonus, FixedBonus
 from entrocraft.control.methods.flexible_clip import FlexibleClip
 from entrocraft.control.methods.grpo_dropout import GrpoDropout
 from entrocraft.control.methods.kl_cov import KlCov
+from entrocraft.control.methods.learning_rate import LearningRate
 from entrocraft.control.methods.none import NoControl
 from entrocraft.control.methods.probabilistic import Probabilistic
 from entrocraft.control.methods.repo_r import RepoR
@@ -53,6 +54,7 @@ METHODS: dict[str, type[Method]] = {
     "flexible_clip": FlexibleClip,
     "grpo_dropout": GrpoDropout,
     "kl_cov": KlCov,
+    "learning_rate": LearningRate,
     "none": NoControl,
     "predicted": Predicted,
     "probabilistic": Probabilistic,

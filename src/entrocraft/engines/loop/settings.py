@@ -50,8 +50,8 @@ class Loop:
     """True if the loss has one ratio and one advantage per rollout, so that its tokens share their fate (RLOO,
     GSPO)."""
     knobs: Collection[str] = ()
-    """What of `Decided.knobs` the loop sets: some of `entropy_coef`, `clip_low`, `clip_high`, `temperature`. Methods
-    that turn others are refused."""
+    """What of `Decided.knobs` the loop sets: some of `entropy_coef`, `clip_low`, `clip_high`, `learning_rate`,
+    `temperature`. Methods that turn others are refused."""
     other_terms: bool = False
     """True if the loss has terms that rollouts feel whatever their advantage: KL, an entropy bonus."""
     momentum: float = 0.9

@@ -14,7 +14,8 @@ def turned(trainer: Any, knobs: Mapping[str, float]) -> Iterator[None]:
     Args:
         trainer: A GRPOTrainer or RLOOTrainer.
         knobs: By name: `entropy_coef` comes on top of the coefficient that the user's arguments ask for, `clip_low`
-            and `clip_high` take the places of `epsilon_low` and `epsilon_high`.
+            and `clip_high` take the places of `epsilon_low` and `epsilon_high`; `learning_rate` is the optimizer's
+            and not the loss's (see `ScaledRate`).
     """
     values: dict[str, Any] = {}
     if "entropy_coef" in knobs:

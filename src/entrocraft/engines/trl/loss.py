@@ -12,6 +12,7 @@ from entrocraft.engines.decider import Update
 from entrocraft.engines.knobs import KNOB_FIELDS
 from entrocraft.engines.ranks import Ranks
 from entrocraft.engines.trl.knobs import turned
+from entrocraft.engines.trl.learning_rate import ScaledRate
 from entrocraft.engines.trl.rows import Batch, keep_rows, loss_mask, num_loss_tokens
 from entrocraft.engines.trl.settings import LOSS_DENOMINATOR, has_kl_term, loss_type_of
 from entrocraft.engines.trl.surrogate import LiveSurrogate
@@ -37,6 +38,7 @@ class ControlledLoss:
         self._trainer, self._own_loss, self._drops = trainer, own_loss, drops
         self._denominator = LOSS_DENOMINATOR.get(loss_type_of(trainer), "rows")
         self.live = LiveSurrogate(trainer, own_loss, method, ranks) if "surrogate" in method.turns else None
+        self.rate = ScaledRate(trainer)
         self._num_rows = 0
 
     def prepared(self, batch: Batch, update: Update) -> Batch:
@@ -57,6 +59,8 @@ class ControlledLoss:
         """Return the loss of a micro-batch."""
         inputs = dict(inputs)
         knobs = {name: float(inputs.pop(key)) for name, key in KNOB_FIELDS.items() if key in inputs}
+        if self._trainer.model.training:
+            self.rate.note(knobs.get("learning_rate", 1.0))
         with turned(self._trainer, knobs):
             if _KEEP in inputs:
                 return self._of_kept(model, inputs, decision)

@@ -36,6 +36,8 @@ def capabilities(trainer_args: Any) -> Capabilities:
         why_not["temperature"] = "generation_kwargs sets one of its own; leave it out there"
     elif getattr(trainer_args, "torch_compile", False):
         why_not["temperature"] = "torch_compile fixes the one that tokens are scored at; turn it off"
+    if getattr(trainer_args, "deepspeed", None):
+        why_not["learning_rate"] = "DeepSpeed steps by itself, before a rate could be set; use DDP or FSDP"
     if weighs_whole_rollouts(trainer_args):
         why_not["tokens"] = (
             "their losses weigh a rollout as a whole, as RLOOTrainer's does and those with "

@@ -121,7 +121,7 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
         self._recorder = None
         if control.rollouts is not None:
             self._recorder = RolloutRecorder(control.rollouts, self._ranks)
-        self.add_callback(_BeforeOptimizerStep(self))
+        self.add_callback(_AroundOptimizerStep(self))
 
     def _checked(self, controller: Controller | None, trainer_args: Any, rollout_func: Any) -> EntropyControl:
         """Return the settings as they hold under TRL's arguments, checked with the method that will decide."""
@@ -247,6 +247,7 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
         for decision in decisions:
             for name, value in (decision.metrics | {"skipped": float(skip)}).items():
                 self._metrics["train"][f"entrocraft/{name}"].append(value)
+        self._loss.rate.turn()
         if not skip:
             return
         if self.is_deepspeed_enabled:
@@ -280,14 +281,17 @@ class EntropyControlMixin(CheckpointsOfAllRanks):
             )
 
 
-class _BeforeOptimizerStep(TrainerCallback):
-    """Calls the trainer between the last backward pass and the optimizer step."""
+class _AroundOptimizerStep(TrainerCallback):
+    """Calls the trainer between the last backward pass and the optimizer step, and after that."""
 
     def __init__(self, trainer: EntropyControlMixin):
         self._trainer = trainer
 
     def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         self._trainer._before_optimizer_step(model)
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self._trainer._loss.rate.restore()
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         if "grad_norm" in logs:

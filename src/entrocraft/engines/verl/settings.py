@@ -125,6 +125,8 @@ def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> 
     why_not = {
         "temperature": "its samplers and its scoring passes each hold a copy of it; choose another method, or train "
         "with TRL",
+        "learning_rate": "its workers own the optimizer, and step it several times for each batch; choose another "
+        "method, or train with TRL",
     }
     if loss != "vanilla":
         why_not["surrogate"] = f"loss_mode={loss} is none that a surrogate can stand in for; use vanilla"

@@ -9,6 +9,7 @@ from support.histories import GROUPS, STEPS, B, all_one_way, sampled, settings
 from support.suites import fast_some
 
 import entrocraft as ec
+from entrocraft.control.decision import KNOBS
 from entrocraft.control.methods import METHODS
 from entrocraft.engines.decider import Decider
 from entrocraft.engines.ranks import OneRank
@@ -16,7 +17,6 @@ from entrocraft.engines.rollouts import Rollouts
 from entrocraft.engines.tokens import TokenStats
 
 NUM_DECISIONS = 26
-KNOBS = ("entropy_coef", "clip_low", "clip_high", "temperature")
 OF_LOOPS = {name: control for name, control in settings().items() if control.get("rule") != "aligned"}
 OF_LOOPS |= {
     f"method-{name}": {"schedule": "linear(0.9, 0.5)", "width": 0.04, "method": name}
