@@ -207,7 +207,10 @@ REFUSED_BY_VERL = {
     "methods that make advantages of rewards": [
         [method(name), "algorithm.use_kl_in_reward=true"] for name in ("reward", "entropic_port", "ds_grpo", "ucpo")
     ],
-    "methods that set `learning_rate`": [[method("learning_rate")]],
+    "methods that set `learning_rate`": [
+        [method("learning_rate"), SEPARATE],
+        [method("learning_rate"), f"{ACTOR}.strategy=megatron"],
+    ],
     "a relative path in `steering`": [["+entrocraft.steering=steering.yaml"]],
     "`run`": [["+entrocraft.run=/runs/mine"]],
     "an `entrocraft` block": [["+entrocraft=0.4", "trainer.v1.trainer_mode=sync"]],

@@ -317,3 +317,26 @@ def test_a_run_with_one_update_per_batch_is_told_that_the_method_does_nothing(co
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         VerlSettings.of(four)
+
+
+@pytest.mark.slow
+def test_a_factor_on_the_learning_rate_is_another_learning_rate(assets, tmp_path):
+    """A half is exact in floating point; both passes of both mini-batches have it, and the scheduler knows nothing."""
+    settings = [*PARITY, f"{ACTOR}.ppo_epochs=2"]
+    method = "method: {name: learning_rate, least: 0.5, start: 0.5, most: 0.5}"
+    ours = run_verl(
+        assets,
+        tmp_path / "ours",
+        SYNC,
+        *settings,
+        f"{ACTOR}.optim.lr=1e-3",
+        f"+entrocraft={{{LOW}, {method}}}",
+        steps=3,
+    )
+    halved = run_verl(assets, tmp_path / "halved", *settings, f"{ACTOR}.optim.lr=5e-4", steps=3)
+    assert halved.status == 0, halved.text[-3000:]
+    assert_fine(ours, steps=3)
+    for name in ("actor/entropy", "actor/grad_norm", "actor/pg_loss"):
+        assert ours.column(name) == pytest.approx(halved.column(name), rel=1e-4, abs=1e-6), name
+    assert ours.column("entrocraft/learning_rate_factor") == [0.5] * 3
+    assert ours.column("actor/lr") == [1e-3] * 3

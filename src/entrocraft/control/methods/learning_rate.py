@@ -12,8 +12,8 @@ from entrocraft.control.states import check_state
 from entrocraft.errors import InvalidValueError
 from entrocraft.schedules.base import checked_number
 
-PROPORTIONAL, INTEGRAL = 40.0, 2.0
-"""Gains of the loop: entropy 1 % above its target speeds learning up by 49 %, and by 2 % more at each decision."""
+PROPORTIONAL, INTEGRAL = 20.0, 1.0
+"""Gains of the loop: entropy 1 % above its target speeds learning up by 22 %, and by 1 % more at each decision."""
 SMOOTHING = 0.5
 """Share of the newest reading in the entropy that the loop looks at: readings are off by about 1 %."""
 
@@ -24,7 +24,7 @@ class LearningRate(Method):
     With the entropy H, smoothed over a few decisions, the target H* and the error e = log(H / H*), the rate is the
     configured one times
 
-        factor = clip(exp(b + 40 gain e), least, most),    b <- min(b + 2 gain e, log most)
+        factor = clip(exp(b + 20 gain e), least, most),    b <- min(b + gain e, log most)
 
     Most of what moves entropy in training is learning itself, so that less of it moves entropy less. Where entropy is
     below its curve and does not rise by itself, the method can only wait.

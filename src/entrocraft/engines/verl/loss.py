@@ -36,7 +36,7 @@ def controlled_loss(own: partial[Any], model_output: dict[str, Any], data: Tenso
         data: The micro-batch and its settings.
         dp_group: The data-parallel ranks.
     """
-    values = {knob: tensordict_utils.get_non_tensor_data(data, field, None) for knob, field in KNOB_FIELDS.items()}
+    values = {knob: tensordict_utils.get_non_tensor_data(data, KNOB_FIELDS[knob], None) for knob in _TURNED}
     config = own.keywords["config"]
     changes = {_TURNED[knob]: value for knob, value in values.items() if value is not None}
     if "entropy_coeff" in changes:

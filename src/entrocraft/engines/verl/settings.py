@@ -125,9 +125,10 @@ def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> 
     why_not = {
         "temperature": "its samplers and its scoring passes each hold a copy of it; choose another method, or train "
         "with TRL",
-        "learning_rate": "its workers own the optimizer, and step it several times for each batch; choose another "
-        "method, or train with TRL",
     }
+    strategy = config.actor_rollout_ref.actor.strategy
+    if strategy not in ("fsdp", "fsdp2"):
+        why_not["learning_rate"] = f"strategy={strategy} steps an optimizer of its own kind; use fsdp or fsdp2"
     if loss != "vanilla":
         why_not["surrogate"] = f"loss_mode={loss} is none that a surrogate can stand in for; use vanilla"
     if loss in RATIO_PER_ROLLOUT:
@@ -143,7 +144,7 @@ def capabilities(config: DictConfig, mode: str, entropy_from_rollouts: bool) -> 
         )
     if mode == "separate_async":
         why_not["surrogate"] = "separate_async replaces the workers by its own, which hold no method; use another mode"
-        for knob in ("entropy_coef", "clip_low", "clip_high"):
+        for knob in ("entropy_coef", "clip_low", "clip_high", "learning_rate"):
             why_not[knob] = (
                 "separate_async replaces the workers by its own, which take their settings from the configuration, "
                 "once; use another trainer mode, or entropy_bonus=0.0 and actor_rollout_ref.actor.entropy_coeff for a "

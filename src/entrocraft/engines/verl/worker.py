@@ -1,4 +1,4 @@
-"""verl's workers with what entropy control may ask of them: a loss that listens to decisions, and `whole_model`.
+"""verl's workers with what entropy control may ask of them: a loss and a rate that follow decisions, and `whole_model`.
 
 The loss is in `loss`. For predictions of the whole model the workers tell how each token's log-probability rises with
 entropy.
@@ -6,6 +6,8 @@ entropy.
 All passes are verl's own, in the micro-batches that the run is set to, with its offloading and recomputation.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -18,6 +20,7 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 from verl.workers.utils.padding import no_padding_2_padding
 
 from entrocraft.dynamics.whole_model import ascent_step, last_blocks, log_prob_change_by_shift
+from entrocraft.engines.knobs import KNOB_FIELDS, scaled_rates
 from entrocraft.engines.verl.loss import controlled_loss
 
 EXCESS, RISE = "entropy_excess", "log_prob_rise"
@@ -25,7 +28,7 @@ EXCESS, RISE = "entropy_excess", "log_prob_rise"
 
 
 class ControlledWorker(ActorRolloutRefWorker):
-    """verl's worker with a loss that listens to decisions, and with the passes of predictor `whole_model`."""
+    """verl's worker with a loss and a learning rate that follow decisions, and the passes of `whole_model`."""
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
     def init_model(self) -> None:
@@ -33,6 +36,13 @@ class ControlledWorker(ActorRolloutRefWorker):
         super().init_model()
         if "actor" in self.role:
             self.actor.set_loss_fn(partial(controlled_loss, self.actor.loss_fn))
+
+    @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="actor"))
+    def update_actor(self, data: TensorDict) -> TensorDict:
+        """Update as verl does, at the learning rate times the factor that the driver asks for."""
+        factor = float(tensordict_utils.get_non_tensor_data(data, KNOB_FIELDS["learning_rate"], 1.0))
+        with _stepping_at(self.actor.engine, factor):
+            return super().update_actor(data)
 
     @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="actor"))
     def compute_rise(self, data: TensorDict) -> TensorDict | None:
@@ -77,6 +87,25 @@ class ControlledWorker(ActorRolloutRefWorker):
         # One value for each token of the packed sequences, in the rows that verl's own log-probabilities have.
         nested = torch.nested.nested_tensor_from_jagged(rise, outputs[0]["log_probs"].offsets())
         return tensordict_utils.get_tensordict({RISE: nested})
+
+
+@contextmanager
+def _stepping_at(engine: Any, factor: float) -> Iterator[None]:
+    """Scale the learning rate within each of an engine's optimizer steps, between which its scheduler sets it."""
+    if factor == 1.0:
+        yield
+        return
+    own = engine.optimizer_step
+
+    def scaled_step() -> Any:
+        with scaled_rates(engine.optimizer, factor):
+            return own()
+
+    engine.optimizer_step = scaled_step
+    try:
+        yield
+    finally:
+        del engine.optimizer_step  # the class's own again
 
 
 def _passed_on(data: TensorDict, **settings: Any) -> TensorDict:

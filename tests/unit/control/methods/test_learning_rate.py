@@ -22,12 +22,12 @@ def factor_of(method, entropy, target=0.5, step=1):
 
 
 def test_the_first_factors_by_hand():
-    """H = 0.505 and then, smoothed, 0.5025: errors of log 1.01 and log 1.005, and b is up by twice the first."""
+    """H = 0.505 and then, smoothed, 0.5025: errors of log 1.01 and log 1.005, and b is up by the first."""
     method = LearningRate(start=0.1)
     first = factor_of(method, 0.505)
-    assert first == pytest.approx(0.1 * 1.01**40)
-    assert factor_of(method, 0.5) == pytest.approx(0.1 * 1.01**2 * 1.005**40)
-    assert factor_of(LearningRate(start=0.1, gain=0.5), 0.505) == pytest.approx(0.1 * 1.01**20)
+    assert first == pytest.approx(0.1 * 1.01**20)
+    assert factor_of(method, 0.5) == pytest.approx(0.1 * 1.01 * 1.005**20)
+    assert factor_of(LearningRate(start=0.1, gain=0.5), 0.505) == pytest.approx(0.1 * 1.01**10)
 
 
 def test_the_factor_stays_within_its_limits_and_leaves_them_as_soon_as_the_error_turns():
@@ -46,7 +46,7 @@ def test_the_factor_is_always_within_its_limits(entropy, target):
         assert 0.01 * (1 - 1e-9) <= factor_of(method, entropy, target, step + 1) <= 1.0
 
 
-@pytest.mark.parametrize("speed", [0.003, 0.01, 0.03], ids=lambda speed: f"{speed:g} a step")
+@pytest.mark.parametrize("speed", [0.003, 0.01, 0.02], ids=lambda speed: f"{speed:g} a step")
 def test_entropy_follows_a_line_at_any_rate_that_is_too_high(speed):
     """Entropy falls by `speed` of itself at the full rate, read with 1 % of noise; the line asks for 0.001 a step."""
     noise, method, entropy, errors = torch.Generator().manual_seed(0), LearningRate(), 0.6, []
