@@ -9,7 +9,7 @@ from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDepende
 from entrocraft.models.fitting import check_fit
 from entrocraft.models.places import found_at
 from entrocraft.models.tokenizer_files import check_tokenizer_files
-from entrocraft.models.weights import base_of_adapter, check_adapter, check_finite, check_loaded
+from entrocraft.models.weights import base_of_adapter, check_adapter, check_finite, check_loaded, keep_from_file
 
 EMBEDDED = {"countdown-base": "A Llama of 1.2 million parameters that half knows Countdown; see its model card."}
 """Models that this package carries, with what they are."""
@@ -120,7 +120,8 @@ def context_length(name: str | Path) -> int | None:
 def load_model(name: str | Path) -> Any:
     """Load the causal language model `name`, from safetensors or GGUF only; GGUF in float32.
 
-    A folder that holds an adapter is loaded with the model it was trained on, and merged into it.
+    A folder that holds an adapter is loaded with the model it was trained on, and merged into it. What becomes of the
+    file afterwards is nothing to the model.
 
     Raises:
         InvalidValueError: There is no such model, or it cannot be read.
@@ -149,6 +150,7 @@ def load_model(name: str | Path) -> Any:
         raise _not_loaded(name, "model", error) from error
     check_loaded(name, info)
     check_finite(name, model)
+    keep_from_file(model)
     model.name_or_path = name  # what an adapter remembers of its base, which `_load_adapted` must find again
     return model
 

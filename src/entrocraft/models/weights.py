@@ -156,3 +156,13 @@ def _refuse(name: str, what: str, keys: Collection[str], remedy: str) -> None:
     named = sorted(keys)[:_MOST_NAMED]
     more = f" and {len(keys) - len(named)} more" if len(keys) > len(named) else ""
     raise InvalidValueError(f"model {name!r}: {what} {', '.join(named)}{more}: {remedy}")
+
+
+def keep_from_file(model: Any) -> None:
+    """Give a model memory of its own.
+
+    safetensors maps a file into memory, and on a CPU weights stay there: whoever writes that file anew, in its place,
+    sets a model back to what the file says, in the middle of a training.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):  # each once, so that those that are tied stay so
+        tensor.data = tensor.data.clone()

@@ -3,6 +3,7 @@
 import json
 import shutil
 from importlib.resources import files
+from pathlib import Path
 
 import pytest
 import torch
@@ -33,6 +34,19 @@ def test_the_whole_model_loads_its_tied_weights_aside(saved):
     folder = saved(lambda weights: weights)
     model = load_model(folder)
     assert model.lm_head.weight is model.model.embed_tokens.weight  # in the file once, or not at all
+
+
+def test_a_file_that_is_written_anew_leaves_a_loaded_model_as_it_is(saved):
+    folder = saved(lambda weights: weights)
+    model = load_model(folder)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(1.0)  # as training would
+    learnt = [parameter.clone() for parameter in model.parameters()]
+    file = Path(folder, "model.safetensors")
+    file.write_bytes(file.read_bytes())  # in its place, as cp does
+    assert all(torch.equal(now, then) for now, then in zip(model.parameters(), learnt, strict=True))
+    assert model.lm_head.weight is model.model.embed_tokens.weight
 
 
 def test_weights_that_are_missing_are_named(saved):
