@@ -5,11 +5,11 @@ Each step's line has the contribution of each quadrant to the predicted local ch
 optimizer's momentum spreads an update over the next steps, training drifts by itself, and how much a predicted change
 really changes is not known. So, with s_k the total of what was kept at step k, entropy is fitted by
 
-    E_k = (1 - w_k) E_{k-1} + w_k s_k,    w_k = (1 - m) / (1 - m^k),    H_{k+1} = H_1 + b k + g sum_{j<=k} E_j
+    E_k = (1 - w_k) E_{k-1} + w_k s_k,    w_k = (1 - m) / (1 - m^k),    H_{k+1} = H_1 + sum_{j<=k} r_j (b + g E_j)
 
-with m the momentum, w as in Adam's bias correction, and H_1, the drift b and the gain g by least squares. That is an
-attribution of levels, not a test: a curve that wanders fits others that wander. The learning rate is taken
-to be constant.
+with m the momentum, w as in Adam's bias correction, r_j the factor on the learning rate of update j, and H_1, the drift
+b and the gain g by least squares. That is an attribution of levels, not a test: a curve that wanders fits others that
+wander. But for that factor, the learning rate is taken to be constant.
 """
 
 import math
@@ -56,7 +56,7 @@ class Explanation:
     rejected: dict[str, list[float]]
     """What keeping all tokens of each quadrant would have changed on top of that, at the same gain."""
     drift: list[float]
-    """What entropy changed by at a constant rate, whatever was kept: b of each update, in nats per token."""
+    """What entropy changed by whatever was kept: r b of each update, in nats per token."""
     unexplained: list[float]
     """What remains of `changes` without all of `kept` and `drift`."""
     gain: float
@@ -129,15 +129,16 @@ def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explan
     entropy = np.array([line["entropy"] for line in lines], dtype=float)
     # Without an update the weights stay, and Adam's memory, too.
     moved = np.array([not line.get("skipped") for line in lines[:-1]])
+    rate = moved * np.array([line.get("learning_rate_factor", 1.0) for line in lines[:-1]], dtype=float)
     kept, whole = (
-        {name: _averaged(_values(lines, column)[:-1], moved, momentum) for name, column in columns.items()}
+        {name: rate * _averaged(_values(lines, column)[:-1], moved, momentum) for name, column in columns.items()}
         for columns in (quadrant_columns(kept=True), quadrant_columns(kept=False))
     )
     if not np.isfinite([*entropy, *np.ravel(list(kept.values())), *np.ravel(list(whole.values()))]).all():
         raise MeasurementError("the entropy or a quadrant of some step is not finite; the run cannot be explained")
 
-    # The columns beside the constant, 0 at the first step: k, of `b k`; the sum over E_j, of `g sum_{j<=k} E_j`.
-    line = np.concatenate([[0.0], moved.cumsum()])
+    # The columns beside the constant, 0 at the first step: the sums over r_j, of b, and over r_j E_j, of g.
+    line = np.concatenate([[0.0], rate.cumsum()])
     with np.errstate(over="ignore", invalid="ignore"):  # refused in the next line
         path = np.concatenate([[0.0], np.sum(list(kept.values()), axis=0).cumsum()])
     if not np.isfinite(path).all():
@@ -147,7 +148,7 @@ def explain(lines: Sequence[Mapping[str, Any]], momentum: float = 0.9) -> Explan
 
     kept_nats = {name: gain * values for name, values in kept.items()}
     rejected_nats = {name: gain * (whole[name] - kept[name]) for name in QUADRANTS}
-    changes, drifted = np.diff(entropy), drift * moved
+    changes, drifted = np.diff(entropy), drift * rate
     terms = [changes, drifted, *kept_nats.values(), *rejected_nats.values()]
     if not math.isfinite(sum(float(np.abs(term).sum()) for term in terms)):
         raise MeasurementError(_TOO_LARGE)

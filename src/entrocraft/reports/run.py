@@ -83,12 +83,13 @@ def _verdict(tracking: TrackingSummary, lines: list[dict[str, Any]]) -> str:
     if tracking.mean_error <= noise:
         return "The curve was followed as closely as steps of this size can tell, which is not within the band."
     drift = sum(line["entropy"] - line["target"] for line in steered[-tracking.num_steps :])
-    side = "above" if drift > 0 else "below"
+    # Learning is most of what lowers entropy.
+    side, rate = ("above", "higher") if drift > 0 else ("below", "lower")
     if tracking.mean_error <= 2 * max(half_width, noise):
         return f"The curve was followed loosely: entropy ran {side} it, on average outside the band."
     return (
         f"The curve was not followed: entropy ran {side} it. Try another method (`entrocraft diagnose` says which "
-        "fits), a lower learning rate, more rollouts per step, or a curve nearer to where entropy starts."
+        f"fits), a {rate} learning rate, more rollouts per step, or a curve nearer to where entropy starts."
     )
 
 

@@ -13,7 +13,7 @@ from entrocraft.reports.explanation import describe
 SIGNS = {"positive_confident": -1, "positive_rare": 1, "negative_confident": 1, "negative_rare": -1}
 
 
-def run_lines(*, gain=0.5, drift=-0.01, momentum=0.9, noise=0.0, num_steps=40, skipped=(), seed=0):
+def run_lines(*, gain=0.5, drift=-0.01, momentum=0.9, noise=0.0, num_steps=40, skipped=(), rates=None, seed=0):
     """Lines of a run that follows the model exactly; Adam's average written out as a sum, not as a recursion."""
     rng = np.random.default_rng(seed)
     lines, entropy, history = [], 1.0, []
@@ -23,12 +23,15 @@ def run_lines(*, gain=0.5, drift=-0.01, momentum=0.9, noise=0.0, num_steps=40, s
         line = {"step": step, "entropy": entropy + noise * rng.standard_normal(), "skipped": float(step in skipped)}
         line |= {"target": 0.9, "lower": 0.8, "upper": 1.0, "direction": 0.0, "kept_fraction": 1.0}
         line |= {f"quadrants/{name}": value for name, value in whole.items()}
+        rate = 1.0
+        if rates is not None:
+            rate = line["learning_rate_factor"] = rates[step - 1]
         lines.append(line | {f"kept_quadrants/{name}": value for name, value in kept.items()})
         if step not in skipped:
             history.append(sum(kept.values()))
             k = len(history)
             average = (1 - momentum) * sum(momentum ** (k - 1 - i) * s for i, s in enumerate(history))
-            entropy += drift + gain * average / (1 - momentum**k)
+            entropy += rate * (drift + gain * average / (1 - momentum**k))
     return lines
 
 
@@ -40,6 +43,14 @@ def test_gain_and_drift_of_a_run_without_noise_are_found(momentum, skipped):
     assert found.gain == pytest.approx(0.5)
     assert found.r_squared == pytest.approx(1.0)
     assert found.drift == pytest.approx([0.0 if step in skipped else -0.01 for step in range(1, 40)])
+    assert found.unexplained == pytest.approx([0.0] * 39, abs=1e-9)
+
+
+def test_an_update_at_a_tenth_of_the_rate_moves_entropy_a_tenth_as_far():
+    rates = [1.0 if step % 3 else 0.1 for step in range(40)]
+    found = explain(run_lines(rates=rates), 0.9)
+    assert (found.gain, found.r_squared) == (pytest.approx(0.5), pytest.approx(1.0))
+    assert found.drift == pytest.approx([-0.01 * rate for rate in rates[:-1]])
     assert found.unexplained == pytest.approx([0.0] * 39, abs=1e-9)
 
 

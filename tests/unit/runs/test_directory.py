@@ -169,7 +169,9 @@ def test_tracking_is_summarised_over_the_last_four_fifths():
         (0.41, 0.05, "The curve was followed: on average entropy stayed within the band."),
         (0.44, 0.05, "as closely as steps of this size can tell"),
         (0.44, 0.03, "followed loosely: entropy ran above it"),
-        (0.35, 0.001, "The curve was not followed: entropy ran below it"),
+        (0.35, 0.001, "The curve was not followed: entropy ran below it. Try another method"),
+        (0.35, 0.001, "a lower learning rate"),
+        (0.45, 0.001, "a higher learning rate"),
         (0.35, 0.03, "followed loosely: entropy ran below it"),
     ],
 )
