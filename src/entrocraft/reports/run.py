@@ -1,5 +1,6 @@
 """The report of a run, in words, and its picture."""
 
+import statistics
 import warnings
 from typing import Any
 
@@ -60,6 +61,11 @@ def entropy_section(lines: list[dict[str, Any]]) -> str:
     standard_error = ""
     if tracking.standard_error is not None:
         standard_error = f"| standard error of one step's entropy | {tracking.standard_error:.4f} nats |\n"
+    factors = [factor for line in lines if (factor := line.get("learning_rate_factor")) is not None]
+    rate = ""
+    if factors:
+        mean, least, most = statistics.fmean(factors), min(factors), max(factors)
+        rate = f"| factor on the learning rate, all steps | {mean:.2f} ({least:.2f} to {most:.2f}) |\n"
     skipped = sum((line.get("skipped") or 0.0) > 0 for line in lines)
     return (
         f"## Entropy\n\n{_verdict(tracking, lines)} {text}\n\n"
@@ -69,6 +75,7 @@ def entropy_section(lines: list[dict[str, Any]]) -> str:
         f"{standard_error}"
         f"| steps inside the band | {tracking.in_band:.0%} |\n"
         f"| rollouts kept{'' if tokens is None else ', tokens kept'}, all steps | {kept} |\n"
+        f"{rate}"
         f"| steps without an update, all rollouts rejected | {skipped} |"
     )
 

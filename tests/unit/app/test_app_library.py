@@ -160,7 +160,7 @@ def test_the_recipe_that_comes_with_the_package_is_that_of_the_repository():
     about = shipped.about()
     assert about["budget"] == {"prompts": 64, "rollouts": 8, "steps": 100} and about["title"].startswith("The main job")
     assert about["curve"]["text"] == "linear(1.0, 0.8, unit='initial')" and about["curve"]["width"] == 0.06
-    assert (about["method"], about["estimator"]) == ("token", "grpo")
+    assert (about["method"], about["estimator"]) == ("learning_rate", "grpo")
 
 
 def test_given_recipes_come_first_and_may_take_a_shipped_ones_name(tmp_path):
