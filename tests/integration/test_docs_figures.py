@@ -7,23 +7,22 @@ from support.figures import MINUS, TIMES, distance, percent, read, read_lines, s
 
 
 def demo():
-    runs = [read_lines(f"demo/{name}/metrics.jsonl") for name in ("grpo", "entrocraft")]
-    grpo, curve = ([line for line in run if "entropy" in line] for run in runs)
-    last, last_with = ([line for line in run if "eval/mean@32" in line][-1] for run in runs)
+    def run(name):
+        lines = read_lines(f"demo/{name}/metrics.jsonl")
+        last = [line for line in lines if "eval/mean@32" in line][-1]
+        scores = [percent(last[f"eval/{measure}"]) for measure in ("mean@32", "pass@32")]
+        return [line for line in lines if "entropy" in line], scores
+
+    (grpo, plain), (_, searched), (curve, curved) = map(run, ("grpo", "grpo-2e-5", "entrocraft"))
     fell = statistics.mean(line["entropy"] for line in grpo[-10:]) / grpo[0]["entropy"]
     away = distance(*([line[key] for line in curve] for key in ("entropy", "target")), after=0.2)
     yield "README.md", f"GRPO's entropy falls to {fell:.0%} of its start (last ten steps)".replace("%", " %")
     yield "README.md", f"with the curve it stays {away:.3f} nats from its target on average"
-    right, any_right = ((last_with[f"eval/{name}"], last[f"eval/{name}"]) for name in ("mean@32", "pass@32"))
-    mean = f"the share of right answers is {percent(right[0])} with the curve and {percent(right[1])} without"
-    breadth = (
-        f"at least one of 32 is right for {percent(any_right[0])} of the problems with it and {percent(any_right[1])}"
-    )
-    yield "README.md", f"{mean}, but {breadth} without"
-    others = (read_lines(f"demo/seed-1/{name}/metrics.jsonl") for name in ("entrocraft", "grpo"))
-    other = [[line for line in run if "eval/mean@32" in line][-1] for run in others]
-    means, breadths = ([percent(run[f"eval/{name}"]) for run in other] for name in ("mean@32", "pass@32"))
-    yield "README.md", f"With seed 1 it is {' and '.join(means)}, and {' and '.join(breadths)}"
+    yield "README.md", f"the share of right answers is {curved[0]} with the curve and {plain[0]} without"
+    yield "README.md", f"at least one of 32 is right for {curved[1]} of the problems with it and {plain[1]} without"
+    yield "README.md", f"which ends at {searched[0]} and {searched[1]}"
+    (_, curved), (_, plain) = map(run, ("seed-1/entrocraft", "seed-1/grpo"))
+    yield "README.md", f"With seed 1 it is {curved[0]} and {plain[0]}, and {curved[1]} and {plain[1]}"
 
 
 def tracking():
