@@ -320,23 +320,11 @@ def test_a_run_with_one_update_per_batch_is_told_that_the_method_does_nothing(co
 
 
 @pytest.mark.slow
-def test_a_factor_on_the_learning_rate_is_another_learning_rate(assets, tmp_path):
-    """A half is exact in floating point; both passes of both mini-batches have it, and the scheduler knows nothing."""
-    settings = [*PARITY, f"{ACTOR}.ppo_epochs=2"]
+def test_a_factor_on_the_learning_rate_is_another_learning_rate(assets, tmp_path, constant):
+    """A half of twice the rate is exact in floating point; all passes have it, and the scheduler knows nothing."""
     method = "method: {name: learning_rate, least: 0.5, start: 0.5, most: 0.5}"
-    ours = run_verl(
-        assets,
-        tmp_path / "ours",
-        SYNC,
-        *settings,
-        f"{ACTOR}.optim.lr=1e-3",
-        f"+entrocraft={{{LOW}, {method}}}",
-        steps=3,
-    )
-    halved = run_verl(assets, tmp_path / "halved", *settings, f"{ACTOR}.optim.lr=5e-4", steps=3)
-    assert halved.status == 0, halved.text[-3000:]
-    assert_fine(ours, steps=3)
-    for name in ("actor/entropy", "actor/grad_norm", "actor/pg_loss"):
-        assert ours.column(name) == pytest.approx(halved.column(name), rel=1e-4, abs=1e-6), name
-    assert ours.column("entrocraft/learning_rate_factor") == [0.5] * 3
-    assert ours.column("actor/lr") == [1e-3] * 3
+    own = [f"{ACTOR}.optim.lr=2e-3", f"{ACTOR}.entropy_coeff={COEF}", f"{ACTOR}.clip_ratio_high={CLIP}"]
+    run = run_verl(assets, tmp_path, SYNC, *TWO_PASSES, *own, f"+entrocraft={{{LOW}, {method}}}", steps=2)
+    assert_same_updates(run, constant)
+    assert run.column("entrocraft/learning_rate_factor") == [0.5, 0.5]
+    assert (run.column("actor/lr"), constant.column("actor/lr")) == ([2e-3, 2e-3], [1e-3, 1e-3])
