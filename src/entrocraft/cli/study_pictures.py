@@ -34,7 +34,7 @@ def draw_section(settings: StudyConfig, section: Section, folder: Path, number: 
     draw_tradeoff(mean, breadth, section.tradeoff, baseline, named, folder / files["mean and breadth"])
     groups = at_several_temperatures(settings.scorings, section.evaluation)
     for group, scorings in enumerate(groups, start=1):
-        found = section.frontiers(scorings, section.tradeoff)
+        found = section.frontiers(scorings)
         frontiers = {label: mean_points([*by_seed.values()]) for label, by_seed in found.items()}
         if frontiers:
             points = {(label, index): point for label, each in frontiers.items() for index, point in enumerate(each)}

@@ -16,8 +16,6 @@ from entrocraft.study.settings import ScoringConfig
 
 Point = tuple[float, float]
 """A mean, such as mean@32, and the breadth that comes with it, such as pass@32."""
-
-
 Name = TypeVar("Name")
 EVALUATED = "as evaluated"
 """Name of a run's last evaluation, where it stands beside scorings of its last model."""

@@ -56,9 +56,12 @@ class Section:
         mean, breadth = ([name for name in names if name.startswith(kind)] for kind in ("mean@", "pass@"))
         return (mean[-1], breadth[-1]) if mean and breadth else None
 
-    def frontiers(self, scorings: Sequence[str], measures: tuple[str, str]) -> dict[str, dict[int, list[Point]]]:
-        """Return mean and breadth of each line's last models under each of these scorings, by label and seed."""
+    def frontiers(self, scorings: Sequence[str]) -> dict[str, dict[int, list[Point]]]:
+        """Return `tradeoff` of each line's last models under each of these scorings, by label and seed."""
         found: dict[str, dict[int, list[Point]]] = {}
+        measures = self.tradeoff
+        if measures is None:
+            return found
         for line in self.lines:
             by_seed = {seed: points_of(row, scorings, measures) for seed, row in line.rows.items()}
             complete = {seed: points for seed, points in by_seed.items() if points is not None}
@@ -183,23 +186,26 @@ def _scorings(section: Section) -> str:
 
 def _equal_means(study: StudyConfig, section: Section) -> list[str]:
     """Return a table of the leads in breadth at equal means, for each group of scorings at several temperatures."""
+    if section.tradeoff is None:
+        return []
+    mean, breadth = section.tradeoff
     parts = []
     for scorings in at_several_temperatures(study.scorings, section.evaluation):
-        measures = section.tradeoff
-        frontiers = {} if measures is None else section.frontiers(scorings, measures)
-        baseline = next((frontiers[line.label] for line in section.lines if line.arm == study.compared_with), {})
-        table = []
-        for label, by_seed in frontiers.items():
-            pairs = [(points, baseline[seed]) for seed, points in by_seed.items() if seed in baseline]
+        frontiers, table = section.frontiers(scorings), []
+        for line in section.lines:
+            baseline = _baseline(study, section, line)
+            others = {} if baseline is None else frontiers.get(baseline.label, {})
+            own = frontiers.get(line.label, {})
+            pairs = [(own[seed], others[seed]) for seed in own if seed in others]
             leads = [lead for pair in pairs if (lead := lead_at_equal_means(*pair)) is not None]
-            if by_seed is not baseline and leads:
-                table.append([label, str(Estimate.of(leads)), str(len(leads))])
-        if measures is not None and table:
-            said = (
-                f"By how much {measures[1]} is above `{study.compared_with}`'s at the same {measures[0]}, which takes "
+            if leads:
+                table.append([line.label, str(Estimate.of(leads)), str(len(leads))])
+        if table:
+            parts.append(
+                f"By how much {breadth} is above `{study.compared_with}`'s at the same {mean}, which takes another "
+                f"temperature ({', '.join(scorings)}; seeds that have a mean in common):\n\n"
+                + _markdown(["", f"lead in {breadth}", "seeds"], table)
             )
-            said += f"another temperature ({', '.join(scorings)}; seeds that have a mean in common):"
-            parts.append(f"{said}\n\n" + _markdown(["", f"lead in {measures[1]}", "seeds"], table))
     return parts
 
 

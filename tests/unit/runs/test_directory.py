@@ -181,13 +181,13 @@ def test_the_verdict_on_a_curve_knows_how_well_entropy_is_read(entropy, standard
     assert verdict in section
     assert f"| standard error of one step's entropy | {standard_error:.4f} nats |" in section
     assert "learning rate, all" not in section
+    assert "standard error" not in entropy_section([line] * 10)
 
 
 def test_the_report_says_at_which_rate_was_learnt_where_the_method_turns_it():
     line = {"target": 0.4, "lower": 0.38, "upper": 0.42, "kept_fraction": 1.0, "entropy": 0.4}
     section = entropy_section([line | {"learning_rate_factor": factor} for factor in (0.1, 0.2, 0.6)])
     assert "| factor on the learning rate, all steps | 0.30 (0.10 to 0.60) |" in section
-    assert "standard error" not in entropy_section([line] * 10)
 
 
 def test_a_run_of_version_0_1_may_be_gone_on_with(tmp_path):

@@ -107,3 +107,7 @@ def test_breadth_is_compared_at_equal_means_where_scorings_differ_in_temperature
     assert "By how much pass@1 is above `grpo`'s at the same mean@4" in text
     assert "| token | 0.100 [0.100, 0.100] | 3 |" in text
     assert "at the same mean@4" not in report(STUDY, CELLS, rows())  # one temperature
+    for cell in cells:
+        if cell.arm == "grpo":
+            there[cell.runs[0].key]["scorings"] = {}
+    assert "at the same mean@4" not in report(study, cells, there)  # nothing to compare with

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from entrocraft.reports.plots.style import COLOURS, STYLES, TARGET, Figure, write_picture
+from entrocraft.reports.plots.style import COLOURS, STYLES, TARGET, Axes, Figure, write_picture
 
 
 class Outcome(NamedTuple):
@@ -61,8 +61,7 @@ def draw_tradeoff(
         named: The arms whose names are written beside their dots, with the baseline's.
         file: The picture to write.
     """
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    ax = figure.subplots()
+    figure, ax = _plane(names)
     for arm in (arm for arm in x if arm in y):
         colour = COLOURS[0] if arm == baseline else COLOURS[1] if arm in named else TARGET
         right, up = x[arm], y[arm]
@@ -73,8 +72,6 @@ def draw_tradeoff(
         ax.plot([right.mean], [up.mean], "o", color=colour, markersize=5)
         if arm in named or arm == baseline:
             ax.annotate(arm, (right.mean, up.mean), xytext=(5, 5), textcoords="offset points", fontsize=8)
-    ax.set(xlabel=names[0], ylabel=names[1])
-    ax.spines[["top", "right"]].set_visible(False)
     write_picture(figure, file)
 
 
@@ -94,8 +91,7 @@ def draw_frontiers(
         named: The arms that have a colour and a name, with the baseline; the others are grey.
         file: The picture to write.
     """
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    ax = figure.subplots()
+    figure, ax = _plane(names)
     arms = sorted(frontiers, key=lambda arm: (arm != baseline, arm not in named))  # stable: the order of the study
     for i, arm in enumerate(arms):
         look: dict[str, Any] = {"color": TARGET, "alpha": 0.3, "linewidth": 0.8, "markersize": 2}
@@ -103,7 +99,14 @@ def draw_frontiers(
             style = STYLES[i // len(COLOURS) % len(STYLES)]
             look = {"color": COLOURS[i % len(COLOURS)], "linestyle": style, "label": arm, "markersize": 4}
         ax.plot(*zip(*sorted(frontiers[arm]), strict=True), marker="o", **look)
-    ax.set(xlabel=names[0], ylabel=names[1])
     ax.legend(frameon=False, fontsize=8)
-    ax.spines[["top", "right"]].set_visible(False)
     write_picture(figure, file)
+
+
+def _plane(names: tuple[str, str]) -> tuple[Figure, Axes]:
+    """Return a picture of one number against another, with nothing in it yet."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    ax = figure.subplots()
+    ax.set(xlabel=names[0], ylabel=names[1])
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure, ax
