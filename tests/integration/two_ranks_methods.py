@@ -38,6 +38,7 @@ CASES = {name: {"method": name} for name in METHODS} | {
     "clip_higher": {"method": {"name": "clip_higher", "clip_high": 0.01}},
     "entropic_released": {"method": {"name": "entropic_released", "confidence": 0.3}} | RISING,
     "entropy_bonus": {"method": "entropy_bonus"} | RISING,
+    "learning_rate": {"method": "learning_rate", "schedule": "constant(1.0, unit='initial')"},  # lower: at full rate
     "stare": {"method": "stare"} | RISING,
     "stare, adaptive": {"method": {"name": "stare", "two_sided": True, "adaptive": True}} | RISING,
     "predicted, exact": {"method": "predicted", "predictor": "exact"},
