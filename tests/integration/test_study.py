@@ -31,10 +31,17 @@ STUDY = {
 }
 
 
+WORDS = {"train": "words.jsonl", "test_share": 0.5, "reward": "number"}
+"""Options of a task whose prompts the embedded model's tokenizer, which knows digits and signs, cannot read."""
+
+
 @pytest.fixture
 def study_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    rows = [{"prompt": f"what is {number}?", "answer": number} for number in range(200)]
+    (tmp_path / "words.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return write(tmp_path / "study.yaml", STUDY)
 
 
@@ -109,6 +116,8 @@ def _counted(problems, made):
     ("change", "said"),
     [
         ({"model": "no-such-model"}, "no-such-model"),
+        ({"model": "models/no-such"}, "models/no-such"),  # which might be on the hub
+        ({"task": {"name": "dataset", "options": WORDS}}, "tokenizer cannot read the prompt"),
         ({"train": {"trl": {"beta": "x"}}}, "beta"),
         ({"task": {"name": "countdwon"}}, "countdwon"),
     ],
@@ -123,13 +132,31 @@ def test_what_training_would_refuse_is_refused_before_anything_runs(study_file, 
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("scoring", "said"),
+    [
+        ({"task": {"name": "countdwon"}}, "countdwon"),
+        ({"task": {"name": "dataset", "options": {"test": "nowhere.jsonl", "reward": "number"}}}, "nowhere.jsonl"),
+        ({"task": {"name": "dataset", "options": WORDS}}, "tokenizer cannot read the prompt"),
+        ({"num_problems": 2_000_000}, "2000000 problems were asked for"),
+    ],
+)
+def test_what_a_scoring_would_fail_with_is_refused_before_anything_runs(study_file, tmp_path, scoring, said):
+    write(study_file, STUDY | {"scorings": {"plain": {"num_problems": 2}, "other": scoring}})
+    result = run_command("study", str(study_file), "--output", "out")
+    assert result.exit_code == 2
+    assert result.output.startswith("entrocraft: error: scorings.other: ") and said in result.output
+    assert len(result.output.strip().splitlines()) == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_data_that_are_not_those_of_the_runs_that_are_done_are_refused(study_file, tmp_path):
     def write_data(change):
-        rows = [{"prompt": f"{i} + 1 = ", "answer": i + 1 + change * (i == 5)} for i in range(40)]
+        rows = [{"prompt": f"{i}+1=", "answer": i + 1 + change * (i == 5)} for i in range(40)]
         (tmp_path / "sums.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
 
     write_data(0)
-    own = {"train": "sums.jsonl", "test_share": 0.2, "reward": "number"}
+    own = {"train": "sums.jsonl", "test_share": 0.2, "reward": "number", "max_completion_tokens": 8}
     study = STUDY | {"run": STUDY["run"] | {"task": {"name": "dataset", "options": own}}}
     write(study_file, study)
     run = cells_of(load_study(study_file))[0].runs[0]

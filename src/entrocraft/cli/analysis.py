@@ -68,7 +68,7 @@ def diagnose(model: str, task_name: str, output: Path | None, **settings: Any) -
     check_prompts(
         task, problems, tokenizer, context_length(source), longest_answer, carried.get("chat_template_kwargs")
     )
-    found = diagnosis_by(load_model(source).to(best_device()), tokenizer, task, sampling=carried, **settings)
+    found = diagnosis_by(load_model(source, best_device()), tokenizer, task, sampling=carried, **settings)
     click.echo(f"{model} on {task.name}, temperature {settings['temperature']:g}")
     click.echo(describe(found))
     if output is not None:

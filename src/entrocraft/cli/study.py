@@ -3,16 +3,14 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from entrocraft.cli.output import say, say_loading, user_errors_exit_2
 
 if TYPE_CHECKING:
-    from entrocraft.config import RunConfig
     from entrocraft.study import Cell, StudyConfig
-    from entrocraft.tasks import Task
 
 
 @click.command(short_help="Compare methods, schedules, tasks and seeds.")
@@ -32,6 +30,7 @@ def study(config_file: Path, output: Path | None, jobs: int, dry_run: bool, repo
     """
     say_loading()
     import entrocraft.reports.plots.style  # noqa: F401 - needs matplotlib, said before the first run and not after it
+    from entrocraft.cli.study_checks import StudyChecks
     from entrocraft.study import cells_of, load_study
     from entrocraft.study.queue import Queue
 
@@ -41,7 +40,7 @@ def study(config_file: Path, output: Path | None, jobs: int, dry_run: bool, repo
     if report_only:
         click.echo(f"wrote {_write_report(settings, cells, folder)}")
         return
-    _check(cells, folder)
+    StudyChecks(settings, cells, folder).check()
     if dry_run:
         _describe(cells)
         return
@@ -56,61 +55,6 @@ def study(config_file: Path, output: Path | None, jobs: int, dry_run: bool, repo
     click.echo(f"{'incomplete' if queue.failures else 'done'}: {file}")
     if queue.failures:
         sys.exit(1)
-
-
-def _check(cells: Sequence["Cell"], folder: Path) -> None:
-    """Refuse what `entrocraft train` would, once for each arm, schedule, task and phase, before anything runs.
-
-    Also refuse data other than those of the runs that are done: a row is found by its configuration, which says where
-    data are and not what they hold.
-    """
-    import tempfile
-
-    from entrocraft.cli.train import import_training
-    from entrocraft.errors import EntrocraftError, InvalidValueError, RunDirectoryError
-    from entrocraft.runs import RunDirectory
-    from entrocraft.study.cells import runs_of
-    from entrocraft.study.job import Workplace
-    from entrocraft.study.queue import rows_of
-
-    training = import_training()
-    made: dict[str, Any] = {}
-    makers: dict[str, Task] = {}  # which know where each problem stands
-
-    def key_of(config: "RunConfig") -> str:
-        return f"{config.task.model_dump_json()} {config.eval.num_problems} {config.seed}"
-
-    def problems_of(config: "RunConfig", task: "Task") -> Any:
-        """Make the problems once that many arms share."""
-        key = key_of(config)
-        if key not in made:
-            makers[key] = task
-            made[key] = training.problems_of(config, task)
-        return made[key]
-
-    seen: set[tuple[str, str, str, str]] = set()
-    with tempfile.TemporaryDirectory() as nowhere:
-        for cell in cells:
-            for run in cell.runs:
-                what = (cell.arm, cell.schedule, cell.task, run.phase)
-                if what in seen:
-                    continue
-                seen.add(what)
-                try:
-                    training.plan_run(run.resolved(), RunDirectory(Path(nowhere) / "run"), problems_of=problems_of)
-                except EntrocraftError as error:
-                    raise InvalidValueError(f"{cell.name}: {error}") from error
-    done, compared = rows_of(folder, cells), set[str]()
-    for key, (run, name) in runs_of(cells).items():
-        place, config = Workplace(folder / "runs", key).run, run.resolved()
-        if key not in done or key_of(config) in compared or not place.problems_file.exists():
-            continue
-        compared.add(key_of(config))
-        problems = dict(zip(("train", "test"), problems_of(config, config.task.build()), strict=True))
-        try:
-            training.check_problems(place.problems_file, makers[key_of(config)], problems)
-        except EntrocraftError as error:
-            raise RunDirectoryError(f"{name}, which is done: {error}") from error
 
 
 def _describe(cells: Sequence["Cell"]) -> None:

@@ -64,7 +64,7 @@ class TransformersSampler(Sampler):
     @classmethod
     def load(cls, name: str) -> "TransformersSampler":
         """Load a model by name, onto the GPU if there is one."""
-        return cls(load_model(name).to(best_device()), load_tokenizer(name))
+        return cls(load_model(name, best_device()), load_tokenizer(name))
 
     def draw(self, prompts: Sequence[Any], config: SamplingConfig, max_tokens: int, seed: int) -> list[Drawn]:
         """Return one answer to each prompt; see `sample_batch`."""

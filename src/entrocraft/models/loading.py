@@ -117,11 +117,15 @@ def context_length(name: str | Path) -> int | None:
     return getattr(config, "max_position_embeddings", None)
 
 
-def load_model(name: str | Path) -> Any:
+def load_model(name: str | Path, device: str = "cpu") -> Any:
     """Load the causal language model `name`, from safetensors or GGUF only; GGUF in float32.
 
     A folder that holds an adapter is loaded with the model it was trained on, and merged into it. What becomes of the
     file afterwards is nothing to the model.
+
+    Args:
+        name: What `resolve_model` takes.
+        device: Where its weights go, such as what `best_device` returns.
 
     Raises:
         InvalidValueError: There is no such model, or it cannot be read.
@@ -132,7 +136,7 @@ def load_model(name: str | Path) -> Any:
     name = str(name)
     source = resolve_model(name)
     if (Path(source) / _ADAPTER).is_file():
-        return _load_adapted(name, source)
+        return _load_adapted(name, source, device)
     source, options = _pretrained(source)
     try:
         if not options and Path(source).is_dir():
@@ -150,7 +154,10 @@ def load_model(name: str | Path) -> Any:
         raise _not_loaded(name, "model", error) from error
     check_loaded(name, info)
     check_finite(name, model)
-    keep_from_file(model)
+    if device == "cpu":
+        keep_from_file(model)
+    else:
+        model.to(device)
     model.name_or_path = name  # what an adapter remembers of its base, which `_load_adapted` must find again
     return model
 
@@ -162,11 +169,11 @@ def best_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _load_adapted(name: str, folder: str) -> Any:
+def _load_adapted(name: str, folder: str, device: str) -> Any:
     """Load an adapter's base model and merge the adapter into it."""
     if not (Path(folder) / "adapter_model.safetensors").is_file():
         raise InvalidValueError(f"adapter {name!r} holds no adapter_model.safetensors; nothing else is loaded")
-    base = load_model(base_of_adapter(Path(folder) / _ADAPTER))
+    base = load_model(base_of_adapter(Path(folder) / _ADAPTER), device)
     try:
         from peft import PeftModel, get_peft_model_state_dict
 

@@ -1,8 +1,17 @@
 """One training run: what it will be, and the run itself."""
 
-from entrocraft.training.plan import Plan, plan_run, problems_of
+from entrocraft.training.plan import Plan, load_fitting_tokenizer, plan_run, problems_of
 from entrocraft.training.problems import check_problems
 from entrocraft.training.processes import Processes
 from entrocraft.training.run import Outcome, train
 
-__all__ = ["Outcome", "Plan", "Processes", "check_problems", "plan_run", "problems_of", "train"]
+__all__ = [
+    "Outcome",
+    "Plan",
+    "Processes",
+    "check_problems",
+    "load_fitting_tokenizer",
+    "plan_run",
+    "problems_of",
+    "train",
+]

@@ -20,7 +20,8 @@ from entrocraft.config import RunConfig
 from entrocraft.engines.trl.checks import checked_control
 from entrocraft.engines.trl.settings import LOSS_DENOMINATOR, loss_type_of
 from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDependencyError, UnknownNameError, first_line
-from entrocraft.models import best_device, resolve_model
+from entrocraft.models import best_device, context_length, load_tokenizer, resolve_model
+from entrocraft.models.prompts import check_prompts
 from entrocraft.runs import RunDirectory
 from entrocraft.tasks import Problem, Split, Task
 from entrocraft.training.passed_on import refuse_passed_on
@@ -155,6 +156,25 @@ def plan_run(
         _check_batches(plan)
     _check_alike(plan, processes)
     return plan
+
+
+def load_fitting_tokenizer(plan: Plan) -> Any:
+    """Load the tokenizer of a plan's model, and refuse prompts that it or the model cannot take.
+
+    Raises:
+        InvalidValueError: There is no such model, or `check_prompts` refuses.
+    """
+    config = plan.config
+    tokenizer = load_tokenizer(config.model)
+    check_prompts(
+        plan.task,
+        [*plan.train_problems, *plan.test_problems],
+        tokenizer,
+        context_length(config.model),
+        plan.trl_args.max_completion_length,
+        config.train.carried_over().get("chat_template_kwargs"),
+    )
+    return tokenizer
 
 
 def _check_launch() -> None:

@@ -13,8 +13,7 @@ from entrocraft.config import LoraSettings, RunConfig, resolved
 from entrocraft.engines.trl import with_entropy_control, with_rollout_recording
 from entrocraft.engines.trl.ranks import AcceleratorRanks
 from entrocraft.errors import EntrocraftError, InvalidValueError, RunDirectoryError, first_line
-from entrocraft.models import best_device, context_length, load_model, load_tokenizer
-from entrocraft.models.prompts import check_prompts
+from entrocraft.models import best_device, load_model
 from entrocraft.models.weights import not_finite_in
 from entrocraft.reports.run import write_report
 from entrocraft.runs import RunDirectory
@@ -22,7 +21,7 @@ from entrocraft.runs.checkpoints import Checkpoint
 from entrocraft.runs.state import COMPLETED, StateFile
 from entrocraft.training.callbacks import Evaluator, MetricsWriter, settle_checkpoint
 from entrocraft.training.failures import explained
-from entrocraft.training.plan import TRAINERS, Plan, plan_run, wants_fsdp
+from entrocraft.training.plan import TRAINERS, Plan, load_fitting_tokenizer, plan_run, wants_fsdp
 from entrocraft.training.problems import check_problems, write_problems
 from entrocraft.training.processes import OtherProcessError, Processes
 from entrocraft.training.progress import Progress
@@ -94,17 +93,8 @@ def train(
         check_problems(run.problems_file, plan.task, problems)
     step = int(processes.from_main(str(checkpoint.step if checkpoint else 0)))
     checkpoint = Checkpoint(step, run.checkpoints / f"checkpoint-{step}") if step else None
-    tokenizer = load_tokenizer(config.model)
-    every_problem = [*plan.train_problems, *plan.test_problems]
-    check_prompts(
-        plan.task,
-        every_problem,
-        tokenizer,
-        context_length(config.model),
-        plan.trl_args.max_completion_length,
-        config.train.carried_over().get("chat_template_kwargs"),
-    )
-    model = load_model(config.model).to(best_device())
+    tokenizer = load_fitting_tokenizer(plan)
+    model = load_model(config.model, best_device())
     processes.meet()
     state = StateFile(run.state_file) if processes.is_main else None
     opened = run.opened(config.to_dict(), resume=resume, read=resolved) if processes.is_main else nullcontext()
@@ -208,7 +198,7 @@ def _go_on(
         processes.meet()
         if checkpoint and step == total:
             # Nothing is left to train. Otherwise TRL loads the checkpoint, after it has copied the reference.
-            model = load_model(str(checkpoint.folder)).to(best_device())
+            model = load_model(str(checkpoint.folder), best_device())
         with Progress(total, speaks=processes.is_main) as progress:
             evaluator = Evaluator(plan, run, model, tokenizer, progress, processes)
             if step == 0:
