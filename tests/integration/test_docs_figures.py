@@ -31,7 +31,7 @@ def tracking():
     for method in ("none", "advantage", "predicted", "predicted + visitation", "probabilistic", "budget", "token"):
         rows = [summary["curves"][curve][method] for curve in curves]
         cells = [" ± ".join(f"{1000 * value:.0f}" for value in row["mean_error"]) for row in rows]
-        yield "docs/control.md", f"| `{method}` | {' | '.join(cells)} |"
+        yield "docs/tracking.md", f"| `{method}` | {' | '.join(cells)} |"
     yield "README.md", f"reading the entropy is off by {summary['noise_floor']['mean_error']:.3f} by itself"
     loose = [summary["curves"][curve]["advantage"]["mean_error"][0] for curve in curves]
     yield "README.md", f"the distance is {min(loose):.3f} to {max(loose):.3f} on this model"

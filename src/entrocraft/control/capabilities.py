@@ -13,7 +13,7 @@ from entrocraft.errors import InvalidValueError
 PREFERRED = ("token", "budget", "predicted")
 """Methods that may be the default, the best first."""
 BETTER_WITH = {"visitation": "budget"}
-"""By option: the method that is better with it, as measured (docs/control.md, the hard case)."""
+"""By option: the method that is better with it, as measured (docs/tracking.md, the hard case)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,7 @@ def estimated_entropy_sensitivity(
     Raises:
         InvalidValueError: Shapes differ, or `num_bins` is not positive.
 
-    Source: not in the paper; how well it agrees with the exact value is in docs/control.md, "What predictions are
+    Source: not in the paper; how well it agrees with the exact value is in docs/tracking.md, "What predictions are
     worth".
 
     Example:
@@ -122,7 +122,7 @@ def estimated_self_kernel(
     Raises:
         InvalidValueError: Shapes differ, or `num_bins` is not positive.
 
-    Source: not in the paper; docs/control.md, "What predictions are worth".
+    Source: not in the paper; docs/tracking.md, "What predictions are worth".
 
     Example:
         >>> log_probs, entropy = torch.tensor([[0.7, 0.3]]).log(), torch.tensor([[0.6, 0.6]])
