@@ -43,7 +43,6 @@ CASES = {name: {"method": name} for name in METHODS} | {
     "stare, adaptive": {"method": {"name": "stare", "two_sided": True, "adaptive": True}} | RISING,
     "predicted, exact": {"method": "predicted", "predictor": "exact"},
     "predicted, whole_model": {"method": "predicted", "predictor": "whole_model"},
-    "tilt": {"method": "tilt"} | RISING,
     "token, visitation": {"method": {"name": "token", "visitation": True}},
     "budget, masked": {"method": "budget", "rejected": "mask"},
     "rloo, budget": {"method": "budget"},

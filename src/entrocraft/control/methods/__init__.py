@@ -23,13 +23,13 @@ from entrocraft.control.methods.kl_cov import KlCov
 from entrocraft.control.methods.learning_rate import LearningRate
 from entrocraft.control.methods.none import NoControl
 from entrocraft.control.methods.probabilistic import Probabilistic
+from entrocraft.control.methods.rate_and_token import RateAndToken
 from entrocraft.control.methods.repo_r import RepoR
 from entrocraft.control.methods.reward import Reward
 from entrocraft.control.methods.sign import Advantage, Predicted
 from entrocraft.control.methods.siren import Siren
 from entrocraft.control.methods.stare import Stare
 from entrocraft.control.methods.steer_weights import SteerWeights
-from entrocraft.control.methods.tilt import Tilt
 from entrocraft.control.methods.token import Token
 from entrocraft.control.methods.ucpo import Ucpo
 from entrocraft.errors import InvalidValueError, UnknownNameError
@@ -58,12 +58,12 @@ METHODS: dict[str, type[Method]] = {
     "none": NoControl,
     "predicted": Predicted,
     "probabilistic": Probabilistic,
+    "rate_and_token": RateAndToken,
     "repo_r": RepoR,
     "reward": Reward,
     "siren": Siren,
     "stare": Stare,
     "steer_weights": SteerWeights,
-    "tilt": Tilt,
     "token": Token,
     "ucpo": Ucpo,
 }

@@ -24,7 +24,9 @@ class LearningRate(Method):
     With the entropy H, smoothed over a few decisions, the target H* and the error e = log(H / H*), the rate is the
     configured one times
 
-        factor = clip(exp(b + 20 gain e), least, most),    b <- min(b + gain e, log most)
+        factor = clip(exp(b + 20 gain e), least, most),    b <- clip(b + gain e, log least, log most)
+
+    where b stays while the factor is clipped.
 
     Most of what moves entropy in training is learning itself, so that less of it moves entropy less. Where entropy is
     below its curve and does not rise by itself, the method can only wait.
@@ -62,6 +64,8 @@ class LearningRate(Method):
             )
         self._log_rate = math.log(self.start)
         self._entropy: float | None = None
+        self.is_at_limit = False
+        """Whether the last decision wanted a factor at `least` or `most`, or beyond."""
 
     def decide(self, batch: Batch, goal: Goal) -> Decision:
         before = batch.entropy if self._entropy is None else self._entropy
@@ -70,8 +74,8 @@ class LearningRate(Method):
         lowest, highest = math.log(self.least), math.log(self.most)
         wanted = self._log_rate + PROPORTIONAL * self.gain * error
         factor = math.exp(min(highest, max(lowest, wanted)))
-        # At a limit the loop must not wind up: it goes on only towards where the limit ends.
-        if lowest < wanted < highest or wanted * error < 0.0:
+        self.is_at_limit = not lowest < wanted < highest
+        if not self.is_at_limit:  # where the loop would wind up: b lies within the limits, so errors point beyond them
             self._log_rate = min(highest, max(lowest, self._log_rate + INTEGRAL * self.gain * error))
         knobs = {"learning_rate": factor}
         return Decision.everything(batch, knobs=knobs, metrics={"learning_rate_factor": factor})

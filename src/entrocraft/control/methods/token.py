@@ -76,17 +76,29 @@ class Token(Rejecting):
         return total(binned(self._change(tokens.change_BT, tokens.visitation_BT)[tokens.mask_BT.bool()]))
 
     def decide(self, batch: Batch, goal: Goal) -> Decision:
+        return self.decide_at(1.0, batch, goal)
+
+    def decide_at(self, rate: float, batch: Batch, goal: Goal, *, leaves_out: bool = True) -> Decision:
+        """Return the decision for an update whose learning rate is the configured one times `rate`.
+
+        Args:
+            rate: Factor on the learning rate, by which the update's effect is larger or smaller.
+            batch: The batch.
+            goal: The stretch of the curve that this decision is about.
+            leaves_out: Whether anything may be left out; if not, the plan takes note of the update all the same.
+        """
         plant, side = self._plant, goal.side(batch.entropy)
         plant.observe(batch.entropy, batch.entropy_stderr)
-        changes = Ranking.of_bins(checked_bins(batch, "token"))
+        changes = Ranking.of_bins(_checked_bins(batch))
         # From the predictor's unit to nats: `unit` makes the effect of a whole batch about 1, the gain is learnt.
-        unit, gain = float(plant.unit(torch.tensor([changes.size()]))), float(plant.gains)
-        in_nats = changes.times(gain / unit)
+        gain = float(plant.gains)
+        scale = rate * gain / float(plant.unit(torch.tensor([changes.size()])))
+        in_nats = changes.times(scale)
         # Limits are in nats; tokens are compared with them in the unit of their predictions.
-        limits, metrics = limits_for(in_nats, plant, goal, self.min_kept)
+        limits, metrics = limits_for(in_nats, plant, goal, self.min_kept) if leaves_out else (EVERYTHING, {})
         decision = Decision.everything(
             batch,
-            note=None if limits == EVERYTHING else (limits[0] * unit / gain, limits[1] * unit / gain),
+            note=None if limits == EVERYTHING else (limits[0] / scale, limits[1] / scale),
             normalize=self.normalize,
             kept_share=in_nats.count(limits) / max(in_nats.count(EVERYTHING), 1.0),
             metrics=metrics,
@@ -110,13 +122,13 @@ class Token(Rejecting):
         return ((change_BT == 0) | ((change_BT >= low) & (change_BT <= high))).float()
 
 
-def checked_bins(batch: Batch, name: str) -> Tensor:
-    """Return the batch's reading, if it is one that `Token.read` may have made, for the method of that name."""
+def _checked_bins(batch: Batch) -> Tensor:
+    """Return the batch's reading, if it is one that `Token.read` may have made."""
     bins = batch.reading
     if not isinstance(bins, Tensor) or bins.ndim != 2 or bins.shape[1] != 2:
         got = "none" if bins is None else repr(bins) if not isinstance(bins, Tensor) else f"shape {tuple(bins.shape)}"
         raise InvalidValueError(
-            f"method {name!r} needs Batch.reading, sums and counts (K, 2) of tokens' predicted changes, got {got}; "
+            f"method 'token' needs Batch.reading, sums and counts (K, 2) of tokens' predicted changes, got {got}; "
             "compute it with control.planning.ranking.binned, or use method 'budget'"
         )
     if not torch.isfinite(bins).all():

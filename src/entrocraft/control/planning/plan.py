@@ -29,28 +29,13 @@ def limits_for(changes: Ranking, plant: EntropyPlant, goal: Goal, min_kept: floa
         goal: The stretch of the curve that this decision is about.
         min_kept: Share of the changes that is kept at least, in (0, 1].
     """
-    wanted, metrics = wanted_effect(plant, goal, *changes.reach(min_kept))
-    return changes.limits(wanted, min_kept), metrics
-
-
-def wanted_effect(
-    plant: EntropyPlant, goal: Goal, low: float, free: float, high: float
-) -> tuple[float, dict[str, float]]:
-    """Return the effect that the plan asks of this update, in nats, and what to log of it.
-
-    Args:
-        plant: The model of how entropy answers, which has observed this batch.
-        goal: The stretch of the curve that this decision is about.
-        low: The lowest effect within reach.
-        free: The effect of leaving the batch as it is.
-        high: The highest.
-    """
+    low, free, high = changes.reach(min_kept)
     # From the middle of the band, in nats.
     slack = _ON_THE_CURVE * (goal.upper - goal.lower) / 2
     wanted = plant.plan(goal.ahead(plant.horizon), free, low, high, slack=slack)
     # With nothing to choose from (low = high) there is nothing to saturate.
     saturated = low < high and not low < wanted < high
-    return wanted, {"wanted_effect": wanted, "saturated": float(saturated)}
+    return changes.limits(wanted, min_kept), {"wanted_effect": wanted, "saturated": float(saturated)}
 
 
 class PredictedNats:
