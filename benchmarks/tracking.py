@@ -37,8 +37,18 @@ SETTINGS = [
     "eval.num_problems=100",
     "eval.every=0",
 ]
-FULL_WEIGHTS_ONLY = {"budget, visitation", "token, visitation", "token, rarity"}
-PLAN = ("filtered_entropy", "drift", "gain_0", "gain_1", "effect_0", "effect_1", "wanted_effect", "saturated")
+FULL_WEIGHTS_ONLY = {"budget, visitation", "token, visitation", "token, rarity", "rate_and_token"}
+PLAN = (
+    "learning_rate_factor",
+    "filtered_entropy",
+    "drift",
+    "gain_0",
+    "gain_1",
+    "effect_0",
+    "effect_1",
+    "wanted_effect",
+    "saturated",
+)
 
 
 def main():

@@ -31,6 +31,7 @@ SMOLLM2_RULES = {
     "budget, visitation": {"method": "budget", "visitation": True},
     "token, visitation": {"method": "token", "visitation": True},
     "token, rarity": {"method": "token", "predictor": "rarity"},
+    "rate_and_token": {"method": "rate_and_token"},
     "budget, aligned": {"method": "budget", "predictor": "whole_model"},
 }
 

@@ -95,7 +95,9 @@ class Token(Rejecting):
         scale = rate * gain / float(plant.unit(torch.tensor([changes.size()])))
         in_nats = changes.times(scale)
         # Limits are in nats; tokens are compared with them in the unit of their predictions.
-        limits, metrics = limits_for(in_nats, plant, goal, self.min_kept) if leaves_out else (EVERYTHING, {})
+        limits, metrics = EVERYTHING, {"wanted_effect": in_nats.effect(EVERYTHING), "saturated": 0.0}
+        if leaves_out:
+            limits, metrics = limits_for(in_nats, plant, goal, self.min_kept)
         decision = Decision.everything(
             batch,
             note=None if limits == EVERYTHING else (limits[0] / scale, limits[1] / scale),

@@ -39,6 +39,7 @@ def test_between_the_limits_the_rate_is_that_of_learning_rate_and_every_token_co
         assert decision.knobs == rate.decide(batch_of(entropy, step=step), GOAL).knobs
         assert 0.1 < decision.knobs["learning_rate"] < 1.0
         assert weights(ours, decision).tolist() == [1.0] * 6 and decision.kept_share == 1.0
+        assert decision.metrics["saturated"] == 0.0  # logged at every step
 
 
 @pytest.mark.parametrize(
