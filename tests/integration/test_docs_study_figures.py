@@ -89,7 +89,11 @@ def learning_rate():
         "grpo": "plain GRPO",
         "token": "`token`, a line to 0.8",
         "learning_rate": "`learning_rate`, the same line",
+        "rate_and_token": "`rate_and_token`, the same line",
         "grpo, rate 2e-5": "plain GRPO at 2e-5",
+        "token, constant": "`token`, held where it began",
+        "token, constant, rate 2e-5": "`token` at 2e-5, held where it began",
+        "rate_and_token, constant": "`rate_and_token`, held where it began",
     }
     measures = ("mean@32", "pass@8", "pass@32")
     found = {arm: [[last_quarter(rows[f"{arm}, seed {n}"], m) for n in (2, 3, 4)] for m in measures] for arm in arms}
@@ -106,6 +110,33 @@ def learning_rate():
     )
     yield "docs/found.md", gain
     yield "README.md", gain
+    # Held where it began, against `token` at the same rate.
+    mean, breadth = (
+        [
+            one - other
+            for one, other in zip(found["rate_and_token, constant"][m], found["token, constant"][m], strict=True)
+        ]
+        for m in (0, 2)
+    )
+    yield (
+        "docs/found.md",
+        f"by {min(mean):.3f} to {max(mean):.3f} in the mean and by {min(breadth):.3f} to {max(breadth):.3f} in breadth",
+    )
+    # Where plain GRPO at the rate that was searched for passes by: after 40 of its 100 steps.
+    passing = [rows[f"grpo, rate 2e-5, seed {n}"] for n in (2, 3, 4)]
+    scores = [
+        statistics.mean(row["scores"][measure][row["evaluated"].index(40)] for row in passing)
+        for measure in ("mean@32", "pass@32")
+    ]
+    yield "docs/found.md", f"After 40 of its 100 steps, plain GRPO at 2e-5 has {scores[0]:.3f} and {scores[1]:.3f}"
+    distance = {
+        arm: statistics.mean(rows[f"{arm}, seed {n}"]["tracking"]["mean_error"] for n in (2, 3, 4))
+        for arm in ("token, constant", "rate_and_token, constant", "rate_and_token", "learning_rate")
+    }
+    yield (
+        "docs/found.md",
+        " and ".join(f"{distance[arm]:.3f}" for arm in ("rate_and_token, constant", "token, constant")),
+    )
 
 
 def two_tasks():
