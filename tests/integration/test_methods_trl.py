@@ -291,7 +291,7 @@ def test_what_cannot_be_carried_out_is_refused_before_the_model_loads(mine, monk
     def loaded(*args, **kwargs):
         raise AssertionError("the model was loaded first")
 
-    for name in ("load_model", "load_fitting_tokenizer"):
+    for name in ("load_model", "load_tokenizer_of"):
         monkeypatch.setattr(f"entrocraft.training.run.{name}", loaded)
     before = sorted(Path().iterdir())
     result = run_command("train", "run.yaml", *arguments)

@@ -51,11 +51,10 @@ def diagnose(model: str, task_name: str, output: Path | None, **settings: Any) -
     source = model_path_of(model)
 
     from entrocraft.analysis.diagnosis import diagnose as diagnosis_by
-    from entrocraft.models import best_device, context_length, load_model, load_tokenizer
-    from entrocraft.models.prompts import check_prompts
+    from entrocraft.models import best_device, load_model
+    from entrocraft.models.prompts import load_fitting_tokenizer
     from entrocraft.reports.diagnosis import describe
 
-    tokenizer = load_tokenizer(source)
     problems = task.problems_up_to("train", settings["num_prompts"], settings["seed"])
     if 2 <= len(problems) < settings["num_prompts"]:
         note = (
@@ -65,9 +64,7 @@ def diagnose(model: str, task_name: str, output: Path | None, **settings: Any) -
         settings["num_prompts"] = len(problems)
     settings["max_tokens"] = settings["max_tokens"] or max_tokens_from(model, task_name)
     longest_answer = settings["max_tokens"] or task.max_completion_tokens
-    check_prompts(
-        task, problems, tokenizer, context_length(source), longest_answer, carried.get("chat_template_kwargs")
-    )
+    tokenizer = load_fitting_tokenizer(source, task, problems, longest_answer, carried.get("chat_template_kwargs"))
     found = diagnosis_by(load_model(source, best_device()), tokenizer, task, sampling=carried, **settings)
     click.echo(f"{model} on {task.name}, temperature {settings['temperature']:g}")
     click.echo(describe(found))

@@ -8,8 +8,7 @@ from typing import Any
 from entrocraft.cli.train import import_training
 from entrocraft.config import RunConfig, parse_config
 from entrocraft.errors import EntrocraftError, InvalidValueError, RunDirectoryError
-from entrocraft.models import context_length, load_tokenizer
-from entrocraft.models.prompts import check_prompts
+from entrocraft.models.prompts import load_fitting_tokenizer
 from entrocraft.reports.evaluation import MOST_PROBLEMS
 from entrocraft.runs import RunDirectory
 from entrocraft.study.cells import Cell, PlannedRun, merged, runs_of
@@ -20,7 +19,7 @@ from entrocraft.tasks import Problem, Task
 
 
 class StudyChecks:
-    """Checks of a study, which make each set of problems and load each tokenizer once.
+    """Checks of a study, which make each set of problems of runs once.
 
     Args:
         settings: The study.
@@ -55,7 +54,7 @@ class StudyChecks:
                         config, RunDirectory(Path(nowhere) / "run"), problems_of=self._problems_of
                     )
                     if run.after is None and what not in fitting:
-                        self._training.load_fitting_tokenizer(plan)
+                        self._training.load_tokenizer_of(plan)
                         fitting.add(what)
                 except EntrocraftError as error:
                     raise InvalidValueError(f"{cell.name}: {error}") from error
@@ -64,15 +63,15 @@ class StudyChecks:
         """Refuse what `entrocraft eval` would, hours later, once a run has ended."""
         checked = set()
         for name, scoring in self._settings.scorings.items():
-            for cell, _ in self._kinds_of_runs():
-                first, last = cell.runs[0].resolved(), cell.runs[-1].config
-                config = parse_config(merged(last, {"task": scoring.task} if scoring.task is not None else {}))
-                what = (name, first.model, config.task.model_dump_json(), config.eval.num_problems)
+            for cell, run in self._kinds_of_runs():
+                model = cell.runs[0].resolved().model
+                config = parse_config(merged(run.config, {"task": scoring.task} if scoring.task is not None else {}))
+                what = (name, model, config.task.model_dump_json(), config.eval.num_problems)
                 if what in checked:
                     continue
                 checked.add(what)
                 try:
-                    _check_scoring(scoring, config, first.model)
+                    _check_scoring(scoring, config, model)
                 except EntrocraftError as error:
                     raise InvalidValueError(f"scorings.{name}: {error}") from error
 
@@ -127,11 +126,10 @@ def _check_scoring(scoring: ScoringConfig, config: RunConfig, model: str) -> Non
     task = config.task.build()
     problems = task.problems_asked_for("test", scoring.num_problems or config.eval.num_problems, MOST_PROBLEMS)
     task.scores([""], problems[:1])
-    check_prompts(
+    load_fitting_tokenizer(
+        model,
         task,
         problems,
-        load_tokenizer(model),
-        context_length(model),
         config.train.max_completion_tokens or task.max_completion_tokens,
         config.train.carried_over().get("chat_template_kwargs"),
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from entrocraft.errors import InvalidValueError
+from entrocraft.models.loading import context_length, load_tokenizer
 from entrocraft.tasks import Problem, Task
 
 
@@ -33,6 +34,27 @@ def prompt_text(
         )
     except Exception as error:  # whatever a template raises: some refuse a system message, and say so
         raise InvalidValueError(f"the chat template refuses {prompt!r:.160}: {error}") from error
+
+
+def load_fitting_tokenizer(
+    model: str,
+    task: Task,
+    problems: Sequence[Problem],
+    max_completion_tokens: int,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+) -> Any:
+    """Load the tokenizer of the model with this name, and refuse prompts that it or the model cannot take.
+
+    Args:
+        model: What `resolve_model` takes.
+        task, problems, max_completion_tokens, chat_template_kwargs: See `check_prompts`.
+
+    Raises:
+        InvalidValueError: There is no such model, or `check_prompts` refuses.
+    """
+    tokenizer = load_tokenizer(model)
+    check_prompts(task, problems, tokenizer, context_length(model), max_completion_tokens, chat_template_kwargs)
+    return tokenizer
 
 
 def check_prompts(

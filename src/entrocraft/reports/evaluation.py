@@ -26,8 +26,8 @@ from entrocraft.evaluation.measures import differences, measures_of
 from entrocraft.evaluation.samplers import TransformersSampler, VllmSampler, check_vllm
 from entrocraft.evaluation.samples import SampleFile
 from entrocraft.evaluation.scores import with_intervals
-from entrocraft.models import context_length, load_tokenizer, resolve_model
-from entrocraft.models.prompts import check_prompts
+from entrocraft.models import resolve_model
+from entrocraft.models.prompts import load_fitting_tokenizer
 from entrocraft.models.sampling_config import SamplingConfig
 from entrocraft.models.weights import digest_of_model
 from entrocraft.reports.score_table import score_table
@@ -87,9 +87,7 @@ def evaluate_models(
     if backend == "vllm":
         check_vllm(sources)
     for source in sources:
-        check_prompts(
-            task, problems, load_tokenizer(source), context_length(source), max_tokens, config.chat_template_kwargs
-        )
+        load_fitting_tokenizer(source, task, problems, max_tokens, config.chat_template_kwargs)
     settings = about_task | {
         **_own_code(task),
         "num_problems": len(problems),

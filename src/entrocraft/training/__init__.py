@@ -1,6 +1,6 @@
 """One training run: what it will be, and the run itself."""
 
-from entrocraft.training.plan import Plan, load_fitting_tokenizer, plan_run, problems_of
+from entrocraft.training.plan import Plan, load_tokenizer_of, plan_run, problems_of
 from entrocraft.training.problems import check_problems
 from entrocraft.training.processes import Processes
 from entrocraft.training.run import Outcome, train
@@ -10,7 +10,7 @@ __all__ = [
     "Plan",
     "Processes",
     "check_problems",
-    "load_fitting_tokenizer",
+    "load_tokenizer_of",
     "plan_run",
     "problems_of",
     "train",

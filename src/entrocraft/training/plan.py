@@ -20,8 +20,8 @@ from entrocraft.config import RunConfig
 from entrocraft.engines.trl.checks import checked_control
 from entrocraft.engines.trl.settings import LOSS_DENOMINATOR, loss_type_of
 from entrocraft.errors import EntrocraftError, InvalidValueError, MissingDependencyError, UnknownNameError, first_line
-from entrocraft.models import best_device, context_length, load_tokenizer, resolve_model
-from entrocraft.models.prompts import check_prompts
+from entrocraft.models import best_device, resolve_model
+from entrocraft.models.prompts import load_fitting_tokenizer
 from entrocraft.runs import RunDirectory
 from entrocraft.tasks import Problem, Split, Task
 from entrocraft.training.passed_on import refuse_passed_on
@@ -158,23 +158,15 @@ def plan_run(
     return plan
 
 
-def load_fitting_tokenizer(plan: Plan) -> Any:
-    """Load the tokenizer of a plan's model, and refuse prompts that it or the model cannot take.
-
-    Raises:
-        InvalidValueError: There is no such model, or `check_prompts` refuses.
-    """
-    config = plan.config
-    tokenizer = load_tokenizer(config.model)
-    check_prompts(
+def load_tokenizer_of(plan: Plan) -> Any:
+    """Load the tokenizer of a plan's model; see `models.prompts.load_fitting_tokenizer` for what is refused."""
+    return load_fitting_tokenizer(
+        plan.config.model,
         plan.task,
         [*plan.train_problems, *plan.test_problems],
-        tokenizer,
-        context_length(config.model),
         plan.trl_args.max_completion_length,
-        config.train.carried_over().get("chat_template_kwargs"),
+        plan.config.train.carried_over().get("chat_template_kwargs"),
     )
-    return tokenizer
 
 
 def _check_launch() -> None:

@@ -21,7 +21,7 @@ from entrocraft.runs.checkpoints import Checkpoint
 from entrocraft.runs.state import COMPLETED, StateFile
 from entrocraft.training.callbacks import Evaluator, MetricsWriter, settle_checkpoint
 from entrocraft.training.failures import explained
-from entrocraft.training.plan import TRAINERS, Plan, load_fitting_tokenizer, plan_run, wants_fsdp
+from entrocraft.training.plan import TRAINERS, Plan, load_tokenizer_of, plan_run, wants_fsdp
 from entrocraft.training.problems import check_problems, write_problems
 from entrocraft.training.processes import OtherProcessError, Processes
 from entrocraft.training.progress import Progress
@@ -93,7 +93,7 @@ def train(
         check_problems(run.problems_file, plan.task, problems)
     step = int(processes.from_main(str(checkpoint.step if checkpoint else 0)))
     checkpoint = Checkpoint(step, run.checkpoints / f"checkpoint-{step}") if step else None
-    tokenizer = load_fitting_tokenizer(plan)
+    tokenizer = load_tokenizer_of(plan)
     model = load_model(config.model, best_device())
     processes.meet()
     state = StateFile(run.state_file) if processes.is_main else None
